@@ -1,0 +1,73 @@
+"""Instrument specifications: dumb data, with ``tick``, ``lot`` and ``multiplier`` as exact decimals."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import NamedTuple
+
+from engine.schema import Accounting
+
+KINDS = {
+    "spot": Accounting.SPOT,
+    "equity": Accounting.SPOT,
+    "linear_perp": Accounting.LINEAR,
+    "fx": Accounting.LINEAR,
+}
+"""Kinds of instrument and how each is booked.  # R6.2"""
+
+
+class Decimals(NamedTuple):
+    """A positive decimal ``units / power`` with ``power`` a power of ten, so that a grid is exact.  # R6.3"""
+
+    units: int
+    power: int
+
+    @classmethod
+    def parse(cls, value: str | float | Decimal) -> "Decimals":
+        """Read a decimal from text or from the shortest text of a float.
+
+        >>> Decimals.parse(0.0001)
+        Decimals(units=1, power=10000)
+        >>> Decimals.parse("25")
+        Decimals(units=25, power=1)
+        """
+        number = Decimal(str(value))
+        if not number.is_finite() or number <= 0:
+            raise ValueError(f"{value!r} is not a positive decimal")
+        exponent = int(number.as_tuple().exponent)
+        power = 10 ** max(0, -exponent)
+        return cls(int(number * power), power)
+
+    def __float__(self) -> float:
+        return self.units / self.power
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """What the replay needs to know of one symbol.
+
+    Attributes
+    ----------
+    tick, lot, multiplier
+        Price step, quantity step, and units of the underlying per unit of quantity.
+    min_qty, min_notional
+        Smallest entry, in quantity and in account currency at the reference price; 0 means none.
+    shortable
+        Whether a spot instrument may be sold short (linear instruments always may).
+    sessions
+        Whether it trades in sessions: 252 periods a year, and a limit passed by the open fills at the open.  # R2.4
+    """
+
+    symbol: str
+    kind: str = "linear_perp"
+    tick: Decimals = field(default_factory=lambda: Decimals(1, 10_000))
+    lot: Decimals = field(default_factory=lambda: Decimals(1, 1_000))
+    multiplier: Decimals = field(default_factory=lambda: Decimals(1, 1))
+    min_qty: float = 0.0
+    min_notional: float = 0.0
+    shortable: bool = False
+    sessions: bool = False
+
+    @property
+    def accounting(self) -> Accounting:
+        """How its fills move cash."""
+        return KINDS[self.kind]

@@ -1,0 +1,214 @@
+"""The vocabulary of stage two: event kinds, ledger records, reasons, actions and their array types.
+
+Every number that is written to a ledger is defined here and nowhere else.  Members are append-only: a stored
+ledger names its own tables in its header, and a changed number would make it unreadable.
+"""
+
+from enum import IntEnum
+
+import numpy as np
+
+SEMANTICS_VERSION = "1"
+
+NONE = -1  # a row, sequence number or id that does not apply
+NEVER = np.iinfo(np.int64).max  # a time that does not come
+DAY_US = 86_400_000_000
+
+
+class EventKind(IntEnum):
+    """What happens at one timestamp, in this order.  # R1.2"""
+
+    BAR_PATH = 0
+    FUNDING_UPDATE = 1
+    CANDLE_CLOSE = 2
+    SPREAD_SNAPSHOT = 3
+    SETTLEMENT = 4
+    UNIVERSE_UPDATED = 5
+    TRADE_PROPOSED = 6
+    RISK = 7
+    EXECUTION = 8
+    CORPORATE_ACTION = 9
+    BAR_OPEN = 10
+
+
+class RecordKind(IntEnum):
+    """Kinds of ledger record.  # R11.1"""
+
+    DEPOSIT = 0
+    PROPOSAL = 1
+    SELECTED = 2
+    APPROVED = 3
+    ORDER = 4
+    FILL = 5
+    POSITION = 6
+    FUNDING = 7
+    REJECTED = 8
+    CANCELLED = 9
+    RISK_ALERT = 10
+    RUN_END = 11
+
+
+class Reason(IntEnum):
+    """Why a record was written."""
+
+    NONE = 0
+    # entries that drop out before ranking, in the order they are tested                                      # R4.1
+    INVALID = 1
+    NOT_IN_UNIVERSE = 2
+    WARMUP = 3
+    HALTED = 4
+    COOLDOWN = 5
+    CONFLICT = 6
+    ALREADY_HELD = 7
+    ALREADY_PENDING = 8
+    BELOW_MIN_SCORE = 9
+    DUPLICATE = 10
+    NOT_SELECTED = 11
+    NOT_HELD = 12  # an exit with nothing to close
+    # the gate                                                                                           # R5.1, R5.2
+    SHORT_NOT_ALLOWED = 20
+    BAD_STOP = 21
+    NO_SIZE = 22
+    BELOW_MIN_QTY = 23
+    BELOW_MIN_NOTIONAL = 24
+    CASH_BUFFER = 25
+    MAX_POSITION = 26
+    MAX_GROSS = 27
+    MAX_NET = 28
+    INSUFFICIENT_MARGIN = 29
+    INSUFFICIENT_CASH = 30
+    STALE_CLOSE = 31
+    # fills
+    FILLED = 40
+    PARTIAL = 41
+    SIGNAL = 42
+    STOP_LOSS = 43
+    TAKE_PROFIT = 44
+    TRAILING_STOP = 45
+    CROSSED_AT_ENTRY = 46
+    MAX_BARS = 47
+    LEFT_UNIVERSE = 48
+    DELISTED = 49
+    DATA_ENDED = 50
+    RUN_ENDED = 51
+    LIQUIDATED_AT_CLOSE = 52
+    # life of an order, a halt, a run
+    POSITION_CLOSED = 60
+    DRAWDOWN = 61
+    DAILY_LOSS = 62
+    BANKRUPT = 63
+
+
+class Action(IntEnum):
+    """What a proposal asks for."""
+
+    ENTER_LONG = 0
+    ENTER_SHORT = 1
+    EXIT = 2  # whichever side is held
+    EXIT_LONG = 3
+    EXIT_SHORT = 4
+
+
+class Accounting(IntEnum):
+    """How a fill moves cash.  # R6.2"""
+
+    SPOT = 0
+    LINEAR = 1
+
+
+class Timing(IntEnum):
+    """When a decision made at a close fills.  # R2.3"""
+
+    NEXT_OPEN = 0
+    CLOSE = 1
+    NEXT_CLOSE = 2
+
+
+class Intrabar(IntEnum):
+    """Which exit is taken when one bar reaches several.  # R3.3"""
+
+    PESSIMISTIC = 0
+    OPTIMISTIC = 1
+    OLHC = 2
+    OHLC = 3
+    ADAPTIVE = 4
+
+
+class LimitGap(IntEnum):
+    """Price of a resting limit that the open has passed.  # R2.4"""
+
+    PRICE = 0
+    OPEN = 1
+
+
+class SizeKind(IntEnum):
+    """How the gate turns a proposal into a quantity.  # R5.1"""
+
+    FIXED_QTY = 0
+    FIXED_NOTIONAL = 1
+    FIXED_FRACTION = 2
+    FIXED_RISK = 3
+    ALL_IN = 4
+
+
+class Slippage(IntEnum):
+    """What a taker pays beyond the half-spread.  # R2.6"""
+
+    NONE = 0
+    BPS = 1
+    SPREAD = 2  # a multiple of the half-spread, paid instead of it
+
+
+class LevelKind(IntEnum):
+    """How a stop, target or trailing value of a proposal is meant.  # R2.1"""
+
+    PRICE = 0
+    FRACTION = 1  # of the fill price
+
+
+AMBIGUOUS = 1  # flag of a FILL: the pessimistic and the optimistic exit of its bar differ            # R3.3
+MAKER = 2  # flag of a FILL: it rested and paid the maker fee alone                                    # R2.5
+
+COUNTED = (Reason.ALREADY_HELD, Reason.ALREADY_PENDING, Reason.NOT_HELD)  # not stored below `full`     # R5.4
+
+RECORD = np.dtype(
+    [
+        ("ts", "<i8"),  # us, UTC
+        ("order_id", "<i8"),
+        ("proposal", "<i8"),  # row of the run's sorted proposals
+        ("qty", "<i8"),  # lots, never negative
+        ("price", "<f8"),
+        ("fee", "<i8"),  # money
+        ("amount", "<i8"),  # money: what the record moves (see docs/ledger.md)
+        ("cash", "<i8"),  # money, after the record
+        ("position", "<i8"),  # signed lots of (strategy, symbol), after the record
+        ("value", "<f8"),  # score, funding rate or fraction lost
+        ("cause", "<i8"),  # seq of the record that led here
+        ("symbol", "<i4"),
+        ("strategy", "<i4"),
+        ("rank", "<i4"),
+        ("kind", "u1"),
+        ("side", "i1"),  # +1 buy, -1 sell
+        ("reason", "u1"),
+        ("flags", "u1"),
+    ]
+)
+"""One ledger record; ``seq`` is its index."""
+
+PROPOSAL_COLUMNS = {
+    "ts": "int64",  # us, UTC; the close at which it was decided
+    "available_ts": "int64",  # us, UTC; from when it may be known (default: ts)                        # R1.7
+    "symbol": "str",
+    "strategy": "str",
+    "action": "int8",  # Action
+    "score": "float64",  # (default: 0)
+    "stop_loss": "float64",  # NaN: none
+    "stop_loss_kind": "int8",  # LevelKind (default: PRICE), and so on
+    "take_profit": "float64",
+    "take_profit_kind": "int8",
+    "trailing": "float64",
+    "trailing_kind": "int8",
+    "max_bars": "int64",  # 0: none
+    "sequence": "int64",  # place among the proposals of one (strategy, symbol) (default: order of the rows)
+}
+"""Columns of a proposal table; all but ts, symbol, strategy and action have defaults."""

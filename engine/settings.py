@@ -1,0 +1,98 @@
+"""Everything the replay is told besides data and proposals: one frozen object, read by the kernel's driver and by the oracle."""
+
+from dataclasses import dataclass
+
+from engine.instrument import Instrument
+from engine.schema import NEVER, Intrabar, LimitGap, SizeKind, Slippage, Timing
+
+UNLIMITED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class StrategySettings:
+    """One strategy's share of the account and how it sizes.
+
+    ``amount`` is a quantity, an amount of account currency, a fraction of capital or a fraction of capital at risk,
+    by ``size``; it is not read by ``ALL_IN``.
+    """
+
+    id: str
+    budget: float = 1.0
+    size: SizeKind = SizeKind.FIXED_FRACTION
+    amount: float = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The replay's part of a configuration, in the units the replay uses.
+
+    Attributes
+    ----------
+    start_us, end_us
+        The run covers bars with ``start_us <= open_ts`` and ``ts <= end_us``.                              # R8.6
+    cash
+        Initial cash, in money units (``10**-decimals`` of the account currency).
+    leverage
+        Initial margin is notional / leverage.                                                              # R7.2
+    interval
+        Name of the execution series for all symbols; empty: each symbol's finest.                           # R1.8
+    latency_us
+        An order acts only in bars that open at least this long after the decision.                         # R2.3
+    limit_gap
+        Price of a target passed by the open; None: ``OPEN`` for instruments with sessions, else ``PRICE``.   # R2.4
+    slippage_amount
+        Basis points, or the multiple of the half-spread.
+    spread_events, default_spread_bps
+        Whether spread snapshots are used, and the full spread where none is known.                         # R2.2
+    maker_bps, taker_bps, per_unit
+        Fees: of notional in basis points, plus an amount of account currency per unit of quantity.          # R2.6
+    max_position, max_gross, max_net
+        Fractions of equity; infinity: no limit.                                                           # R5.2
+    clip
+        Whether a limit reduces an entry (True) or refuses it.
+    drawdown_halt, daily_loss_halt
+        Fractions lost at which entries stop; infinity: never.                                             # R5.3
+    resume_after_us
+        How long a drawdown halt lasts.
+    delist_haircut
+        Fraction of the last close lost, against the position, when a held symbol is delisted.             # R8.4
+    """
+
+    start_us: int
+    end_us: int
+    cash: int
+    instruments: tuple[Instrument, ...]
+    strategies: tuple[StrategySettings, ...]
+    decimals: int = 6
+    leverage: float = 1.0
+    interval: str = ""
+    timing: Timing = Timing.NEXT_OPEN
+    latency_us: int = 0
+    intrabar: Intrabar = Intrabar.PESSIMISTIC
+    limit_gap: LimitGap | None = None
+    slippage: Slippage = Slippage.NONE
+    slippage_amount: float = 0.0
+    spread_events: bool = True
+    default_spread_bps: float = 0.0
+    maker_bps: float = 0.0
+    taker_bps: float = 0.0
+    per_unit: float = 0.0
+    max_positions: int = UNLIMITED
+    min_score: float = float("-inf")
+    reuse_pending_exit: bool = False
+    cash_buffer: float = 0.0
+    max_position: float = float("inf")
+    max_gross: float = float("inf")
+    max_net: float = float("inf")
+    clip: bool = True
+    drawdown_halt: float = float("inf")
+    resume_after_us: int = NEVER
+    daily_loss_halt: float = float("inf")
+    close_on_leave: bool = True
+    delist_haircut: float = 0.0
+    finalize_close: bool = True
+
+    @property
+    def scale(self) -> float:
+        """Money units in one unit of the account currency."""
+        return float(10**self.decimals)
