@@ -1,0 +1,195 @@
+"""The account: cash, positions, pending orders and what they are worth; and the ledger it writes.  # R6"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.schema import NONE, RECORD, Reason, RecordKind
+from engine.settings import Settings
+from tests.oracle.contract import Contract, checked
+from tests.oracle.events import Market
+from tests.oracle.proposals import Proposal
+
+Key = tuple[str, str]  # (symbol, strategy): the order of positions
+
+FLOATS = ("price", "value")
+MINUS_ONE = ("cause", "order_id", "proposal", "symbol", "strategy")
+BLANK: dict[str, int | float] = {name: 0.0 if name in FLOATS else NONE if name in MINUS_ONE else 0 for name in RECORD.names or ()}
+
+
+@dataclass
+class ExitOrder:
+    """A pending order that closes a position."""
+
+    order_id: int
+    seq: int  # of its ORDER record
+    proposal: int
+    reason: Reason
+    acts_from: int  # it fills in bars that open at this time or later
+    at_open: bool  # at an open; otherwise at a close
+
+
+@dataclass(eq=False)
+class Entry:
+    """An approved entry: it holds its reservation until it fills or ends."""
+
+    proposal: Proposal
+    contract: Contract
+    lots: int  # signed
+    reference: float
+    reservation: int
+    rank: int
+    cause: int  # of its next record
+    order_id: int = 0
+    acts_from: int = 0
+
+
+@dataclass
+class Stop:
+    """A stop level and the time from which bars that open see it."""
+
+    acts_from: int
+    level: float
+    reason: Reason
+
+
+@dataclass(eq=False)
+class Position:
+    """What one strategy holds of one symbol."""
+
+    key: Key
+    contract: Contract
+    lots: int  # signed
+    price: float
+    cost: int
+    margin: int
+    opened_ts: int
+    order_id: int
+    seq: int = NONE  # of its opening POSITION record
+    stops: list[Stop] = field(default_factory=list)  # the levels it had, the present one last
+    target: float | None = None
+    trailing: float | None = None  # distance
+    extreme: float = 0.0
+    max_bars: int = 0
+    bars: int = 0
+    exit: ExitOrder | None = None
+
+    @property
+    def side(self) -> int:
+        """+1 long, -1 short."""
+        return 1 if self.lots > 0 else -1
+
+    def unrealised(self, mark: float) -> int:
+        """Value at the mark less cost."""
+        return self.contract.value(self.lots, mark) - self.cost
+
+    @property
+    def locked(self) -> int:
+        """Cash that it keeps from other uses."""
+        return self.margin + (abs(self.cost) if self.contract.spot and self.lots < 0 else 0)
+
+
+class Account:
+    """One portfolio and its ledger."""
+
+    def __init__(self, settings: Settings, markets: dict[str, Market]) -> None:
+        self.settings = settings
+        self.markets = markets
+        self.now = settings.start_us
+        self.cash = settings.cash
+        self.positions: dict[Key, Position] = {}
+        self.entries: list[Entry] = []  # in approval order
+        self.records: list[dict[str, Any]] = []
+        self.orders = 0
+        self._symbols = {symbol: place for place, symbol in enumerate(sorted(markets))}
+        self._strategies = {name: place for place, name in enumerate(sorted(one.id for one in settings.strategies))}
+
+    def write(self, kind: RecordKind, key: Key | None = None, **fields: Any) -> int:
+        """Append a record and return its seq; fields that are not given do not apply."""
+        record = BLANK | {"ts": self.now, "kind": int(kind), "cash": self.cash}
+        if key is not None:
+            held = self.positions.get(key)
+            record["symbol"], record["strategy"] = self._symbols[key[0]], self._strategies[key[1]]
+            record["position"] = held.lots if held else 0
+        record |= {name: float(value) if name in FLOATS else int(value) for name, value in fields.items()}
+        self.records.append(record)
+        return len(self.records) - 1
+
+    def pay(self, symbol: str, amount: int) -> None:
+        """Move cash."""
+        self.cash = checked(symbol, self.cash + checked(symbol, amount))
+
+    def next_order_id(self) -> int:
+        """Ids count from 1 in order of creation."""
+        self.orders += 1
+        return self.orders
+
+    def in_order(self, symbol: str | None = None) -> list[Position]:
+        """Positions by (symbol, strategy), of one symbol or of all."""
+        return [self.positions[key] for key in sorted(self.positions) if symbol in (None, key[0])]
+
+    def equity(self) -> int:
+        """Cash, unrealised profit of linear positions and value of spot holdings, at the marks.  # R6.4"""
+        total = self.cash
+        for position in self.positions.values():
+            mark = self.markets[position.key[0]].mark
+            total += position.contract.value(position.lots, mark) if position.contract.spot else position.unrealised(mark)
+        return checked("account", total)
+
+    def free_cash(self, *, without: Entry | None = None) -> int:
+        """Cash that a new entry may use; ``without`` leaves out one entry's own reservation."""
+        free = self.cash - sum(entry.reservation for entry in self.entries if entry is not without)
+        for position in self.positions.values():
+            free -= position.locked
+            if not position.contract.spot or position.lots < 0:
+                free += position.unrealised(self.markets[position.key[0]].mark)
+        return free
+
+    def order_exit(self, position: Position, reason: Reason, *, acts_from: int, at_open: bool, cause: int, proposal: int = NONE) -> None:
+        """Create the order that is to close a position."""
+        order_id = self.next_order_id()
+        seq = self.write(
+            RecordKind.ORDER,
+            position.key,
+            order_id=order_id,
+            side=-position.side,
+            qty=abs(position.lots),
+            proposal=proposal,
+            reason=reason,
+            cause=cause,
+        )
+        position.exit = ExitOrder(order_id, seq, proposal, reason, acts_from, at_open)
+
+    def cancel_exit(self, position: Position, reason: Reason, cause: int) -> None:
+        """End a position's pending exit unfilled."""
+        order = position.exit
+        assert order is not None
+        position.exit = None
+        self.write(
+            RecordKind.CANCELLED,
+            position.key,
+            order_id=order.order_id,
+            side=-position.side,
+            qty=abs(position.lots),
+            proposal=order.proposal,
+            reason=reason,
+            cause=cause,
+        )
+
+    def cancel_entry(self, entry: Entry, reason: Reason, cause: int | None = None) -> None:
+        """End a pending entry unfilled; the cause is its ORDER unless another is given."""
+        self.entries.remove(entry)
+        self.write(
+            RecordKind.CANCELLED,
+            entry.proposal.key,
+            order_id=entry.order_id,
+            side=entry.proposal.side,
+            qty=abs(entry.lots),
+            proposal=entry.proposal.row,
+            reason=reason,
+            cause=entry.cause if cause is None else cause,
+        )
+
+    def cancel_entries(self, reason: Reason, *, symbol: str | None = None, cause: int | None = None) -> None:
+        """End all pending entries, or those of one symbol, in approval order."""
+        for entry in [one for one in self.entries if symbol in (None, one.proposal.symbol)]:
+            self.cancel_entry(entry, reason, cause)

@@ -1,0 +1,135 @@
+"""Decisions at one instant: TRADE_PROPOSED, RISK and EXECUTION.  # R1.2"""
+
+from engine.schema import Action, Reason, RecordKind, Timing
+from engine.settings import Settings
+from tests.oracle.account import Account, Entry, Position
+from tests.oracle.fills import close_at_market, fill_entry, fill_exit, quote_close
+from tests.oracle.gate import approve
+from tests.oracle.halts import Halts
+from tests.oracle.proposals import Proposal
+from tests.oracle.selection import select
+
+
+class Decisions:
+    """Ruin, the sample and halts, exits, valuation, selector, gate and orders, in this order."""
+
+    def __init__(self, account: Account, settings: Settings, sample_ts: list[int], proposals: int) -> None:
+        self.account = account
+        self.settings = settings
+        self.halts = Halts(settings)
+        self.samples = set(sample_ts)
+        self.equity: dict[int, int] = {}  # at each sample taken
+        self.outcomes = [0] * proposals
+        self.closed: set[str] = set()  # symbols of which a bar of the run closes now
+        self.ruined = False
+
+    def decide(self, proposals: list[Proposal], closed: set[str]) -> None:
+        """All decisions of the present instant."""
+        self.closed = closed
+        sampled = self.account.now in self.samples
+        if sampled or any(position.key[0] in self.closed for position in self.account.positions.values()):
+            self.liquidate_at_close()
+            if self.ruined:
+                return
+        if sampled:
+            self.sample()
+        self.exits([one for one in proposals if not one.is_entry])
+        equity, free = self.account.equity(), self.account.free_cash()
+        halted = self.halts.refuse_entries(self.account.now)
+        selected = select(self.account, [one for one in proposals if one.is_entry], halted, self.outcomes)
+        self.execute(approve(self.account, selected, equity, free))
+
+    def liquidate_at_close(self) -> None:
+        """While equity is gone, close what is held; if it stays gone, the run is over.  # R7.4"""
+        account = self.account
+        while account.positions and account.equity() <= 0:
+            close_at_market(account, account.in_order()[0], Reason.LIQUIDATED_AT_CLOSE)
+        if account.equity() > 0:
+            return
+        account.cancel_entries(Reason.BANKRUPT)
+        self.ruined = True
+        account.write(RecordKind.RUN_END, amount=account.equity(), reason=Reason.BANKRUPT)
+
+    def sample(self) -> None:
+        """Take the equity sample of this instant; each alert cancels the pending entries.  # R5.3"""
+        equity = self.account.equity()
+        self.equity[self.account.now] = equity
+        for alert in self.halts.sample(self.account.now, equity):
+            cause = self.account.write(RecordKind.RISK_ALERT, reason=alert.reason, amount=equity, value=alert.lost)
+            self.account.cancel_entries(Reason.HALTED, cause=cause)
+
+    def exits(self, proposals: list[Proposal]) -> None:
+        """Exits due at this close, and new ones; they bypass the selector.  # R4.1"""
+        if self.settings.timing == Timing.NEXT_CLOSE:
+            self.fill_exits_at_close()
+        for proposal in proposals:
+            self.propose_exit(proposal)
+        if self.settings.timing == Timing.CLOSE:
+            self.fill_exits_at_close()
+
+    def propose_exit(self, proposal: Proposal) -> None:
+        """Turn an exit proposal into an order, if there is something to close."""
+        position = self.account.positions.get(proposal.key)
+        wanted = {Action.EXIT: (1, -1), Action.EXIT_LONG: (1,), Action.EXIT_SHORT: (-1,)}[proposal.action]
+        if position is None or position.side not in wanted:
+            self.outcomes[proposal.row] = int(Reason.NOT_HELD)
+        elif position.exit is not None:
+            self.outcomes[proposal.row] = int(Reason.ALREADY_PENDING)
+        else:
+            fields = {"side": -position.side, "value": proposal.value, "proposal": proposal.row}
+            cause = self.account.write(RecordKind.PROPOSAL, proposal.key, **fields)
+            self.order_exit(position, Reason.SIGNAL, cause, proposal.row)
+
+    def order_exit(self, position: Position, reason: Reason, cause: int, proposal: int = -1) -> None:
+        """An exit decided now, for the moment that the timing names.  # R2.3"""
+        acts_from = self.account.now + self.settings.latency_us
+        at_open = self.settings.timing == Timing.NEXT_OPEN
+        self.account.order_exit(position, reason, acts_from=acts_from, at_open=at_open, cause=cause, proposal=proposal)
+
+    def fill_exits_at_close(self) -> None:
+        """Fill the exits whose close has come; under ``close`` any close of the symbol will do."""
+        for position in self.account.in_order():
+            order = position.exit
+            if order is not None and not order.at_open and self.may_fill_at_close(position.key[0], order.acts_from):
+                fill_exit(self.account, position, quote_close(self.account.markets[position.key[0]], -position.side))
+
+    def may_fill_at_close(self, symbol: str, acts_from: int) -> bool:
+        """Whether a bar of the symbol closes now that the order may act in."""
+        if symbol not in self.closed:
+            return False
+        bar = self.account.markets[symbol].bar
+        assert bar is not None
+        return self.settings.timing == Timing.CLOSE or bar.open_ts >= acts_from
+
+    def execute(self, approved: list[Entry]) -> None:
+        """Entries due at this close fill; the approved become orders.  # R2.3"""
+        if self.settings.timing == Timing.NEXT_CLOSE:
+            for entry in [one for one in self.account.entries if one.order_id]:
+                if self.may_fill_at_close(entry.proposal.symbol, entry.acts_from):
+                    self.fill_at_close(entry)
+        for entry in approved:
+            self.order(entry)
+            if self.settings.timing != Timing.CLOSE:
+                continue
+            if entry.proposal.symbol in self.closed:
+                self.fill_at_close(entry)
+            else:
+                self.account.cancel_entry(entry, Reason.STALE_CLOSE)
+
+    def order(self, entry: Entry) -> None:
+        """Make an approved entry an order."""
+        entry.order_id = self.account.next_order_id()
+        entry.acts_from = self.account.now + self.settings.latency_us
+        entry.cause = self.account.write(
+            RecordKind.ORDER,
+            entry.proposal.key,
+            order_id=entry.order_id,
+            side=entry.proposal.side,
+            qty=abs(entry.lots),
+            proposal=entry.proposal.row,
+            cause=entry.cause,
+        )
+
+    def fill_at_close(self, entry: Entry) -> None:
+        """Fill an entry at the close just seen."""
+        fill_entry(self.account, entry, quote_close(self.account.markets[entry.proposal.symbol], entry.proposal.side))

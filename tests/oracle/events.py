@@ -1,0 +1,172 @@
+"""The market as typed events in the one total order, and what is known of each symbol at an instant.  # R1"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, Series
+from engine.schema import EventKind
+from engine.settings import Settings
+from tests.oracle.contract import Contract
+
+
+class Candle(NamedTuple):
+    """One side of a bar."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+
+
+class Bar(NamedTuple):
+    """A bar ``[open_ts, ts)`` with the candle that sells take and the candle that buys take."""
+
+    open_ts: int
+    ts: int
+    close: float
+    mark: float
+    bid: Candle
+    ask: Candle
+    quoted: bool  # has bid and ask candles of its own
+    of_run: bool  # inside the period; otherwise it only tells the last close
+
+    def side(self, side: int) -> Candle:
+        """The candle whose prices an order of this side takes.  # R2.2"""
+        return self.ask if side > 0 else self.bid
+
+
+class Event(NamedTuple):
+    """One event; its first six fields are its place in the total order."""
+
+    ts: int
+    kind: EventKind
+    symbol: str
+    interval_us: int
+    series: str
+    sequence: int
+    payload: Any
+
+
+@dataclass
+class Market:
+    """What is known of one symbol at the present instant."""
+
+    contract: Contract
+    default_half_spread: float
+    listed: bool = True
+    bar: Bar | None = None  # the last closed one
+    mark: float = math.nan
+    snapshot: float | None = None  # half-spread of the last snapshot
+    snapshot_at_open: float | None = None  # and of the last one known when the present bar opened
+    last_of_run: int = 0  # close of the symbol's last bar of the run
+
+    def half_spread(self, *, at_open: bool = False) -> float:
+        """Half-spread as a fraction of price, for trade candles."""
+        known = self.snapshot_at_open if at_open else self.snapshot
+        return self.default_half_spread if known is None else known
+
+    def close_half_spread(self) -> float:
+        """Half-spread that a reservation at the last close allows for."""
+        assert self.bar is not None
+        if self.bar.quoted:
+            bid, ask = self.bar.bid.close, self.bar.ask.close
+            return (ask - bid) / (ask + bid)
+        return self.half_spread()
+
+    @property
+    def last_close(self) -> float:
+        """The last close, NaN before there is one."""
+        return math.nan if self.bar is None else self.bar.close
+
+
+class Tape(NamedTuple):
+    """All that happens in a run, in order."""
+
+    events: list[Event]
+    markets: dict[str, Market]
+    sample_ts: list[int]
+    end: int  # the last instant
+
+
+def read_tape(dataset: Dataset, settings: Settings) -> Tape:
+    """The events of the run's symbols up to the last sample, and each symbol's state before them."""
+    markets: dict[str, Market] = {}
+    events: list[Event] = []
+    bars: dict[str, list[Bar]] = {}
+    intervals: dict[str, int] = {}
+    for instrument in sorted(settings.instruments, key=lambda one: one.symbol):
+        symbol = instrument.symbol
+        series = dataset.find("bars", symbol, settings.interval)
+        if series is None:
+            raise ValueError(f"{symbol}: the dataset has no bars {settings.interval!r} of it")
+        markets[symbol] = Market(Contract(instrument, settings), settings.default_spread_bps / 20000)
+        intervals[symbol] = series.interval_us
+        bars[symbol] = list(_bars(dataset, series, settings))
+        events += _bar_events(series, bars[symbol])
+        events += _other_events(dataset, markets[symbol], settings)
+    for symbol, market in markets.items():
+        market.last_of_run = max((bar.ts for bar in bars[symbol] if bar.of_run), default=0)
+    base = min(intervals.values())
+    sample_ts = sorted({bar.ts for symbol in markets if intervals[symbol] == base for bar in bars[symbol] if bar.of_run})
+    end = sample_ts[-1] if sample_ts else settings.start_us
+    return Tape([event for event in events if event.ts <= end], markets, sample_ts, end)
+
+
+def _bars(dataset: Dataset, series: Series, settings: Settings) -> Iterator[Bar]:
+    columns = {name: column.tolist() for name, column in dataset.view("bars", series).items()}
+    marks = _marks(dataset, series)
+    rows = len(columns["ts"])
+    quotes = [columns.get(name, [math.nan] * rows) for name in QUOTE_COLUMNS]
+    for row in range(rows):
+        open_ts, ts = columns["open_ts"][row], columns["ts"][row]
+        trade = Candle(*(columns[name][row] for name in ("open", "high", "low", "close")))
+        quote = [column[row] for column in quotes]
+        quoted = not math.isnan(quote[0])
+        bid, ask = (Candle(*quote[:4]), Candle(*quote[4:])) if quoted else (trade, trade)
+        of_run = settings.start_us <= open_ts and ts <= settings.end_us
+        yield Bar(open_ts, ts, trade.close, marks.get((open_ts, ts), trade.close), bid, ask, quoted, of_run)
+
+
+def _marks(dataset: Dataset, bars: Series) -> dict[tuple[int, int], float]:
+    series = dataset.find("marks", bars.symbol, bars.name)
+    if series is None:
+        return {}
+    columns = dataset.view("marks", series)
+    keys = zip(columns["open_ts"].tolist(), columns["ts"].tolist(), strict=True)
+    return dict(zip(keys, columns["close"].tolist(), strict=True))
+
+
+def _bar_events(series: Series, bars: list[Bar]) -> Iterator[Event]:
+    key = (series.symbol, series.interval_us, series.name)
+    for row, bar in enumerate(bars):
+        if bar.of_run:
+            yield Event(bar.open_ts, EventKind.BAR_OPEN, *key, row, bar)
+        yield Event(bar.ts, EventKind.BAR_PATH, *key, row, bar)
+        yield Event(bar.ts, EventKind.CANDLE_CLOSE, *key, row, bar)
+
+
+def _other_events(dataset: Dataset, market: Market, settings: Settings) -> Iterator[Event]:
+    symbol = market.contract.symbol
+    for row, (ts, rate, mark) in enumerate(_rows(dataset, "funding", symbol, "ts", "rate", "mark")):
+        yield Event(ts, EventKind.FUNDING_UPDATE, symbol, 0, "", row, (rate, mark))
+    if settings.spread_events:
+        for row, (ts, bid, ask) in enumerate(_rows(dataset, "spread", symbol, "ts", "bid", "ask")):
+            yield Event(ts, EventKind.SPREAD_SNAPSHOT, symbol, 0, "", row, (ask - bid) / (ask + bid))
+    for row, (ts, listed) in enumerate(_rows(dataset, "universe", symbol, "ts", "listed")):
+        if row == 0:
+            market.listed = not listed  # before its first row it is in the opposite state
+        yield Event(ts, EventKind.UNIVERSE_UPDATED, symbol, 0, "", row, bool(listed))
+    for row, (ts, kind) in enumerate(_rows(dataset, "actions", symbol, "ts", "kind")):
+        if ACTIONS[kind] == "split" and settings.start_us <= ts <= settings.end_us:
+            raise ValueError(f"{symbol}: a split at {ts} lies in the period; splits are not replayed")
+        if ACTIONS[kind] == "delist":
+            yield Event(ts, EventKind.CORPORATE_ACTION, symbol, 0, "", row, "delist")
+
+
+def _rows(dataset: Dataset, kind: str, symbol: str, *names: str) -> Iterator[tuple[Any, ...]]:
+    series = dataset.find(kind, symbol)
+    if series is not None:
+        columns = dataset.view(kind, series)
+        yield from zip(*(columns[name].tolist() for name in names), strict=True)

@@ -1,0 +1,163 @@
+"""Fills: the price a taker pays, how an entry opens a position, how anything closes one.  # R2"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from engine.schema import AMBIGUOUS, MAKER, NONE, Reason, RecordKind, Slippage
+from engine.settings import Settings
+from tests.oracle.account import Account, Entry, Position
+from tests.oracle.brackets import Exit, attach
+from tests.oracle.contract import Contract, checked
+from tests.oracle.events import Bar, Market
+
+
+class Quote(NamedTuple):
+    """A raw price and the half-spread that a taker adds to it, as a fraction."""
+
+    price: float
+    half_spread: float
+
+
+def quote_open(market: Market, bar: Bar, side: int) -> Quote:
+    """What an order of this side meets at the open of a bar."""
+    return quote(market, bar, bar.side(side).open)
+
+
+def quote_close(market: Market, side: int) -> Quote:
+    """What an order of this side meets at the last close."""
+    assert market.bar is not None
+    return quote(market, market.bar, market.bar.side(side).close)
+
+
+def quote(market: Market, bar: Bar, price: float, *, at_open: bool = False) -> Quote:
+    """A price of a bar; candles with bid and ask hold the spread already.  # R2.2"""
+    return Quote(price, 0.0 if bar.quoted else market.half_spread(at_open=at_open))
+
+
+def taker_price(contract: Contract, settings: Settings, side: int, met: Quote) -> float:
+    """Price of a taker fill: half-spread and slippage added, on the tick against the order.  # R2.5"""
+    spread, slip = met.half_spread, 0.0
+    if settings.slippage == Slippage.BPS:
+        slip = settings.slippage_amount / 10000
+    elif settings.slippage == Slippage.SPREAD:
+        spread, slip = 0.0, settings.slippage_amount * met.half_spread
+    return contract.on_tick(met.price + side * met.price * (spread + slip), up=side > 0)
+
+
+def fill_entry(account: Account, entry: Entry, met: Quote) -> Position | None:
+    """Open a position with the most lots that free cash pays for; None if it pays for none.  # R5.2"""
+    contract, side = entry.contract, entry.proposal.side
+    price = taker_price(contract, account.settings, side, met)
+    free = account.free_cash(without=entry)
+    lots = most_lots(abs(entry.lots), lambda count: contract.outlay(side * count, price) <= free)
+    if lots == 0:
+        account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
+        return None
+    account.entries.remove(entry)
+    return _open(account, entry, side * lots, price)
+
+
+def most_lots(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest count up to ``limit`` that fits, where every smaller one does too."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _open(account: Account, entry: Entry, lots: int, price: float) -> Position:
+    contract, proposal = entry.contract, entry.proposal
+    cost = checked(contract.symbol, contract.value(lots, price))
+    fee = contract.fee(lots, price, account.settings.taker_bps)
+    amount = -cost - fee if contract.spot else -fee
+    account.pay(contract.symbol, amount)
+    margin = contract.margin(lots, price)
+    position = Position(proposal.key, contract, lots, price, cost, margin, account.now, entry.order_id)
+    account.positions[proposal.key] = position
+    fill = account.write(
+        RecordKind.FILL,
+        proposal.key,
+        order_id=entry.order_id,
+        side=proposal.side,
+        qty=abs(lots),
+        price=price,
+        fee=fee,
+        amount=amount,
+        reason=Reason.FILLED if lots == entry.lots else Reason.PARTIAL,
+        proposal=proposal.row,
+        cause=entry.cause,
+    )
+    position.seq = account.write(RecordKind.POSITION, proposal.key, order_id=entry.order_id, qty=abs(lots), price=price, cause=fill)
+    attach(position, proposal)
+    return position
+
+
+def take_exit(account: Account, position: Position, met: Quote, reason: Reason, flags: int = 0) -> None:
+    """Close a position as a taker, led to by its opening."""
+    price = taker_price(position.contract, account.settings, -position.side, met)
+    close_position(account, position, price, account.settings.taker_bps, reason, flags=flags)
+
+
+def close_at_market(account: Account, position: Position, reason: Reason) -> None:
+    """Close a position at its last close as a taker."""
+    take_exit(account, position, quote_close(account.markets[position.key[0]], -position.side), reason)
+
+
+def bracket_exit(account: Account, position: Position, market: Market, bar: Bar, found: Exit, *, at_open: bool) -> None:
+    """Close a position at a stop (a taker) or a target (a maker) of its own."""
+    flags = AMBIGUOUS if found.ambiguous else 0
+    if not found.maker:
+        take_exit(account, position, quote(market, bar, found.price, at_open=at_open), found.reason, flags)
+        return
+    price = position.contract.on_tick(found.price, up=position.side < 0)
+    close_position(account, position, price, account.settings.maker_bps, found.reason, flags=flags | MAKER)
+
+
+def fill_exit(account: Account, position: Position, met: Quote) -> None:
+    """Fill a position's pending exit as a taker."""
+    order = position.exit
+    assert order is not None
+    position.exit = None
+    price = taker_price(position.contract, account.settings, -position.side, met)
+    bps = account.settings.taker_bps
+    close_position(account, position, price, bps, order.reason, order_id=order.order_id, proposal=order.proposal, cause=order.seq)
+
+
+def close_position(
+    account: Account,
+    position: Position,
+    price: float,
+    fee_bps: float | None,
+    reason: Reason,
+    *,
+    flags: int = 0,
+    order_id: int | None = None,
+    proposal: int = NONE,
+    cause: int | None = None,
+) -> None:
+    """Close a position whole; ``fee_bps`` None is free of any fee.  # R6.4"""
+    contract, lots = position.contract, position.lots
+    realised = contract.value(lots, price) - position.cost
+    fee = 0 if fee_bps is None else contract.fee(lots, price, fee_bps)
+    amount = (contract.value(lots, price) if contract.spot else realised) - fee
+    account.pay(contract.symbol, amount)
+    del account.positions[position.key]
+    order_id = position.order_id if order_id is None else order_id
+    fill = account.write(
+        RecordKind.FILL,
+        position.key,
+        order_id=order_id,
+        side=-position.side,
+        qty=abs(lots),
+        price=price,
+        fee=fee,
+        amount=amount,
+        reason=reason,
+        flags=flags,
+        proposal=proposal,
+        cause=position.seq if cause is None else cause,
+    )
+    account.write(RecordKind.POSITION, position.key, order_id=order_id, amount=realised, cause=fill)
+    if position.exit is not None:
+        account.cancel_exit(position, Reason.POSITION_CLOSED, fill)

@@ -1,0 +1,146 @@
+"""Sizing and the gate: how many lots a selected entry may order, or why none.  # R5"""
+
+import math
+from collections.abc import Callable, Iterator
+
+from engine.schema import LevelKind, Reason, RecordKind, SizeKind
+from engine.settings import StrategySettings
+from tests.oracle.account import Account, Entry
+from tests.oracle.contract import Contract
+from tests.oracle.fills import most_lots
+from tests.oracle.proposals import Proposal
+from tests.oracle.selection import Selected
+
+Limit = tuple[Reason, Callable[[int], bool]]
+
+
+class Refused(Exception):
+    """The gate refuses an entry; its argument is the reason."""
+
+
+class Gate:
+    """The gate of one instant: one equity for all, free cash that falls with each approval."""
+
+    def __init__(self, account: Account, equity: int, free: int) -> None:
+        self.account = account
+        self.settings = account.settings
+        self.equity = equity
+        self.free = free
+        self.buffer = round(equity * account.settings.cash_buffer)
+        self.exposures = [
+            position.contract.value(position.lots, account.markets[key[0]].mark) for key, position in account.positions.items()
+        ]
+        self.exposures += [entry.contract.value(entry.lots, entry.reference) for entry in account.entries]
+
+    def judge(self, selected: Selected) -> Entry | None:
+        """Approve or reject one entry, and write which."""
+        proposal = selected.proposal
+        reference = self.account.markets[proposal.symbol].last_close
+        fields = {"side": proposal.side, "price": reference, "proposal": proposal.row, "cause": selected.seq}
+        try:
+            lots = self.lots(proposal)
+        except Refused as refused:
+            reason = refused.args[0]
+            self.account.write(RecordKind.REJECTED, proposal.key, value=proposal.value, reason=reason, rank=selected.rank, **fields)
+            return None
+        contract = self.account.markets[proposal.symbol].contract
+        reservation = self.reservation(proposal)(lots)
+        seq = self.account.write(RecordKind.APPROVED, proposal.key, qty=lots, amount=reservation, **fields)
+        entry = Entry(proposal, contract, proposal.side * lots, reference, reservation, selected.rank, seq)
+        self.account.entries.append(entry)
+        self.free -= reservation
+        self.exposures.append(contract.value(entry.lots, reference))
+        return entry
+
+    def lots(self, proposal: Proposal) -> int:
+        """The lots to order, or Refused with the first reason against."""
+        market = self.account.markets[proposal.symbol]
+        contract, reference = market.contract, market.last_close
+        if contract.spot and proposal.side < 0 and not contract.instrument.shortable:
+            raise Refused(Reason.SHORT_NOT_ALLOWED)
+        lots = self.wanted(proposal, contract, reference)
+        for reason, fits in self.limits(proposal, contract, reference):
+            allowed = most_lots(lots, fits)
+            if allowed == 0 or (allowed < lots and not self.settings.clip):
+                raise Refused(reason)
+            lots = allowed
+        quantity = contract.quantity(lots)
+        if quantity < contract.instrument.min_qty:
+            raise Refused(Reason.BELOW_MIN_QTY)
+        if quantity * reference * contract.multiplier < contract.instrument.min_notional:
+            raise Refused(Reason.BELOW_MIN_NOTIONAL)
+        return lots
+
+    def wanted(self, proposal: Proposal, contract: Contract, reference: float) -> int:
+        """The lots that the strategy's size model asks for.  # R5.1"""
+        strategy = next(one for one in self.settings.strategies if one.id == proposal.strategy)
+        if strategy.size == SizeKind.ALL_IN:
+            lots = self.all_in(proposal, strategy)
+            if lots == 0:
+                raise Refused(Reason.NO_SIZE)
+            return lots
+        quantity = self.quantity(proposal, strategy, contract, reference)
+        if not quantity > 0:
+            raise Refused(Reason.NO_SIZE)
+        lots = contract.whole_lots(quantity)
+        if lots == 0:
+            raise Refused(Reason.BELOW_MIN_QTY)
+        return lots
+
+    def quantity(self, proposal: Proposal, strategy: StrategySettings, contract: Contract, reference: float) -> float:
+        """Units of quantity, before they are made whole lots."""
+        capital = (self.equity / self.settings.scale) * strategy.budget
+        if strategy.size == SizeKind.FIXED_QTY:
+            return strategy.amount
+        if strategy.size == SizeKind.FIXED_NOTIONAL:
+            return strategy.amount / (reference * contract.multiplier)
+        if strategy.size == SizeKind.FIXED_FRACTION:
+            return capital * strategy.amount / (reference * contract.multiplier)
+        stop = proposal.stop_loss
+        if proposal.stop_loss_kind == LevelKind.FRACTION:
+            stop = reference * (1 - proposal.side * stop)
+        distance = proposal.side * (reference - stop)
+        if math.isnan(stop) or stop <= 0 or distance <= 0 or distance < contract.tick:
+            raise Refused(Reason.BAD_STOP)
+        return capital * strategy.amount / (abs(reference - stop) * contract.multiplier)
+
+    def all_in(self, proposal: Proposal, strategy: StrategySettings) -> int:
+        """The most lots whose reservation fits the strategy's budget and the cash that is left."""
+        reservation = self.reservation(proposal)
+        most = min(self.free - self.buffer, round(self.equity * strategy.budget))
+        bound = 1
+        while reservation(bound) <= most:
+            bound *= 2
+        return most_lots(bound, lambda lots: reservation(lots) <= most)
+
+    def reservation(self, proposal: Proposal) -> Callable[[int], int]:
+        """What so many lots of an entry would hold back."""
+        market = self.account.markets[proposal.symbol]
+        half_spread = market.close_half_spread()
+        return lambda lots: market.contract.reservation(proposal.side * lots, market.last_close, half_spread)
+
+    def limits(self, proposal: Proposal, contract: Contract, reference: float) -> Iterator[Limit]:
+        """The limits in the order in which they are tested.  # R5.2"""
+        reservation, settings, side = self.reservation(proposal), self.settings, proposal.side
+        gross, net = sum(map(abs, self.exposures)), sum(self.exposures)
+
+        def value(lots: int) -> int:
+            return contract.value(lots, reference)
+
+        if settings.cash_buffer > 0:
+            yield Reason.CASH_BUFFER, lambda lots: reservation(lots) <= self.free - self.buffer
+        if math.isfinite(settings.max_position):
+            yield Reason.MAX_POSITION, lambda lots: value(lots) <= round(self.equity * settings.max_position)
+        if math.isfinite(settings.max_gross):
+            yield Reason.MAX_GROSS, lambda lots: gross + value(lots) <= round(self.equity * settings.max_gross)
+        if math.isfinite(settings.max_net):
+            yield Reason.MAX_NET, lambda lots: side * net + value(lots) <= round(self.equity * settings.max_net)
+        short_of = Reason.INSUFFICIENT_CASH if contract.spot and side > 0 else Reason.INSUFFICIENT_MARGIN
+        yield short_of, lambda lots: reservation(lots) <= self.free
+
+
+def approve(account: Account, selected: list[Selected], equity: int, free: int) -> list[Entry]:
+    """Take the selected through the gate in rank order."""
+    gate = Gate(account, equity, free)
+    judged = [gate.judge(one) for one in selected]
+    return [entry for entry in judged if entry is not None]

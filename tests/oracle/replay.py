@@ -1,0 +1,195 @@
+"""The loop: all events of all symbols, instant by instant, in the total order.
+
+1. ``bar_path``, ``funding``, ``candle_close``, snapshots and ``universe`` take the events of an instant one by one.
+2. ``decisions`` are TRADE_PROPOSED to EXECUTION: ruin, sample and halts, exits, valuation, selector, gate, orders.
+3. ``delist`` and ``bar_open`` follow; after the last sample ``finish`` ends the run.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from engine.dataset import Dataset
+from engine.schema import EventKind, Reason, RecordKind, Timing
+from engine.settings import Settings
+from tests.oracle.account import Account, Position
+from tests.oracle.brackets import crossed_at_entry, passed_by_open, touched, trail
+from tests.oracle.decisions import Decisions
+from tests.oracle.events import Bar, Event, read_tape
+from tests.oracle.fills import bracket_exit, close_at_market, close_position, fill_entry, fill_exit, quote_open, take_exit
+from tests.oracle.proposals import Proposal, read_proposals
+
+
+@dataclass(frozen=True)
+class OracleResult:
+    """What a replay leaves: the ledger and the equity at each sample of the grid."""
+
+    records: list[dict[str, Any]]  # the fields of engine.schema.RECORD
+    sample_ts: list[int]
+    equity: list[int]
+    outcomes: list[int]  # by row of the sorted proposals: the reason of one that is only counted, else 0
+    final_equity: int
+
+
+def replay(dataset: Dataset, proposals: Mapping[str, Sequence[Any]], settings: Settings) -> OracleResult:
+    """Replay the proposals on the instruments of ``settings``.
+
+    Raises
+    ------
+    ValueError
+        A proposal is not of the run's symbols and strategies, a symbol has no bars, or splits in the period.
+    OverflowError
+        Money reaches 2**53.
+    """
+    return Replay(dataset, read_proposals(proposals, settings), settings).run()
+
+
+class Replay:
+    """One run under way."""
+
+    def __init__(self, dataset: Dataset, proposals: list[Proposal], settings: Settings) -> None:
+        self.settings = settings
+        self.tape = read_tape(dataset, settings)
+        self.account = Account(settings, self.tape.markets)
+        self.decisions = Decisions(self.account, settings, self.tape.sample_ts, len(proposals))
+        self.events = self.tape.events + [event for event in map(self._proposed, proposals) if event.ts <= self.tape.end]
+        self.events.sort(key=lambda event: event[:6])
+
+    def _proposed(self, one: Proposal) -> Event:
+        known = max(one.available_ts, self.settings.start_us)
+        return Event(known, EventKind.TRADE_PROPOSED, one.symbol, 0, one.strategy, one.sequence, one)
+
+    def run(self) -> OracleResult:
+        """Replay every instant, then end the run."""
+        self.account.write(RecordKind.DEPOSIT, amount=self.settings.cash)
+        for ts, events in groupby(self.events, key=lambda event: event.ts):
+            self.account.now = ts
+            self.instant(list(events))
+            if self.decisions.ruined:
+                break
+        else:
+            self.finish()
+        final = self.account.equity()
+        path = [self.decisions.equity.get(ts, final) for ts in self.tape.sample_ts]
+        return OracleResult(self.account.records, self.tape.sample_ts, path, self.decisions.outcomes, final)
+
+    def instant(self, events: list[Event]) -> None:
+        """All that happens at one timestamp.  # R1.2"""
+        before = {
+            EventKind.BAR_PATH: self.bar_path,
+            EventKind.FUNDING_UPDATE: self.funding,
+            EventKind.CANDLE_CLOSE: self.candle_close,
+            EventKind.SPREAD_SNAPSHOT: self.spread_snapshot,
+            EventKind.UNIVERSE_UPDATED: self.universe,
+        }
+        for event in events:
+            if event.kind in before:
+                before[event.kind](event)
+        closed = {event.symbol for event in events if event.kind == EventKind.CANDLE_CLOSE and event.payload.of_run}
+        self.decisions.decide([event.payload for event in events if event.kind == EventKind.TRADE_PROPOSED], closed)
+        if self.decisions.ruined:
+            return
+        for event in events:
+            if event.kind == EventKind.CORPORATE_ACTION:
+                self.delist(event)
+        self.bar_open([event for event in events if event.kind == EventKind.BAR_OPEN])
+
+    def bar_path(self, event: Event) -> None:
+        """Touches inside the bar that ends now; then its close is the last price.  # R3"""
+        market, bar = self.account.markets[event.symbol], event.payload
+        for position in self.account.in_order(event.symbol):
+            found = touched(position, bar, self.settings.intrabar)
+            if found is not None:
+                bracket_exit(self.account, position, market, bar, found, at_open=True)
+        market.bar = bar
+
+    def funding(self, event: Event) -> None:
+        """Each position pays its value at the mark times the rate.  # R7.1"""
+        rate, mark = event.payload
+        if not (math.isfinite(mark) and mark > 0):
+            mark = self.account.markets[event.symbol].last_close
+        for position in self.account.in_order(event.symbol):
+            if not math.isfinite(mark):
+                raise ValueError(f"{event.symbol}: funding at {event.ts} has no mark and there is no close before it")
+            amount = -round(position.contract.value(position.lots, mark) * rate)
+            self.account.pay(event.symbol, amount)
+            qty = abs(position.lots)
+            self.account.write(RecordKind.FUNDING, position.key, qty=qty, price=mark, value=rate, amount=amount, cause=position.seq)
+
+    def candle_close(self, event: Event) -> None:
+        """Marks, trailing levels, ages.  # R3.5 R3.6"""
+        bar = event.payload
+        self.account.markets[event.symbol].mark = bar.mark
+        for position in self.account.in_order(event.symbol):
+            trail(position, bar, self.settings.latency_us)
+            position.bars += 1
+            if 0 < position.max_bars <= position.bars and position.exit is None:
+                self.decisions.order_exit(position, Reason.MAX_BARS, position.seq)
+
+    def spread_snapshot(self, event: Event) -> None:
+        """The last bid and ask."""
+        self.account.markets[event.symbol].snapshot = event.payload
+
+    def universe(self, event: Event) -> None:
+        """A symbol enters or leaves the tradable set.  # R8.3"""
+        market, listed = self.account.markets[event.symbol], event.payload
+        leaves, market.listed = market.listed and not listed, listed
+        if not leaves:
+            return
+        self.account.cancel_entries(Reason.NOT_IN_UNIVERSE, symbol=event.symbol)
+        for position in self.account.in_order(event.symbol):
+            if self.settings.close_on_leave and position.exit is None:
+                now = self.account.now
+                self.account.order_exit(position, Reason.LEFT_UNIVERSE, acts_from=now, at_open=True, cause=position.seq)
+
+    def delist(self, event: Event) -> None:
+        """No order of the symbol survives, no position either.  # R8.4"""
+        self.account.cancel_entries(Reason.DELISTED, symbol=event.symbol)
+        for position in self.account.in_order(event.symbol):
+            last = self.account.markets[event.symbol].last_close
+            price = last * (1 - position.side * self.settings.delist_haircut)
+            close_position(self.account, position, price, None, Reason.DELISTED)
+
+    def bar_open(self, events: list[Event]) -> None:
+        """Bars that start now: first what reduces, then what opens.  # R1.4"""
+        bars = {event.symbol: event.payload for event in events}
+        for symbol in bars:
+            self.account.markets[symbol].snapshot_at_open = self.account.markets[symbol].snapshot
+        for position in self.account.in_order():
+            if position.key[0] in bars:
+                self.exit_at_open(position, bars[position.key[0]])
+        if self.settings.timing != Timing.NEXT_OPEN:
+            return
+        for entry in list(self.account.entries):
+            bar = bars.get(entry.proposal.symbol)
+            if bar is None or bar.open_ts < entry.acts_from:
+                continue
+            market = self.account.markets[entry.proposal.symbol]
+            opened = fill_entry(self.account, entry, quote_open(market, bar, entry.proposal.side))
+            if opened is not None and crossed_at_entry(opened, bar):
+                take_exit(self.account, opened, quote_open(market, bar, -opened.side), Reason.CROSSED_AT_ENTRY)
+
+    def exit_at_open(self, position: Position, bar: Bar) -> None:
+        """A level that the open has passed, else the pending exit."""
+        market, order = self.account.markets[position.key[0]], position.exit
+        found = passed_by_open(position, bar, self.settings)
+        if found is not None:
+            bracket_exit(self.account, position, market, bar, found, at_open=False)
+        elif order is not None and order.at_open and bar.open_ts >= order.acts_from:
+            fill_exit(self.account, position, quote_open(market, bar, -position.side))
+
+    def finish(self) -> None:
+        """The end of the run, at the last sample.  # R8.6"""
+        account = self.account
+        account.now = self.tape.end
+        account.cancel_entries(Reason.RUN_ENDED)
+        for position in account.in_order():
+            if position.exit is not None:
+                account.cancel_exit(position, Reason.RUN_ENDED, position.exit.seq)
+        for position in account.in_order():
+            ended = account.markets[position.key[0]].last_of_run < self.tape.end
+            if ended or self.settings.finalize_close:
+                close_at_market(account, position, Reason.DATA_ENDED if ended else Reason.RUN_ENDED)
+        account.write(RecordKind.RUN_END, amount=account.equity(), reason=Reason.RUN_ENDED)
