@@ -1,12 +1,15 @@
 """The dataset: columns of market data, symbol-major, in memory or mapped from a dataset folder.
 
-A kind of data (``bars``, ``marks``, ``funding``, ``spread``, ``universe``, ``actions``) is one set of equally long read-only columns, sorted by
+Owns the columns of each kind, the content id, and reading a folder; ``engine.dataset_writer`` writes one.  A kind of data (``bars``, ``marks``, ``funding``, ``spread``, ``universe``, ``actions``) is one set of equally long read-only columns, sorted by
 (symbol, series, ts); a ``Series`` names the rows of one symbol (and, for bars and marks, one interval) in it.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -30,6 +33,10 @@ QUOTE_COLUMNS = ("bid_open", "bid_high", "bid_low", "bid_close", "ask_open", "as
 """Optional columns of bars: both or neither side; NaN in all eight where a bar has no quotes."""
 
 ACTIONS = ("split", "dividend", "delist")
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+INSTRUMENTS = "instruments.json"
 
 
 class DatasetError(ValueError):
@@ -118,38 +125,207 @@ def from_columns(
     Returns
     -------
     Dataset
-        Its id is the SHA-256 of the content, so the order of the given series does not matter.
+        Its id is a hash of the content, so the order of the given series does not matter.
+
+    Raises
+    ------
+    DatasetError
+        A column is missing, or as long as no other.
     """
     columns: dict[str, dict[str, NDArray[Any]]] = {}
     series: dict[str, tuple[Series, ...]] = {}
-    digest = hashlib.sha256()
     for kind in COLUMNS:
         groups = sorted(tables.get(kind, {}).items(), key=lambda item: (item[0][0], item[0][2], item[0][1]))
         if not groups:
             continue
-        names = [*COLUMNS[kind], *(q for q in QUOTE_COLUMNS if q in groups[0][1])]
-        columns[kind] = {name: _frozen(kind, name, [group[name] for _, group in groups]) for name in names}
         found, start = [], 0
         for (symbol, name, interval_us), group in groups:
+            _check_lengths(kind, symbol, group)
             stop = start + len(group["ts"])
             found.append(Series(symbol, name, interval_us, start, stop))
-            digest.update(f"{kind}|{symbol}|{name}|{interval_us}|{start}|{stop}\n".encode())
             start = stop
         series[kind] = tuple(found)
-        for column in columns[kind].values():
-            digest.update(np.ascontiguousarray(column).data)
-    return Dataset(digest.hexdigest(), columns, series, dict(instruments or {}), dict(info or {}))
+        columns[kind] = {name: _joined(kind, name, [group for _, group in groups]) for name in _names(kind, (g for _, g in groups))}
+    specs = {symbol: dict(spec) for symbol, spec in (instruments or {}).items()}
+    return Dataset(content_id(series, column_hashes(columns), specs), columns, series, specs, dict(info or {}))
 
 
-def _frozen(kind: str, name: str, parts: Sequence[Any]) -> NDArray[Any]:
+def _names(kind: str, groups: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Columns of a kind: the quotes too, if any of its series has them."""
+    quoted = kind == "bars" and any(QUOTE_COLUMNS[0] in group for group in groups)
+    return (*COLUMNS[kind], *QUOTE_COLUMNS) if quoted else COLUMNS[kind]
+
+
+def _check_lengths(kind: str, symbol: str, group: Mapping[str, Any]) -> None:
+    missing = [name for name in COLUMNS[kind] if name not in group]
+    if missing:
+        raise DatasetError(f"{kind} of {symbol}: no column '{missing[0]}'; needed are {', '.join(COLUMNS[kind])}")
+    lengths = {len(group[name]) for name in _names(kind, [group])}
+    if len(lengths) > 1:
+        raise DatasetError(f"{kind} of {symbol}: columns of {sorted(lengths)} rows; all must be equally long")
+
+
+def column_dtype(kind: str, name: str) -> np.dtype[Any]:
+    """How a column of a kind is stored."""
     if name in ("open_ts", "ts", "num", "den"):
-        dtype: Any = np.int64
-    elif name == "listed" or (kind == "actions" and name == "kind"):
-        dtype = np.int8
-    else:
-        dtype = np.float64
-    arrays = [np.asarray(part, dtype=dtype) for part in parts]
-    column = np.concatenate(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])
-    view = column.view()
+        return np.dtype("<i8")
+    if name == "listed" or (kind == "actions" and name == "kind"):
+        return np.dtype("i1")
+    return np.dtype("<f8")
+
+
+def _joined(kind: str, name: str, groups: Sequence[Mapping[str, Any]]) -> NDArray[Any]:
+    dtype = column_dtype(kind, name)
+    parts = [np.asarray(group[name], dtype=dtype) if name in group else np.full(len(group["ts"]), np.nan) for group in groups]
+    column = np.concatenate(parts) if len(parts) > 1 else np.ascontiguousarray(parts[0])
+    view = canonical_nan(column).view()
     view.flags.writeable = False
     return view
+
+
+def canonical_nan(column: NDArray[Any]) -> NDArray[Any]:
+    """The column with every NaN of one bit pattern: equal data must have equal bytes."""
+    if column.dtype.kind != "f":
+        return column
+    holes = np.isnan(column)
+    return np.where(holes, np.nan, column) if holes.any() else column
+
+
+def column_hashes(columns: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, dict[str, str]]:
+    """SHA-256 of each column; on threads, since hashing is what a dataset in memory costs."""
+    flat = [(kind, name, column) for kind, named in columns.items() for name, column in named.items()]
+
+    def digest(item: tuple[str, str, NDArray[Any]]) -> str:
+        return hashlib.sha256(np.ascontiguousarray(item[2]).data).hexdigest()
+
+    if sum(column.nbytes for _, _, column in flat) < 1 << 22:
+        digests = [digest(item) for item in flat]
+    else:
+        with ThreadPoolExecutor(4) as pool:
+            digests = list(pool.map(digest, flat))
+    hashes: dict[str, dict[str, str]] = {kind: {} for kind in columns}
+    for (kind, name, _), value in zip(flat, digests, strict=True):
+        hashes[kind][name] = value
+    return hashes
+
+
+def content_id(
+    series: Mapping[str, Sequence[Series]], hashes: Mapping[str, Mapping[str, str]], instruments: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """The dataset id: SHA-256 over canonical JSON of the series, the hashes of their columns, and the instruments."""
+    kinds = {kind: {"series": [list(s) for s in series[kind]], "columns": dict(hashes[kind])} for kind in series}
+    content = {"schema": SCHEMA_VERSION, "kinds": kinds, "instruments": instruments}
+    try:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"instruments hold a value that is not plain: {error}; use text, finite numbers and true or false") from None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_folder(dataset: Dataset, path: str | Path, overwrite: bool = False) -> None:
+    """Write a dataset folder; ``path`` holds the whole of it or what was there before.
+
+    Raises
+    ------
+    DatasetError
+        The path exists and is not to be, or cannot be, replaced.
+    """
+    from engine.dataset_writer import FolderWriter
+
+    with FolderWriter(path, overwrite) as writer:
+        for kind, found in dataset.series.items():
+            for series in found:
+                writer.append(kind, series.symbol, series.name, series.interval_us, dataset.view(kind, series))
+        writer.finish(dataset.instruments, dataset.info)
+
+
+def open_dataset(path: str | Path, verify: bool = False) -> Dataset:
+    """Map a dataset folder: columns are read-only views of the files, with no copy.
+
+    Parameters
+    ----------
+    verify
+        Also hash every file and compare with the manifest: reads all of the data.
+
+    Raises
+    ------
+    DatasetError
+        The folder is not a dataset, is of another version, is damaged, or (with ``verify``) was changed.
+    """
+    folder = Path(path)
+    manifest = _read_json(folder / MANIFEST, "it is not a dataset folder: make one with `tapeline ingest`")
+    instruments = _read_json(folder / INSTRUMENTS, "ingest the source again")
+    try:
+        if manifest["schema"] != SCHEMA_VERSION:
+            raise DatasetError(
+                f"{folder / MANIFEST}: schema {manifest['schema']!r}; this version reads {SCHEMA_VERSION}: ingest the source again"
+            )
+        kinds, info, written = manifest["kinds"], manifest["info"], manifest["id"]
+        series = {kind: tuple(Series(*row) for row in kinds[kind]["series"]) for kind in COLUMNS if kind in kinds}
+        hashes = {kind: kinds[kind]["columns"] for kind in series}
+        identity = content_id(series, hashes, instruments)
+        files = {kind: (str(kinds[kind]["file"]), str(kinds[kind]["sha256"])) for kind in series}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{folder / MANIFEST}: damaged ({type(error).__name__}: {error}); ingest the source again") from None
+    if identity != written:
+        raise DatasetError(
+            f"{folder / MANIFEST}: id {written} but the content it lists is {identity}: it was edited; ingest the source again"
+        )
+    columns = {kind: _map_file(folder / file, kind, series[kind], sha256 if verify else None) for kind, (file, sha256) in files.items()}
+    return Dataset(identity, columns, series, instruments, info, str(folder))
+
+
+def _read_json(path: Path, mend: str) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); {mend}") from None
+    except ValueError as error:
+        raise DatasetError(f"{path}: not JSON ({error}); {mend}") from None
+
+
+def _map_file(path: Path, kind: str, series: Sequence[Series], sha256: str | None) -> dict[str, NDArray[Any]]:
+    import pyarrow as pa
+
+    if path.parent / path.name != path or path.name != f"{kind}.arrow":
+        raise DatasetError(f"{path}: {kind} must be in {kind}.arrow; ingest the source again")
+    if sha256 is not None and file_hash(path) != sha256:
+        raise DatasetError(f"{path}: its SHA-256 is not the one in the manifest: the file was changed; ingest the source again")
+    try:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+            if reader.num_record_batches != 1:
+                raise DatasetError(f"{path}: {reader.num_record_batches} record batches; a dataset file holds one: ingest the source again")
+            batch = reader.get_batch(0)
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{path}: cannot be mapped ({error}); ingest the source again") from None
+    names = _names(kind, [dict.fromkeys(batch.schema.names)])
+    rows = series[-1].stop if series else 0
+    if tuple(batch.schema.names) != names or batch.num_rows != rows:
+        raise DatasetError(
+            f"{path}: {batch.num_rows} rows of {batch.schema.names}; the manifest lists {rows} rows of {list(names)}: ingest the source again"
+        )
+    return {name: _mapped(path, kind, name, batch.column(name)) for name in names}
+
+
+def _mapped(path: Path, kind: str, name: str, array: Any) -> NDArray[Any]:
+    dtype = column_dtype(kind, name)
+    if array.type != arrow_type(kind, name) or array.null_count:
+        raise DatasetError(
+            f"{path} column {name}: {array.type} with {array.null_count} nulls; {arrow_type(kind, name)} without is meant: ingest the source again"
+        )
+    return np.frombuffer(array.buffers()[1], dtype, count=len(array), offset=array.offset * dtype.itemsize)
+
+
+def arrow_type(kind: str, name: str) -> Any:
+    """Type of a column in a file: times are instants there."""
+    import pyarrow as pa
+
+    if name in ("open_ts", "ts"):
+        return pa.timestamp("us", tz="UTC")
+    return pa.from_numpy_dtype(column_dtype(kind, name))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,201 @@
+"""Fills: the price a taker pays, what a fill moves, and how positions open and close.  # R2"""
+
+import numpy as np
+
+from engine.exits import level_price, move_stop, reached_by_open
+from engine.kernel import kernel
+from engine.money import fee, margin, money, on_tick, quantity, value
+from engine.orders import drop_entry, drop_exit, time_entry
+from engine.portfolio import book_value, counts_as_free, free_cash, hold, release, revalue, set_lots
+from engine.records import post
+from engine.schema import MAKER, NEVER, NONE, Accounting, LevelKind, Reason, RecordKind, Slippage
+from engine.sizing import most_lots
+from engine.state import State
+from engine.tape import Proposals, Tape
+
+
+@kernel
+def half_spread(tape: Tape, symbol: int, row: int, known: int, default: float) -> float:
+    """Half-spread, as a fraction of the price, of the last snapshot with ``ts <= known``; 0 for a bar with both sides.  # R2.2"""
+    if len(tape.quoted) > 0 and tape.quoted[row]:
+        return 0.0
+    first, stop = tape.spread_first[symbol], tape.spread_stop[symbol]
+    at = first + np.searchsorted(tape.spread_ts[first:stop], known, side="right") - 1
+    if at < first:
+        return default
+    bid, ask = tape.spread_bid[at], tape.spread_ask[at]
+    return (ask - bid) / (ask + bid)
+
+
+@kernel
+def taker_price(state: State, tape: Tape, symbol: int, side: int, raw: float, row: int, known: int) -> float:
+    """Price of a market order or a triggered stop: half-spread and slippage added, on the tick against the order.  # R2.5"""
+    rules, spec = state.rules[0], tape.specs[symbol]
+    half = half_spread(tape, symbol, row, known, rules["default_half_spread"])
+    slip = 0.0
+    if rules["slippage"] == Slippage.BPS:
+        slip = rules["slippage_amount"] / 10000.0
+    elif rules["slippage"] == Slippage.SPREAD:
+        slip, half = rules["slippage_amount"] * half, 0.0
+    return on_tick(raw + side * raw * (half + slip), spec["tick_units"], spec["tick_power"], side > 0)
+
+
+@kernel
+def open_price(tape: Tape, side: int, row: int) -> float:
+    """Open on the side an order takes: the ask to buy, the bid to sell."""
+    return tape.ask_open[row] if side > 0 else tape.bid_open[row]
+
+
+@kernel
+def close_price(tape: Tape, side: int, row: int) -> float:
+    """Close on the side an order takes."""
+    return tape.ask_close[row] if side > 0 else tape.bid_close[row]
+
+
+@kernel
+def close_position(
+    state: State, tape: Tape, slot: int, ts: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
+) -> None:
+    """Fill the whole of a position at a price: FILL, POSITION, and CANCELLED for an exit that was still pending.  # R6.2, R6.4"""
+    account, rules, position = state.account[0], state.rules[0], state.positions[slot]
+    spec = tape.specs[slot // len(state.desks)]
+    lots, qty, side = abs(position["lots"]), position["qty"], -position["side"]
+    worth = value(qty, price, spec["multiplier"], rules["scale"])
+    charged = 0
+    if reason != Reason.DELISTED:
+        bps = rules["maker_bps"] if flags & MAKER else rules["taker_bps"]
+        charged = fee(abs(worth), bps, abs(qty), rules["per_unit"], rules["scale"])
+    realised = worth - position["cost"]
+    amount = (realised if spec["accounting"] == Accounting.LINEAR else worth) - charged
+    book_value(state, tape, slot, 0, 0)
+    account["cash"] += amount
+    account["locked"] -= position["locked"]
+    account["n_levels"] -= position["levels"]
+    set_lots(state, tape, slot, 0)
+    release(state, slot)
+    seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
+    post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, 0, 0.0, 0, realised, 0.0, seq, 0, 0)
+    if position["exit_id"] != 0 and position["exit_id"] != order_id:
+        drop_exit(state, slot, ts, lots, Reason.POSITION_CLOSED, seq)
+    elif position["exit_id"] != 0:
+        position["exit_id"] = 0
+        account["n_exits"] -= 1
+
+
+@kernel
+def close_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int, known: int, reason: int, flags: int) -> None:
+    """Close by a bracket or by force; the order is the entry's.  # R2.5"""
+    position = state.positions[slot]
+    price = taker_price(state, tape, slot // len(state.desks), -position["side"], raw, row, known)
+    close_position(state, tape, slot, ts, price, reason, flags, position["entry_id"], NONE, position["opened_seq"])
+
+
+@kernel
+def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int) -> None:
+    """Fill a position's pending exit order."""
+    position = state.positions[slot]
+    price = taker_price(state, tape, slot // len(state.desks), -position["side"], raw, row, ts)
+    close_position(
+        state, tape, slot, ts, price, position["exit_reason"], 0, position["exit_id"], position["exit_proposal"], position["exit_seq"]
+    )
+
+
+@kernel
+def fill_entry(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool) -> None:
+    """Fill a pending entry at the open or the close of a bar, as far as its exact cost fits; it leaves the queue.  # R5.2"""
+    rules, order = state.rules[0], state.entries[slot]
+    symbol, side = slot // len(state.desks), order["side"]
+    raw = open_price(tape, side, row) if at_open else close_price(tape, side, row)
+    price = taker_price(state, tape, symbol, side, raw, row, ts)
+    free = free_cash(state) + order["reserved"]
+    lots = most_lots(tape, rules, symbol, side, free, order["lots"], price, 0.0)
+    if lots == 0:
+        drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
+        return
+    reason = Reason.FILLED if lots == order["lots"] else Reason.PARTIAL
+    open_position(state, tape, proposals, slot, ts, row, at_open, lots, price, reason)
+    if at_open:
+        leave_if_crossed(state, tape, slot, ts, row)
+
+
+@kernel
+def open_position(
+    state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool, lots: int, price: float, reason: int
+) -> None:
+    """Book an opening fill: FILL, POSITION, and the bracket that the proposal asked for."""
+    account, rules, position, order = state.account[0], state.rules[0], state.positions[slot], state.entries[slot]
+    symbol, side = slot // len(state.desks), order["side"]
+    spec = tape.specs[symbol]
+    account["reserved"] -= order["reserved"]
+    position["side"], position["value"], position["cost"] = side, 0, 0
+    set_lots(state, tape, slot, side * lots)
+    cost = value(position["qty"], price, spec["multiplier"], rules["scale"])
+    charged = fee(abs(cost), rules["taker_bps"], abs(position["qty"]), rules["per_unit"], rules["scale"])
+    linear = spec["accounting"] == Accounting.LINEAR
+    amount = -charged if linear else -cost - charged
+    account["cash"] += amount
+    position["locked"] = margin(abs(cost), rules["leverage"]) if counts_as_free(tape, symbol, side) else 0
+    if not linear and side < 0:
+        position["locked"] += abs(cost)
+    account["locked"] += position["locked"]
+    book_value(state, tape, slot, cost, cost)
+    revalue(state, tape, slot, row - 1 if at_open else row)
+    hold(state, slot)
+    order_id, proposal = order["order_id"], order["proposal"]
+    seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, order["seq"], 0, 0)
+    position["opened_seq"] = post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, lots, price, 0, 0, 0.0, seq, 0, 0)
+    position["entry_id"] = order_id
+    order["order_id"] = 0
+    begin_life(state, tape, slot, ts, row if at_open else row + 1)
+    attach_bracket(state, tape, proposals, slot, proposal, price)
+
+
+@kernel
+def begin_life(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
+    """Point a new position at its first bar and at the events it will meet."""
+    position = state.positions[slot]
+    symbol = slot // len(state.desks)
+    position["row"] = position["level_row"] = row
+    position["exit_id"] = 0
+    first, stop = tape.funding_first[symbol], tape.funding_stop[symbol]
+    position["funding_row"] = first + np.searchsorted(tape.funding_ts[first:stop], ts, side="right")
+    first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
+    position["universe_row"] = first + np.searchsorted(tape.universe_ts[first:stop], ts, side="right")
+
+
+@kernel
+def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, proposal: int, price: float) -> None:
+    """Give a new position the levels and the age that its proposal asked for.  # R2.1"""
+    position, spec = state.positions[slot], tape.specs[slot // len(state.desks)]
+    side, units, power = position["side"], spec["tick_units"], spec["tick_power"]
+    stop, target, distance = proposals.stop_loss[proposal], proposals.take_profit[proposal], proposals.trailing[proposal]
+    position["stop"] = level_price(stop, proposals.stop_loss_kind[proposal], price, -side, units, power, side < 0)
+    position["target"] = level_price(target, proposals.take_profit_kind[proposal], price, side, units, power, side > 0)
+    if proposals.trailing_kind[proposal] == LevelKind.FRACTION:
+        distance = price * distance
+    position["trailing"] = distance if distance > 0.0 else np.nan
+    position["extreme"] = price
+    position["trailed"] = 0
+    if distance > 0.0:
+        move_stop(state, tape, slot)
+    none = np.isnan(position["stop"]) and np.isnan(position["target"]) and np.isnan(position["trailing"])
+    position["levels"] = 0 if none else 1
+    state.account[0]["n_levels"] += position["levels"]
+    bars = proposals.max_bars[proposal]
+    position["max_row"] = position["row"] + bars - 1 if bars > 0 else NEVER
+
+
+@kernel
+def leave_if_crossed(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
+    """Exit in the same BAR_OPEN when the open has already crossed the stop or the target.  # R2.5"""
+    position = state.positions[slot]
+    opened = open_price(tape, -position["side"], row)
+    if reached_by_open(position["side"], opened, position["stop"], position["target"]) != Reason.NONE:
+        close_as_taker(state, tape, slot, ts, opened, row, ts, Reason.CROSSED_AT_ENTRY, 0)
+
+
+@kernel
+def reserve(state: State, slot: int, amount: int) -> None:
+    """Lay claim to free cash for a pending entry.  # R5.2"""
+    state.entries[slot]["reserved"] = amount
+    state.account[0]["reserved"] += amount

@@ -1,0 +1,113 @@
+"""Products become integer money, quantities whole lots and prices whole ticks here, and nowhere else.  # R6.3"""
+
+import numpy as np
+
+from engine.kernel import kernel
+
+MONEY_LIMIT = 2**53
+"""Money at or beyond this is an overflow; ``money`` saturates at it, and the replay stops where it is used."""
+
+_LIMIT = float(MONEY_LIMIT)
+
+
+@kernel
+def money(product: float) -> int:
+    """Round a product, already in money units, half to even.
+
+    >>> int(money(2.5)), int(money(-3.5))
+    (2, -4)
+    """
+    rounded = np.rint(product)
+    if not abs(rounded) < _LIMIT:
+        return MONEY_LIMIT if rounded > 0 else -MONEY_LIMIT
+    return int(rounded)
+
+
+@kernel
+def grid_steps(x: float, step: float, up: bool) -> float:
+    """Whole steps in ``x``: the nearest if it is within 1e-6 of one, else rounded up or down.
+
+    >>> float(grid_steps(0.3, 0.1, False)), float(grid_steps(0.35, 0.1, False)), float(grid_steps(0.35, 0.1, True))
+    (3.0, 3.0, 4.0)
+    """
+    steps = x / step
+    nearest = np.rint(steps)
+    if abs(steps - nearest) <= 1e-6:
+        return nearest
+    return np.ceil(steps) if up else np.floor(steps)
+
+
+@kernel
+def on_tick(price: float, units: float, power: float, up: bool) -> float:
+    """Price on the tick ``units / power``, rounded up or down.
+
+    >>> float(on_tick(100.26, 1.0, 10.0, True)), float(on_tick(100.26, 1.0, 10.0, False))
+    (100.3, 100.2)
+    """
+    return grid_steps(price, units / power, up) * units / power
+
+
+@kernel
+def whole_lots(qty: float, units: float, power: float) -> int:
+    """Quantity floored to lots of ``units / power``; 0 where it is not a positive number.  # R2.7
+
+    >>> int(whole_lots(0.0129, 1.0, 1000.0)), int(whole_lots(float("nan"), 1.0, 1000.0))
+    (12, 0)
+    """
+    steps = grid_steps(qty, units / power, False)
+    if not steps > 0:
+        return 0
+    return int(min(steps, _LIMIT))
+
+
+@kernel
+def quantity(lots: int, units: float, power: float) -> float:
+    """Quantity of a signed number of lots.
+
+    >>> float(quantity(-3, 1.0, 10.0))
+    -0.3
+    """
+    return lots * units / power
+
+
+@kernel
+def value(qty: float, price: float, multiplier: float, scale: float) -> int:
+    """Signed value of a quantity at a price, in money units.
+
+    >>> int(value(-0.3, 100.0, 1.0, 1e6))
+    -30000000
+    """
+    return money(qty * price * multiplier * scale)
+
+
+@kernel
+def fee(notional: int, bps: float, qty: float, per_unit: float, scale: float) -> int:
+    """Fee on an absolute notional (money) and an absolute quantity.  # R2.6
+
+    >>> int(fee(1_000_000, 5.0, 2.0, 0.0, 1e6))
+    500
+    """
+    charged = money(notional * (bps / 10000.0))
+    if per_unit != 0.0:
+        charged += money(qty * per_unit * scale)
+    return charged
+
+
+@kernel
+def margin(notional: int, leverage: float) -> int:
+    """Initial margin of an absolute notional, in money units.  # R7.2
+
+    >>> int(margin(1_000_000, 3.0))
+    333333
+    """
+    return money(notional / leverage)
+
+
+@kernel
+def funding_payment(held: int, rate: float) -> int:
+    """Cash received at a settlement on a signed position value (money); negative when a long pays.  # R7.1
+
+    >>> int(funding_payment(200_000_000, 0.0001))
+    -20000
+    """
+    return -money(held * rate)

@@ -1,0 +1,191 @@
+"""Pending orders: the queue of entries, in approval order, and the one exit a position can have pending.  # R2.3"""
+
+import numpy as np
+
+from engine.kernel import kernel
+from engine.records import post
+from engine.schema import NEVER, NONE, Reason, RecordKind, Timing
+from engine.state import State
+from engine.tape import Tape
+
+
+@kernel
+def first_row_after(tape: Tape, symbol: int, row: int, ts: int) -> int:
+    """First bar from ``row`` on that opens at or after ``ts``; the end of the run's bars if there is none.  # R2.3"""
+    stop = tape.stop[symbol]
+    row = max(row, tape.first[symbol])
+    while row < stop and tape.open_ts[row] < ts:
+        row += 1
+    return row
+
+
+@kernel
+def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> None:
+    """Rest an approved entry: ORDER.  ``after`` is the first bar not closed at the decision."""
+    account, rules, order = state.account[0], state.rules[0], state.entries[slot]
+    symbol = slot // len(state.desks)
+    order["order_id"] = account["next_order_id"]
+    account["next_order_id"] += 1
+    order["row"] = first_row_after(tape, symbol, after, ts + rules["latency_us"])
+    first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
+    order["universe_row"] = first + np.searchsorted(tape.universe_ts[first:stop], ts, side="right")
+    state.queue[account["n_queue"]] = slot
+    account["n_queue"] += 1
+    order["seq"] = post(
+        state,
+        ts,
+        RecordKind.ORDER,
+        Reason.NONE,
+        slot,
+        order["order_id"],
+        order["proposal"],
+        order["side"],
+        order["lots"],
+        0.0,
+        0,
+        0,
+        0.0,
+        order["cause"],
+        0,
+        0,
+    )
+
+
+@kernel
+def time_entry(state: State, tape: Tape, slot: int) -> None:
+    """Set when a pending entry next needs a visit: its fill, a change of the universe, a delisting."""
+    order, symbol = state.entries[slot], slot // len(state.desks)
+    due = NEVER
+    if order["row"] < tape.stop[symbol]:
+        at_close = state.rules[0]["timing"] == Timing.NEXT_CLOSE
+        due = tape.ts[order["row"]] if at_close else tape.open_ts[order["row"]]
+    if order["universe_row"] < tape.universe_stop[symbol]:
+        due = min(due, tape.universe_ts[order["universe_row"]])
+    if tape.specs[symbol]["delist_ts"] > state.account[0]["now"]:
+        due = min(due, tape.specs[symbol]["delist_ts"])
+    order["next_ts"] = due
+
+
+@kernel
+def drop_entry(state: State, slot: int, ts: int, reason: int, cause: int) -> None:
+    """End a pending entry unfilled: CANCELLED.  The queue is swept by the caller."""
+    order = state.entries[slot]
+    state.account[0]["reserved"] -= order["reserved"]
+    post(
+        state,
+        ts,
+        RecordKind.CANCELLED,
+        reason,
+        slot,
+        order["order_id"],
+        order["proposal"],
+        order["side"],
+        order["lots"],
+        0.0,
+        0,
+        0,
+        0.0,
+        cause,
+        0,
+        0,
+    )
+    order["order_id"] = 0
+
+
+@kernel
+def sweep_queue(state: State) -> None:
+    """Close the gaps that filled and cancelled entries left in the queue."""
+    account = state.account[0]
+    kept = 0
+    for i in range(account["n_queue"]):
+        slot = state.queue[i]
+        if state.entries[slot]["order_id"] != 0:
+            state.queue[kept] = slot
+            kept += 1
+    account["n_queue"] = kept
+
+
+@kernel
+def drop_all_entries(state: State, ts: int, reason: int, cause: int) -> None:
+    """End every pending entry, in approval order; ``cause`` -1: each its own ORDER."""
+    for i in range(state.account[0]["n_queue"]):
+        slot = state.queue[i]
+        drop_entry(state, slot, ts, reason, state.entries[slot]["seq"] if cause == NONE else cause)
+    state.account[0]["n_queue"] = 0
+
+
+@kernel
+def order_exit(state: State, tape: Tape, slot: int, ts: int, reason: int, timing: int, latency_us: int, proposal: int, cause: int) -> None:
+    """Decide to close a position: ORDER, to fill in the first bar it may act in.  # R2.3"""
+    account, position = state.account[0], state.positions[slot]
+    symbol, row = slot // len(state.desks), position["row"]
+    if timing == Timing.CLOSE:
+        closes_now = row > tape.oldest[symbol] and tape.ts[row - 1] == ts
+        position["exit_row"] = row - 1 if closes_now else row
+    else:
+        position["exit_row"] = first_row_after(tape, symbol, row, ts + latency_us)
+    position["exit_id"] = account["next_order_id"]
+    account["next_order_id"] += 1
+    account["n_exits"] += 1
+    position["exit_reason"], position["exit_timing"], position["exit_proposal"] = reason, timing, proposal
+    position["exit_seq"] = post(
+        state,
+        ts,
+        RecordKind.ORDER,
+        reason,
+        slot,
+        position["exit_id"],
+        proposal,
+        -position["side"],
+        abs(position["lots"]),
+        0.0,
+        0,
+        0,
+        0.0,
+        cause,
+        0,
+        0,
+    )
+
+
+@kernel
+def drop_exit(state: State, slot: int, ts: int, lots: int, reason: int, cause: int) -> None:
+    """End a pending exit unfilled: CANCELLED."""
+    position = state.positions[slot]
+    post(
+        state,
+        ts,
+        RecordKind.CANCELLED,
+        reason,
+        slot,
+        position["exit_id"],
+        position["exit_proposal"],
+        -position["side"],
+        lots,
+        0.0,
+        0,
+        0,
+        0.0,
+        cause,
+        0,
+        0,
+    )
+    position["exit_id"] = 0
+    state.account[0]["n_exits"] -= 1
+
+
+@kernel
+def time_position(state: State, tape: Tape, slot: int) -> None:
+    """Set when a position next needs a visit: its bar's open if anything waits for it, its close, funding, universe, delisting."""
+    position, symbol, now = state.positions[slot], slot // len(state.desks), state.account[0]["now"]
+    row, due = position["row"], NEVER
+    if row < tape.stop[symbol]:
+        waits = position["levels"] or position["exit_id"] != 0
+        due = tape.open_ts[row] if waits and tape.open_ts[row] > now else tape.ts[row]
+    if position["funding_row"] < tape.funding_stop[symbol]:
+        due = min(due, tape.funding_ts[position["funding_row"]])
+    if position["universe_row"] < tape.universe_stop[symbol]:
+        due = min(due, tape.universe_ts[position["universe_row"]])
+    if tape.specs[symbol]["delist_ts"] > now:
+        due = min(due, tape.specs[symbol]["delist_ts"])
+    position["next_ts"] = due

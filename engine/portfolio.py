@@ -1,0 +1,86 @@
+"""Cash, positions and margin: the only place that stores them.  # R6.1"""
+
+import numpy as np
+
+from engine.kernel import kernel
+from engine.money import MONEY_LIMIT, quantity, value
+from engine.schema import Accounting
+from engine.state import State
+from engine.tape import Tape
+
+
+@kernel
+def equity(state: State) -> int:
+    """Cash, unrealised profit and the value of spot holdings.  # R6.4"""
+    account = state.account[0]
+    return account["cash"] + account["open_value"]
+
+
+@kernel
+def free_cash(state: State) -> int:
+    """What no position and no pending entry lays claim to.  # R5.2"""
+    account = state.account[0]
+    return account["cash"] + account["open_profit"] - account["locked"] - account["reserved"]
+
+
+@kernel
+def counts_as_free(tape: Tape, symbol: int, side: int) -> bool:
+    """Whether unrealised profit of a position backs new ones: of all but spot longs."""
+    return tape.specs[symbol]["accounting"] == Accounting.LINEAR or side < 0
+
+
+@kernel
+def book_value(state: State, tape: Tape, slot: int, new_value: int, new_cost: int) -> None:
+    """Set a position's value at the mark and its cost, and carry both into the account's totals."""
+    account, position = state.account[0], state.positions[slot]
+    symbol = slot // len(state.desks)
+    gained = new_value - position["value"]
+    profit = gained - (new_cost - position["cost"])
+    linear = tape.specs[symbol]["accounting"] == Accounting.LINEAR
+    account["open_value"] += profit if linear else gained
+    if counts_as_free(tape, symbol, position["side"]):
+        account["open_profit"] += profit
+    position["value"], position["cost"] = new_value, new_cost
+    if abs(new_value) >= MONEY_LIMIT or abs(new_cost) >= MONEY_LIMIT:
+        account["overflow"] = symbol
+
+
+@kernel
+def revalue(state: State, tape: Tape, slot: int, row: int) -> None:
+    """Mark a position to the close of a bar.  # R6.5"""
+    position = state.positions[slot]
+    multiplier = tape.specs[slot // len(state.desks)]["multiplier"]
+    at_mark = value(position["qty"], tape.mark[row], multiplier, state.rules[0]["scale"])
+    book_value(state, tape, slot, at_mark, position["cost"])
+
+
+@kernel
+def hold(state: State, slot: int) -> None:
+    """Enter a slot in the ascending list of held positions."""
+    account = state.account[0]
+    i = account["n_held"]
+    while i > 0 and state.held[i - 1] > slot:
+        state.held[i] = state.held[i - 1]
+        i -= 1
+    state.held[i] = slot
+    account["n_held"] += 1
+
+
+@kernel
+def release(state: State, slot: int) -> None:
+    """Take a slot off the list of held positions."""
+    account = state.account[0]
+    n = account["n_held"]
+    i = np.searchsorted(state.held[:n], slot)
+    while i < n - 1:
+        state.held[i] = state.held[i + 1]
+        i += 1
+    account["n_held"] = n - 1
+
+
+@kernel
+def set_lots(state: State, tape: Tape, slot: int, lots: int) -> None:
+    """Set a position's signed lots and their quantity."""
+    spec, position = tape.specs[slot // len(state.desks)], state.positions[slot]
+    position["lots"] = lots
+    position["qty"] = quantity(lots, spec["lot_units"], spec["lot_power"])

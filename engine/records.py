@@ -1,0 +1,59 @@
+"""Writing ledger records: the only place that appends to the ledger."""
+
+from engine.kernel import kernel
+from engine.money import MONEY_LIMIT
+from engine.schema import NONE
+from engine.state import State
+
+
+@kernel
+def post(
+    state: State,
+    ts: int,
+    kind: int,
+    reason: int,
+    slot: int,
+    order_id: int,
+    proposal: int,
+    side: int,
+    qty: int,
+    price: float,
+    fee: int,
+    amount: int,
+    value: float,
+    cause: int,
+    rank: int,
+    flags: int,
+) -> int:
+    """Append one record and return its seq; ``slot`` is -1 for records of the whole account.  # R11.1"""
+    account = state.account[0]
+    seq = account["seq"]
+    record = state.ledger[seq]
+    n_strategies = len(state.desks)
+    record["ts"] = ts
+    record["kind"] = kind
+    record["reason"] = reason
+    record["order_id"] = order_id
+    record["proposal"] = proposal
+    record["side"] = side
+    record["qty"] = qty
+    record["price"] = price
+    record["fee"] = fee
+    record["amount"] = amount
+    record["cash"] = account["cash"]
+    record["value"] = value
+    record["cause"] = cause
+    record["rank"] = rank
+    record["flags"] = flags
+    if slot >= 0:
+        record["symbol"] = slot // n_strategies
+        record["strategy"] = slot % n_strategies
+        record["position"] = state.positions[slot]["lots"]
+    else:
+        record["symbol"] = NONE
+        record["strategy"] = NONE
+        record["position"] = 0
+    if abs(account["cash"]) >= MONEY_LIMIT or abs(amount) >= MONEY_LIMIT:
+        account["overflow"] = max(0, slot // n_strategies)
+    account["seq"] = seq + 1
+    return seq

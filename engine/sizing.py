@@ -1,0 +1,86 @@
+"""From an approved idea to whole lots: the size models, what a quantity lays claim to, and the most lots that fit.  # R5.1"""
+
+import numpy as np
+
+from engine.kernel import kernel
+from engine.money import MONEY_LIMIT, fee, margin, money, quantity, value
+from engine.portfolio import counts_as_free
+from engine.schema import LevelKind, SizeKind
+from engine.tape import Tape
+
+
+@kernel
+def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price: float, half_spread: float) -> int:
+    """Money that a quantity claims: its value or its margin, the taker fee and the half-spread.  # R5.2"""
+    spec = tape.specs[symbol]
+    qty = quantity(lots, spec["lot_units"], spec["lot_power"])
+    worth = value(qty, price, spec["multiplier"], rules["scale"])
+    claimed = margin(worth, rules["leverage"]) if counts_as_free(tape, symbol, side) else worth
+    claimed += fee(worth, rules["taker_bps"], qty, rules["per_unit"], rules["scale"])
+    return claimed + money(worth * half_spread)
+
+
+@kernel
+def most_lots(tape: Tape, rules: np.void, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float) -> int:
+    """Most lots, up to ``lots``, whose outlay is at most ``limit``.  Outlay never falls with lots, so bisection is exact."""
+    if outlay(tape, rules, symbol, side, lots, price, half_spread) <= limit:
+        return lots
+    low, high = 0, lots
+    while high - low > 1:
+        middle = (low + high) // 2
+        if outlay(tape, rules, symbol, side, middle, price, half_spread) <= limit:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def most_lots_of_value(tape: Tape, rules: np.void, symbol: int, limit: int, lots: int, price: float) -> int:
+    """Most lots, up to ``lots``, whose value at a price is at most ``limit``."""
+    spec = tape.specs[symbol]
+    low, high = 0, lots + 1
+    while high - low > 1:
+        middle = lots if high > lots else (low + high) // 2
+        qty = quantity(middle, spec["lot_units"], spec["lot_power"])
+        if value(qty, price, spec["multiplier"], rules["scale"]) <= limit:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def stop_distance(side: int, reference: float, stop: float, kind: int) -> float:
+    """Distance from the reference to the stop, positive on the losing side; NaN without a stop.  # R5.1
+
+    >>> float(stop_distance(1, 100.0, 95.0, LevelKind.PRICE)), float(stop_distance(-1, 100.0, 0.02, LevelKind.FRACTION))
+    (5.0, 2.0)
+    """
+    price = reference * (1.0 - side * stop) if kind == LevelKind.FRACTION else stop
+    return side * (reference - price)
+
+
+@kernel
+def wanted_quantity(size: int, amount: float, capital: float, reference: float, multiplier: float, distance: float) -> float:
+    """Quantity that a size model asks for, before flooring and limits.  # R5.1
+
+    >>> float(wanted_quantity(SizeKind.FIXED_RISK, 0.01, 10_000.0, 100.0, 1.0, 5.0))
+    20.0
+    """
+    if size == SizeKind.FIXED_QTY:
+        return amount
+    if size == SizeKind.FIXED_NOTIONAL:
+        return amount / (reference * multiplier)
+    if size == SizeKind.FIXED_FRACTION:
+        return capital * amount / (reference * multiplier)
+    return capital * amount / (distance * multiplier)
+
+
+@kernel
+def all_in_lots(tape: Tape, rules: np.void, symbol: int, side: int, limit: int, price: float, half_spread: float) -> int:
+    """Most lots whose outlay is at most ``limit``."""
+    lots = 1
+    while lots < MONEY_LIMIT and outlay(tape, rules, symbol, side, lots, price, half_spread) <= limit:
+        lots *= 2
+    return most_lots(tape, rules, symbol, side, limit, lots, price, half_spread)

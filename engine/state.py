@@ -1,0 +1,184 @@
+"""All that changes during a replay, in one place, owned by the caller.
+
+Who writes what: ``portfolio`` the account's money and the positions, ``orders`` the queue of entries and pending exits, ``records`` the
+ledger, ``halts`` the equity path and halts, ``replay`` the clocks.  The arrays are made once and reused; the replay never allocates.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.block import Block, column
+from engine.schema import NEVER, NONE, RECORD
+from engine.settings import Settings
+from engine.tape import Proposals, Tape
+
+POSITION = np.dtype(
+    [
+        ("next_ts", "<i8"),  # when the position next needs a visit
+        ("row", "<i8"),  # its bar in progress, or the next one
+        ("lots", "<i8"),  # signed; 0: none
+        ("qty", "<f8"),  # signed quantity of the lots
+        ("value", "<i8"),  # money, signed, at the mark
+        ("cost", "<i8"),  # money, signed: the value of its opening fill
+        ("locked", "<i8"),  # money that secures it
+        ("stop", "<f8"),  # NaN: none, and so on
+        ("target", "<f8"),
+        ("trailing", "<f8"),  # distance
+        ("extreme", "<f8"),
+        ("level_row", "<i8"),  # first bar whose close has not moved the level yet
+        ("max_row", "<i8"),  # bar at whose close it is too old
+        ("funding_row", "<i8"),
+        ("universe_row", "<i8"),
+        ("entry_id", "<i8"),
+        ("opened_seq", "<i8"),
+        ("exit_id", "<i8"),  # 0: no exit pending
+        ("exit_seq", "<i8"),
+        ("exit_row", "<i8"),  # first bar in which the pending exit can fill
+        ("exit_proposal", "<i8"),
+        ("side", "i1"),
+        ("trailed", "u1"),
+        ("levels", "u1"),  # whether any level is set
+        ("exit_reason", "u1"),
+        ("exit_timing", "u1"),
+    ]
+)
+"""One position, or none, of a (strategy, symbol); slot = symbol * n_strategies + strategy."""
+
+ENTRY = np.dtype(
+    [
+        ("next_ts", "<i8"),  # when the order next needs a visit
+        ("order_id", "<i8"),  # 0: none pending
+        ("seq", "<i8"),  # of its ORDER record
+        ("cause", "<i8"),  # seq of its APPROVED record
+        ("proposal", "<i8"),
+        ("lots", "<i8"),
+        ("reserved", "<i8"),  # money
+        ("value", "<i8"),  # money, at the reference
+        ("row", "<i8"),  # first bar in which it can fill
+        ("universe_row", "<i8"),
+        ("side", "i1"),
+    ]
+)
+"""One pending entry of a (strategy, symbol); same slots."""
+
+ACCOUNT = np.dtype(
+    [
+        ("cash", "<i8"),
+        ("open_value", "<i8"),  # equity - cash
+        ("open_profit", "<i8"),  # unrealised that counts as free: all but spot longs
+        ("locked", "<i8"),
+        ("reserved", "<i8"),
+        ("seq", "<i8"),
+        ("next_order_id", "<i8"),
+        ("next_proposal", "<i8"),
+        ("n_held", "<i8"),
+        ("n_queue", "<i8"),
+        ("n_levels", "<i8"),  # positions with a level
+        ("n_exits", "<i8"),  # positions with an exit pending
+        ("now", "<i8"),
+        ("sampled", "<i8"),  # samples taken so far
+        ("last_equity", "<i8"),  # of the last sample
+        ("day_base", "<i8"),
+        ("day_end", "<i8"),
+        ("peak", "<i8"),
+        ("resume_at", "<i8"),  # end of the drawdown halt; NONE: not halted
+        ("day_halt_until", "<i8"),
+        ("ended", "<i8"),
+        ("overflow", "<i8"),  # symbol number whose money overflowed; NONE: none
+    ]
+)
+"""The account and the replay's clocks; one row."""
+
+RULES = np.dtype(
+    [
+        ("start_us", "<i8"),
+        ("latency_us", "<i8"),
+        ("resume_after_us", "<i8"),
+        ("max_positions", "<i8"),
+        ("scale", "<f8"),
+        ("leverage", "<f8"),
+        ("slippage_amount", "<f8"),
+        ("default_half_spread", "<f8"),
+        ("maker_bps", "<f8"),
+        ("taker_bps", "<f8"),
+        ("per_unit", "<f8"),
+        ("min_score", "<f8"),
+        ("cash_buffer", "<f8"),
+        ("max_position", "<f8"),
+        ("max_gross", "<f8"),
+        ("max_net", "<f8"),
+        ("drawdown_halt", "<f8"),
+        ("daily_loss_halt", "<f8"),
+        ("delist_haircut", "<f8"),
+        ("timing", "u1"),
+        ("intrabar", "u1"),
+        ("slippage", "u1"),
+        ("clip", "u1"),
+        ("reuse_pending_exit", "u1"),
+        ("close_on_leave", "u1"),
+        ("finalize_close", "u1"),
+    ]
+)
+"""The settings, as the kernel reads them; one row."""
+
+DESK = np.dtype([("budget", "<f8"), ("amount", "<f8"), ("size", "u1")])
+"""One strategy's share and sizing."""
+
+
+class State(Block, writeable=True):
+    """Arrays of a run in progress; n_slots = n_symbols * n_strategies."""
+
+    rules: NDArray[Any] = column(RULES)  # RULES, shape (1,)
+    desks: NDArray[Any] = column(DESK)  # DESK, shape (n_strategies,)
+    account: NDArray[Any] = column(ACCOUNT)  # ACCOUNT, shape (1,)
+    positions: NDArray[Any] = column(POSITION)  # POSITION, shape (n_slots,)
+    entries: NDArray[Any] = column(ENTRY)  # ENTRY, shape (n_slots,)
+    held: NDArray[np.int64] = column(np.int64)  # slots with a position, ascending, shape (n_slots,)
+    queue: NDArray[np.int64] = column(np.int64)  # slots with a pending entry, in approval order, shape (n_slots,)
+    ranked: NDArray[np.int64] = column(np.int64)  # scratch, shape (largest batch,)
+    reasons: NDArray[np.uint8] = column(np.uint8)  # scratch, shape (largest batch,)
+    outcomes: NDArray[np.uint8] = column(np.uint8)  # Reason of proposals that are counted only, shape (n_proposals,)
+    equity: NDArray[np.int64] = column(np.int64)  # money at each sample, shape (n_samples,)
+    ledger: NDArray[Any] = column(RECORD)  # RECORD, shape (capacity,)
+
+
+def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
+    """Arrays for a run, before its first instant."""
+    desks = sorted(settings.strategies, key=lambda strategy: strategy.id)
+    n_slots = len(tape.first) * len(desks)
+    batch = largest_batch(proposals.available_ts)
+    state = State(
+        rules=np.zeros(1, RULES),
+        desks=np.array([(desk.budget, desk.amount, desk.size) for desk in desks], DESK),
+        account=np.zeros(1, ACCOUNT),
+        positions=np.zeros(n_slots, POSITION),
+        entries=np.zeros(n_slots, ENTRY),
+        held=np.zeros(n_slots, np.int64),
+        queue=np.zeros(n_slots, np.int64),
+        ranked=np.zeros(batch, np.int64),
+        reasons=np.zeros(batch, np.uint8),
+        outcomes=np.zeros(len(proposals.ts), np.uint8),
+        equity=np.empty(len(tape.grid), np.int64),
+        ledger=np.empty(1024 + 32 * n_slots + 8 * batch + 5 * len(proposals.ts), RECORD),
+    )
+    rules = state.rules[0]
+    for name in RULES.names or ():
+        if name != "default_half_spread":
+            rules[name] = getattr(settings, name)
+    rules["default_half_spread"] = settings.default_spread_bps / 20000.0
+    account = state.account[0]
+    account["cash"] = account["last_equity"] = account["day_base"] = account["peak"] = settings.cash
+    account["next_order_id"] = 1
+    account["now"] = account["day_end"] = account["day_halt_until"] = -NEVER
+    account["resume_at"] = account["overflow"] = NONE
+    return state
+
+
+def largest_batch(available_ts: NDArray[np.int64]) -> int:
+    """Most proposals that share one instant; at least 1."""
+    if len(available_ts) == 0:
+        return 1
+    starts = np.flatnonzero(available_ts[1:] != available_ts[:-1]) + 1
+    return int(np.diff(np.concatenate([[0], starts, [len(available_ts)]])).max())

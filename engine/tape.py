@@ -1,0 +1,370 @@
+"""What the replay reads: frozen, symbol-major arrays of market data and proposals.
+
+Owns the lowering of a dataset, a proposal table and settings to arrays the kernel can index: names become numbers (sorted by code
+point, so numbers order as names do), runs become row ranges, and every proposal learns the last bar closed when it is known.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.block import Block, column
+from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, DatasetError, Series
+from engine.instrument import Instrument
+from engine.schema import NEVER, NONE, PROPOSAL_COLUMNS, Accounting, Action, LimitGap
+from engine.settings import Settings
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+SPEC = np.dtype(
+    [
+        ("lot_units", "<f8"),
+        ("lot_power", "<f8"),
+        ("tick_units", "<f8"),
+        ("tick_power", "<f8"),
+        ("multiplier", "<f8"),
+        ("min_qty", "<f8"),
+        ("min_notional", "<f8"),
+        ("delist_ts", "<i8"),
+        ("accounting", "u1"),
+        ("shortable", "u1"),
+        ("limit_gap", "u1"),
+    ]
+)
+"""What the replay knows of one symbol."""
+
+
+class Tape(Block):
+    """Market data of a run; bars have shape (n_bars,), ranges (n_symbols,), and every array is read-only."""
+
+    open_ts: Ints = column(np.int64)  # us, UTC
+    ts: Ints = column(np.int64)  # us, UTC; the close: known from here on
+    close: Floats = column(np.float64)  # last price; the mid where bars are bid and ask candles
+    mark: Floats = column(np.float64)  # price of valuation                                                                # R6.5
+    bid_open: Floats = column(np.float64)
+    bid_high: Floats = column(np.float64)
+    bid_low: Floats = column(np.float64)
+    bid_close: Floats = column(np.float64)
+    ask_open: Floats = column(np.float64)
+    ask_high: Floats = column(np.float64)
+    ask_low: Floats = column(np.float64)
+    ask_close: Floats = column(np.float64)
+    quoted: NDArray[np.int8] = column(np.int8)  # 1 where a bar has both sides; shape (0,) if none has
+    oldest: Ints = column(np.int64)  # first row of the symbol's execution series, warm-up included
+    first: Ints = column(np.int64)  # first row of the run
+    stop: Ints = column(np.int64)  # one past the last row of the run
+    funding_ts: Ints = column(np.int64)
+    funding_rate: Floats = column(np.float64)
+    funding_mark: Floats = column(np.float64)
+    funding_stop: Ints = column(np.int64)
+    funding_first: Ints = column(np.int64)
+    spread_ts: Ints = column(np.int64)
+    spread_bid: Floats = column(np.float64)
+    spread_ask: Floats = column(np.float64)
+    spread_first: Ints = column(np.int64)
+    spread_stop: Ints = column(np.int64)
+    universe_ts: Ints = column(np.int64)
+    universe_listed: NDArray[np.int8] = column(np.int8)
+    universe_first: Ints = column(np.int64)
+    universe_stop: Ints = column(np.int64)
+    specs: NDArray[Any] = column(SPEC)  # SPEC
+    grid: Ints = column(np.int64)  # sample times                                                                        # R5.3
+
+
+class Proposals(Block):
+    """Proposals of a run, sorted by (available_ts, symbol, strategy, sequence); shape (n_proposals,), read-only."""
+
+    available_ts: Ints = column(np.int64)
+    ts: Ints = column(np.int64)
+    symbol: NDArray[np.int32] = column(np.int32)
+    strategy: NDArray[np.int32] = column(np.int32)
+    action: NDArray[np.int8] = column(np.int8)
+    score: Floats = column(np.float64)
+    stop_loss: Floats = column(np.float64)
+    stop_loss_kind: NDArray[np.int8] = column(np.int8)
+    take_profit: Floats = column(np.float64)
+    take_profit_kind: NDArray[np.int8] = column(np.int8)
+    trailing: Floats = column(np.float64)
+    trailing_kind: NDArray[np.int8] = column(np.int8)
+    max_bars: Ints = column(np.int64)
+    row: Ints = column(np.int64)  # last bar of the symbol closed at available_ts; -1 if none
+
+
+class ProposalError(ValueError):
+    """A proposal table that cannot be used; the message names the row, the value, the rule and the mend."""
+
+
+def build_tape(dataset: Dataset, settings: Settings) -> Tape:
+    """Lower market data to arrays, with no copy where the columns already fit.
+
+    Raises
+    ------
+    DatasetError
+        If a symbol has no bars, or is split within the run.
+    """
+    instruments = sorted(settings.instruments, key=lambda instrument: instrument.symbol)
+    bars = [_execution_series(dataset, instrument.symbol, settings.interval) for instrument in instruments]
+    columns = dataset.columns["bars"]
+    open_ts, ts = columns["open_ts"], columns["ts"]
+    first = [s.start + int(np.searchsorted(open_ts[s.start : s.stop], settings.start_us, "left")) for s in bars]
+    stop = [s.start + int(np.searchsorted(ts[s.start : s.stop], settings.end_us, "right")) for s in bars]
+    stop = [max(begin, end) for begin, end in zip(first, stop, strict=True)]
+    grid = _sample_grid(ts, bars, first, stop)
+    end = int(grid[-1]) if len(grid) else settings.start_us
+    stop = [begin + int(np.searchsorted(ts[begin:past], end, "right")) for begin, past in zip(first, stop, strict=True)]
+    sides, quoted = _both_sides(columns)
+    funding = _events(dataset, "funding", ("ts", "rate", "mark"), instruments, end)
+    spread = _events(dataset, "spread", ("ts", "bid", "ask"), instruments if settings.spread_events else [], end, len(instruments))
+    universe = _events(dataset, "universe", ("ts", "listed"), instruments, end)
+    return Tape(
+        open_ts=open_ts,
+        ts=ts,
+        close=columns["close"],
+        mark=_marks(dataset, bars),
+        **sides,
+        quoted=quoted,
+        oldest=_ints([s.start for s in bars]),
+        first=_ints(first),
+        stop=_ints(stop),
+        funding_ts=funding["ts"],
+        funding_rate=funding["rate"],
+        funding_mark=funding["mark"],
+        funding_first=funding["first"],
+        funding_stop=funding["stop"],
+        spread_ts=spread["ts"],
+        spread_bid=spread["bid"],
+        spread_ask=spread["ask"],
+        spread_first=spread["first"],
+        spread_stop=spread["stop"],
+        universe_ts=universe["ts"],
+        universe_listed=universe["listed"],
+        universe_first=universe["first"],
+        universe_stop=universe["stop"],
+        specs=_specs(dataset, instruments, settings, end),
+        grid=grid,
+    )
+
+
+def build_proposals(columns: Mapping[str, Any], symbols: Sequence[str], strategies: Sequence[str], tape: Tape, settings: Settings) -> Proposals:
+    """Lower a proposal table (``engine.schema.PROPOSAL_COLUMNS``) to sorted arrays.
+
+    Parameters
+    ----------
+    columns
+        ``symbol`` and ``strategy`` are names, or integer codes into ``symbols`` and ``strategies``.
+    symbols, strategies
+        Names the codes stand for, in any order.
+
+    Raises
+    ------
+    ProposalError
+        If a name is not of the run, an action is unknown, or a proposal claims to be known before its bar closed.  # R1.7
+    """
+    n = len(columns["ts"])
+    names = sorted(instrument.symbol for instrument in settings.instruments)
+    ids = sorted(strategy.id for strategy in settings.strategies)
+    table = {name: _proposal_column(name, columns, n) for name in PROPOSAL_COLUMNS if name not in ("symbol", "strategy")}
+    table["symbol"] = _codes("symbol", columns["symbol"], symbols, names)
+    table["strategy"] = _codes("strategy", columns["strategy"], strategies, ids)
+    early = np.flatnonzero(table["available_ts"] < table["ts"])
+    if len(early):
+        i = int(early[0])
+        raise ProposalError(
+            f"proposal row {i}: available_ts {table['available_ts'][i]} is before ts {table['ts'][i]}, the close of the bar it came from; "
+            "a proposal is known at its bar's close or later"
+        )
+    if n and not (table["action"].min() >= 0 and table["action"].max() <= max(Action)):
+        i = int(np.flatnonzero((table["action"] < 0) | (table["action"] > max(Action)))[0])
+        raise ProposalError(f"proposal row {i}: action {table['action'][i]} is not one of {[a.name.lower() for a in Action]}")
+    table["available_ts"] = np.maximum(table["available_ts"], settings.start_us)
+    end = int(tape.grid[-1]) if len(tape.grid) else settings.start_us - 1
+    if n and table["available_ts"].max() > end:
+        table = {name: column[table["available_ts"] <= end] for name, column in table.items()}
+    table = _sorted_proposals(table)
+    table["row"] = _last_closed(table, tape, columns.get("row") if len(table["ts"]) == n else None)
+    del table["sequence"]
+    return Proposals(**{name: _frozen(column) for name, column in table.items()})
+
+
+def _execution_series(dataset: Dataset, symbol: str, interval: str) -> Series:
+    series = dataset.find("bars", symbol, interval)
+    if series is None:
+        known = sorted({s.name for s in dataset.series.get("bars", ()) if s.symbol == symbol})
+        have = f"; it has {', '.join(known)}" if known else f"; the dataset has {', '.join(dataset.symbols[:8])}"
+        raise DatasetError(f"no bars for {symbol}{f' at {interval}' if interval else ''}{have}")
+    return series
+
+
+def _sample_grid(ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> Ints:
+    shortest = min((s.interval_us for s in bars), default=0)
+    closes = [ts[a:b] for s, a, b in zip(bars, first, stop, strict=True) if s.interval_us == shortest and b > a]
+    if not closes:
+        return _ints([])
+    longest = max(closes, key=len)
+    others = [c for c in closes if c is not longest and not (len(c) == len(longest) and np.array_equal(c, longest))]
+    if not others:
+        return longest
+    missing = [c[longest[np.minimum(np.searchsorted(longest, c), len(longest) - 1)] != c] for c in others]
+    extra = np.concatenate(missing)
+    return longest if not len(extra) else _frozen(np.unique(np.concatenate([longest, extra])))
+
+
+def _both_sides(columns: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Floats], NDArray[np.int8]]:
+    """Bid and ask columns; trade prices stand on both sides where a bar has no quotes.  # R2.2"""
+    if QUOTE_COLUMNS[0] not in columns:
+        trade = {f"{side}_{price}": columns[price] for side in ("bid", "ask") for price in ("open", "high", "low", "close")}
+        return trade, _frozen(np.empty(0, np.int8))
+    complete = np.logical_and.reduce([np.isfinite(columns[name]) for name in QUOTE_COLUMNS])
+    if complete.all():
+        sides = {name: columns[name] for name in QUOTE_COLUMNS}
+    else:
+        sides = {name: _frozen(np.where(complete, columns[name], columns[name.split("_")[1]])) for name in QUOTE_COLUMNS}
+    return sides, _frozen(complete.astype(np.int8))
+
+
+def _marks(dataset: Dataset, bars: Sequence[Series]) -> Floats:
+    """Mark price of each bar: its mark candle's close where one covers exactly the bar, else the bar's own close.  # R6.5"""
+    columns = dataset.columns["bars"]
+    mark: Floats = columns["close"]
+    for series in bars:
+        found = dataset.find("marks", series.symbol, series.name)
+        if found is None:
+            continue
+        if mark is columns["close"]:
+            mark = mark.copy()
+        marks = dataset.view("marks", found)
+        rows = slice(series.start, series.stop)
+        ts = columns["ts"][rows]
+        at = np.minimum(np.searchsorted(marks["ts"], ts), len(marks["ts"]) - 1)
+        same = (marks["ts"][at] == ts) & (marks["open_ts"][at] == columns["open_ts"][rows]) & np.isfinite(marks["close"][at])
+        mark[rows] = np.where(same, marks["close"][at], mark[rows])
+    return _frozen(mark)
+
+
+def _events(
+    dataset: Dataset, kind: str, names: Sequence[str], instruments: Sequence[Instrument], end: int, n_symbols: int | None = None
+) -> dict[str, NDArray[Any]]:
+    columns = dataset.columns.get(kind)
+    count = len(instruments) if n_symbols is None else n_symbols
+    ranges = np.zeros((2, count), np.int64)
+    if columns is None or not len(instruments):
+        empty: dict[str, NDArray[Any]] = {name: _frozen(np.empty(0, _event_type(name))) for name in names}
+    else:
+        empty = {name: columns[name] for name in names}
+        for i, instrument in enumerate(instruments):
+            found = dataset.find(kind, instrument.symbol)
+            if found is not None:
+                past = found.start + int(np.searchsorted(columns["ts"][found.start : found.stop], end, "right"))
+                ranges[:, i] = found.start, past
+    return empty | {"first": _frozen(ranges[0].copy()), "stop": _frozen(ranges[1].copy())}
+
+
+def _event_type(name: str) -> Any:
+    return {"ts": np.int64, "listed": np.int8}.get(name, np.float64)
+
+
+def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings, end: int) -> NDArray[Any]:
+    specs = np.zeros(len(instruments), SPEC)
+    for spec, instrument in zip(specs, instruments, strict=True):
+        spec["lot_units"], spec["lot_power"] = instrument.lot
+        spec["tick_units"], spec["tick_power"] = instrument.tick
+        spec["multiplier"] = float(instrument.multiplier)
+        spec["min_qty"], spec["min_notional"] = instrument.min_qty, instrument.min_notional
+        spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
+        if instrument.accounting == Accounting.LINEAR:
+            spec["shortable"] = 1
+        gap = settings.limit_gap
+        spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
+        spec["delist_ts"] = _delisting(dataset, instrument.symbol, settings.start_us, end)
+    return _frozen(specs)
+
+
+def _delisting(dataset: Dataset, symbol: str, start: int, end: int) -> int:
+    """Time of the delisting row; a split within the run is refused.  # R8.1, R8.4"""
+    found = dataset.find("actions", symbol)
+    if found is None:
+        return NEVER
+    rows = dataset.view("actions", found)
+    inside = (rows["ts"] >= start) & (rows["ts"] <= end)
+    splits = np.flatnonzero(inside & (rows["kind"] == ACTIONS.index("split")))
+    if len(splits):
+        at = np.datetime64(int(rows["ts"][splits[0]]), "us")
+        raise DatasetError(f"actions: {symbol} is split at {at}Z, inside the run; splits are not replayed yet: choose a period without one")
+    delists = rows["ts"][inside & (rows["kind"] == ACTIONS.index("delist"))]
+    return int(delists[0]) if len(delists) else NEVER
+
+
+_DEFAULTS: dict[str, float] = {"score": 0.0, "stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan}
+
+
+def _proposal_column(name: str, columns: Mapping[str, Any], n: int) -> NDArray[Any]:
+    given = columns.get("ts" if name == "available_ts" and columns.get(name) is None else name)
+    if given is None:
+        if name == "action":
+            raise ProposalError(f"proposals: no column {name!r}")
+        return np.arange(n, dtype=np.int64) if name == "sequence" else np.full(n, _DEFAULTS.get(name, 0), PROPOSAL_COLUMNS[name])
+    return np.ascontiguousarray(given, dtype=PROPOSAL_COLUMNS[name])
+
+
+def _codes(what: str, given: Any, names: Sequence[str], known: Sequence[str]) -> NDArray[np.int32]:
+    """Numbers of the run's names for a column of names or of codes into ``names``."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "iu":
+        names, array = np.unique(array.astype(str), return_inverse=True) if len(array) else ([], array.astype(np.int64))
+    used = np.unique(array) if len(known) > 1 or len(names) > 1 else range(len(names) if len(array) else 0)
+    place = {name: i for i, name in enumerate(known)}
+    table = np.full(max(len(names), 1), NONE, np.int32)
+    for code in used:
+        name = str(names[int(code)])
+        if name not in place:
+            row = int(np.flatnonzero(array == code)[0])
+            raise ProposalError(f"proposal row {row}: {what} {name!r} is not of this run, which has {', '.join(known[:8])}")
+        table[int(code)] = place[name]
+    return table[array] if len(array) else np.empty(0, np.int32)
+
+
+def _sorted_proposals(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    keys = (table["sequence"], table["strategy"], table["symbol"], table["available_ts"])
+    if _is_sorted(keys):
+        return table
+    order = np.lexsort(keys)
+    return {name: column[order] for name, column in table.items()}
+
+
+def _is_sorted(keys: Sequence[NDArray[Any]]) -> bool:
+    if len(keys[0]) < 2:
+        return True
+    ordered = np.ones(len(keys[0]) - 1, bool)
+    for key in keys:
+        ordered = (key[1:] > key[:-1]) | ((key[1:] == key[:-1]) & ordered)
+    return bool(ordered.all())
+
+
+def _last_closed(table: Mapping[str, NDArray[Any]], tape: Tape, rows: Any) -> Ints:
+    """Row of the last bar of each proposal's symbol that is closed when it is known."""
+    symbol, at = table["symbol"], table["available_ts"]
+    if rows is not None and len(rows):
+        given = np.asarray(rows, np.int64)
+        ours = (given >= tape.oldest[symbol]) & (given < tape.stop[symbol])
+        if ours.all() and (tape.ts[given] == at).all():
+            return given
+    found = np.empty(len(at), np.int64)
+    for code in np.unique(symbol):
+        mine = symbol == code
+        start, stop = int(tape.oldest[code]), int(tape.stop[code])
+        row = start + np.searchsorted(tape.ts[start:stop], at[mine], "right") - 1
+        found[mine] = np.where(row >= start, row, NONE)
+    return found
+
+
+def _ints(values: Sequence[int]) -> Ints:
+    return _frozen(np.asarray(values, np.int64))
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
