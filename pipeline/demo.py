@@ -277,7 +277,7 @@ def _volatility(shocks: Floats) -> Floats:
     for square in (shocks * shocks).tolist():
         out.append(variance)
         variance = min(1 - ALPHA - BETA + variance * (ALPHA * square + BETA), MAX_VARIANCE)
-    return np.sqrt(np.array(out))
+    return np.sqrt(np.array(out, dtype=np.float64))
 
 
 def _jumps(draws: _Draws, grid: _Grid, years: float) -> Floats:
