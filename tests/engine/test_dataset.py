@@ -135,7 +135,7 @@ def test_mapped_columns_are_read_only_views_of_the_file(dataset: Dataset, tmp_pa
 
 
 def test_files_hold_instants_in_one_uncompressed_batch(dataset: Dataset, tmp_path: Path) -> None:
-        write_folder(dataset, tmp_path / "d")
+    write_folder(dataset, tmp_path / "d")
     with pa.ipc.open_file(tmp_path / "d" / "bars.arrow") as reader:
         assert reader.num_record_batches == 1
         assert reader.schema.field("ts").type == pa.timestamp("us", tz="UTC")
