@@ -28,6 +28,14 @@ def half_spread(tape: Tape, symbol: int, row: int, known: int, default: float) -
 
 
 @kernel
+def half_spread_of_close(tape: Tape, symbol: int, row: int, known: int, default: float) -> float:
+    """Half-spread for a reservation: that of the last close where the bar has both sides, else of the last snapshot.  # R5.2"""
+    if len(tape.quoted) > 0 and tape.quoted[row]:
+        return (tape.ask_close[row] - tape.bid_close[row]) / (tape.ask_close[row] + tape.bid_close[row])
+    return half_spread(tape, symbol, row, known, default)
+
+
+@kernel
 def taker_price(state: State, tape: Tape, symbol: int, side: int, raw: float, row: int, known: int) -> float:
     """Price of a market order or a triggered stop: half-spread and slippage added, on the tick against the order.  # R2.5"""
     rules, spec = state.rules[0], tape.specs[symbol]

@@ -93,6 +93,9 @@ def reason_of_stop(state: State, slot: int) -> int:
 
 
 @kernel
-def gap_price(limit_gap: int, opened: float, target: float) -> float:
-    """Price of a target that the open has passed.  # R2.4"""
-    return opened if limit_gap == LimitGap.OPEN else target
+def gap_price(tape: Tape, symbol: int, side: int, opened: float, target: float) -> float:
+    """Price of the target of a position that the open has passed: its own, or the open on the tick against the order.  # R2.4, R2.5"""
+    spec = tape.specs[symbol]
+    if spec["limit_gap"] == LimitGap.PRICE:
+        return target
+    return on_tick(opened, spec["tick_units"], spec["tick_power"], side < 0)

@@ -63,7 +63,7 @@ def watch_day(state: State, now: int, current: int) -> None:
         account["day_base"] = account["last_equity"]
         account["day_end"] = day_end(now)
     base = account["day_base"]
-    if now >= account["day_halt_until"] and base - current >= limit * base:
+    if account["day_halt_until"] != account["day_end"] and base - current >= limit * base:
         account["day_halt_until"] = account["day_end"]
         raise_alert(state, now, Reason.DAILY_LOSS, current, base)
 

@@ -124,6 +124,7 @@ def order_exit(state: State, tape: Tape, slot: int, ts: int, reason: int, timing
         position["exit_row"] = row - 1 if closes_now else row
     else:
         position["exit_row"] = first_row_after(tape, symbol, row, ts + latency_us)
+    position["next_ts"] = ts  # to be timed anew: the next open matters now
     position["exit_id"] = account["next_order_id"]
     account["next_order_id"] += 1
     account["n_exits"] += 1

@@ -78,7 +78,13 @@ def next_instant(tape: Tape, proposals: Proposals, state: State) -> int:
         now = min(now, state.entries[state.queue[i]]["next_ts"])
     if account["sampled"] < len(tape.grid) and equity(state) != account["last_equity"]:
         now = min(now, tape.grid[account["sampled"]])
-    return now
+    return now if now <= last_sample(tape, state) else NEVER
+
+
+@kernel
+def last_sample(tape: Tape, state: State) -> int:
+    """The last instant of the run."""
+    return tape.grid[-1] if len(tape.grid) > 0 else state.rules[0]["start_us"]
 
 
 @kernel
@@ -175,7 +181,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
 def quiet_until(tape: Tape, proposals: Proposals, state: State, slot: int, until: int) -> int:
     """First time at which the only position may meet anything but its own bars."""
     account, position, symbol = state.account[0], state.positions[slot], slot // len(state.desks)
-    horizon = until + 1 if until < NEVER else NEVER
+    horizon = min(until, last_sample(tape, state)) + 1
     if account["next_proposal"] < len(proposals.available_ts):
         horizon = min(horizon, proposals.available_ts[account["next_proposal"]])
     if position["funding_row"] < tape.funding_stop[symbol]:
@@ -375,7 +381,7 @@ def execute(tape: Tape, proposals: Proposals, state: State, n_approved: int, now
             continue
         slot, row = proposals.symbol[i] * n_strategies + proposals.strategy[i], proposals.row[i]
         queue_entry(state, tape, slot, now, row + 1)
-        if at_close and tape.ts[row] == now:
+        if at_close and tape.ts[row] == now and row >= tape.first[proposals.symbol[i]]:
             fill_entry(state, tape, proposals, slot, now, row, False)
         elif at_close:
             drop_entry(state, slot, now, Reason.STALE_CLOSE, state.entries[slot]["seq"])
@@ -461,7 +467,7 @@ def open_decides(tape: Tape, state: State, slot: int, row: int, now: int) -> boo
     if reason == Reason.STOP_LOSS:
         close_as_taker(state, tape, slot, now, opened, row, now, reason_of_stop(state, slot), 0)
     elif reason == Reason.TAKE_PROFIT:
-        close_at_target(tape, state, slot, now, gap_price(tape.specs[symbol]["limit_gap"], opened, position["target"]), 0)
+        close_at_target(tape, state, slot, now, gap_price(tape, symbol, position["side"], opened, position["target"]), 0)
     elif position["exit_id"] != 0 and position["exit_timing"] == Timing.NEXT_OPEN and row >= position["exit_row"]:
         close_by_order(state, tape, slot, now, opened, row)
     else:
@@ -473,7 +479,7 @@ def open_decides(tape: Tape, state: State, slot: int, row: int, now: int) -> boo
 def finish(tape: Tape, state: State) -> None:
     """The end of the run: orders end, positions close.  # R8.4, R8.6"""
     account, n_strategies = state.account[0], len(state.desks)
-    end = tape.grid[-1] if len(tape.grid) > 0 else state.rules[0]["start_us"]
+    end = last_sample(tape, state)
     sample_equity(state, tape, end + 1)
     drop_all_entries(state, end, Reason.RUN_ENDED, NONE)
     for i in range(account["n_held"]):
@@ -485,7 +491,7 @@ def finish(tape: Tape, state: State) -> None:
     while i < account["n_held"]:
         slot = state.held[i]
         row = state.positions[slot]["row"] - 1
-        data_ended = tape.ts[tape.stop[slot // n_strategies] - 1] < end
+        data_ended = tape.last_ts[slot // n_strategies] < end
         if data_ended or state.rules[0]["finalize_close"]:
             raw = close_price(tape, -state.positions[slot]["side"], row)
             reason = Reason.DATA_ENDED if data_ended else Reason.RUN_ENDED

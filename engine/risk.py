@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.execution import half_spread, reserve
+from engine.execution import half_spread_of_close, reserve
 from engine.kernel import kernel
 from engine.money import money, quantity, value, whole_lots
 from engine.portfolio import counts_as_free, equity, free_cash
@@ -124,7 +124,7 @@ def gate(state: State, tape: Tape, proposals: Proposals, n_selected: int, now: i
         slot = symbol * n_strategies + proposals.strategy[i]
         row = proposals.row[i]
         reference, score = tape.close[row], proposals.score[i]
-        half = half_spread(tape, symbol, row, now, rules["default_half_spread"])
+        half = half_spread_of_close(tape, symbol, row, now, rules["default_half_spread"])
         selected = state.entries[slot]["cause"]
         lots, reason = sized(state, tape, proposals, i, capital, half)
         if reason == Reason.NONE:

@@ -12,14 +12,12 @@ from engine.tape import Proposals, Tape
 
 @kernel
 def listed(tape: Tape, symbol: int, ts: int) -> bool:
-    """Whether a symbol is in the tradable set; one without universe rows always is."""
-    first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
-    if first == stop:
+    """Whether a symbol is in the tradable set: always without a universe series, else not before its first row."""
+    if not tape.specs[symbol]["has_universe"]:
         return True
+    first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
     at = first + np.searchsorted(tape.universe_ts[first:stop], ts, side="right") - 1
-    if at < first:
-        return tape.universe_listed[first] == 0
-    return tape.universe_listed[at] != 0
+    return at >= first and tape.universe_listed[at] != 0
 
 
 @kernel

@@ -32,6 +32,7 @@ SPEC = np.dtype(
         ("accounting", "u1"),
         ("shortable", "u1"),
         ("limit_gap", "u1"),
+        ("has_universe", "u1"),
     ]
 )
 """What the replay knows of one symbol."""
@@ -56,6 +57,7 @@ class Tape(Block):
     oldest: Ints = column(np.int64)  # first row of the symbol's execution series, warm-up included
     first: Ints = column(np.int64)  # first row of the run
     stop: Ints = column(np.int64)  # one past the last row of the run
+    last_ts: Ints = column(np.int64)  # close of the symbol's last bar, of the run or not
     funding_ts: Ints = column(np.int64)
     funding_rate: Floats = column(np.float64)
     funding_mark: Floats = column(np.float64)
@@ -114,7 +116,6 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     stop = [max(begin, end) for begin, end in zip(first, stop, strict=True)]
     grid = _sample_grid(ts, bars, first, stop)
     end = int(grid[-1]) if len(grid) else settings.start_us
-    stop = [begin + int(np.searchsorted(ts[begin:past], end, "right")) for begin, past in zip(first, stop, strict=True)]
     sides, quoted = _both_sides(columns)
     funding = _events(dataset, "funding", ("ts", "rate", "mark"), instruments, end)
     spread = _events(dataset, "spread", ("ts", "bid", "ask"), instruments if settings.spread_events else [], end, len(instruments))
@@ -129,6 +130,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         oldest=_ints([s.start for s in bars]),
         first=_ints(first),
         stop=_ints(stop),
+        last_ts=_ints([int(ts[s.stop - 1]) if s.stop > s.start else 0 for s in bars]),
         funding_ts=funding["ts"],
         funding_rate=funding["rate"],
         funding_mark=funding["mark"],
@@ -278,6 +280,7 @@ def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settin
             spec["shortable"] = 1
         gap = settings.limit_gap
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
+        spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
         spec["delist_ts"] = _delisting(dataset, instrument.symbol, settings.start_us, end)
     return _frozen(specs)
 

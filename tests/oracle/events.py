@@ -60,7 +60,7 @@ class Market:
     mark: float = math.nan
     snapshot: float | None = None  # half-spread of the last snapshot
     snapshot_at_open: float | None = None  # and of the last one known when the present bar opened
-    last_of_run: int = 0  # close of the symbol's last bar of the run
+    last_close_ts: int = 0  # close of the symbol's last bar in the dataset
 
     def half_spread(self, *, at_open: bool = False) -> float:
         """Half-spread as a fraction of price, for trade candles."""
@@ -107,7 +107,7 @@ def read_tape(dataset: Dataset, settings: Settings) -> Tape:
         events += _bar_events(series, bars[symbol])
         events += _other_events(dataset, markets[symbol], settings)
     for symbol, market in markets.items():
-        market.last_of_run = max((bar.ts for bar in bars[symbol] if bar.of_run), default=0)
+        market.last_close_ts = max((bar.ts for bar in bars[symbol]), default=0)
     base = min(intervals.values())
     sample_ts = sorted({bar.ts for symbol in markets if intervals[symbol] == base for bar in bars[symbol] if bar.of_run})
     end = sample_ts[-1] if sample_ts else settings.start_us
@@ -154,9 +154,8 @@ def _other_events(dataset: Dataset, market: Market, settings: Settings) -> Itera
     if settings.spread_events:
         for row, (ts, bid, ask) in enumerate(_rows(dataset, "spread", symbol, "ts", "bid", "ask")):
             yield Event(ts, EventKind.SPREAD_SNAPSHOT, symbol, 0, "", row, (ask - bid) / (ask + bid))
+    market.listed = dataset.find("universe", symbol) is None  # with a universe series, not before its first row
     for row, (ts, listed) in enumerate(_rows(dataset, "universe", symbol, "ts", "listed")):
-        if row == 0:
-            market.listed = not listed  # before its first row it is in the opposite state
         yield Event(ts, EventKind.UNIVERSE_UPDATED, symbol, 0, "", row, bool(listed))
     for row, (ts, kind) in enumerate(_rows(dataset, "actions", symbol, "ts", "kind")):
         if ACTIONS[kind] == "split" and settings.start_us <= ts <= settings.end_us:

@@ -76,6 +76,7 @@ def read_proposals(table: Mapping[str, Sequence[Any]], settings: Settings) -> li
             raise ValueError(f"proposal for {proposal.key}: not a symbol and strategy of the run")
         if proposal.available_ts < proposal.ts:
             raise ValueError(f"proposal for {proposal.key} at {proposal.ts}: available_ts {proposal.available_ts} is earlier")
+    rows = [one._replace(available_ts=max(one.available_ts, settings.start_us)) for one in rows]
     rows.sort(key=lambda one: (one.available_ts, one.symbol, one.strategy, one.sequence))
     return [proposal._replace(row=row, action=Action(proposal.action)) for row, proposal in enumerate(rows)]
 

@@ -53,13 +53,13 @@ class Replay:
         self.settings = settings
         self.tape = read_tape(dataset, settings)
         self.account = Account(settings, self.tape.markets)
+        proposals = [one for one in proposals if self.tape.sample_ts and one.available_ts <= self.tape.end]
         self.decisions = Decisions(self.account, settings, self.tape.sample_ts, len(proposals))
-        self.events = self.tape.events + [event for event in map(self._proposed, proposals) if event.ts <= self.tape.end]
+        self.events = self.tape.events + [self._proposed(one) for one in proposals]
         self.events.sort(key=lambda event: event[:6])
 
     def _proposed(self, one: Proposal) -> Event:
-        known = max(one.available_ts, self.settings.start_us)
-        return Event(known, EventKind.TRADE_PROPOSED, one.symbol, 0, one.strategy, one.sequence, one)
+        return Event(one.available_ts, EventKind.TRADE_PROPOSED, one.symbol, 0, one.strategy, one.sequence, one)
 
     def run(self) -> OracleResult:
         """Replay every instant, then end the run."""
@@ -189,7 +189,7 @@ class Replay:
             if position.exit is not None:
                 account.cancel_exit(position, Reason.RUN_ENDED, position.exit.seq)
         for position in account.in_order():
-            ended = account.markets[position.key[0]].last_of_run < self.tape.end
+            ended = account.markets[position.key[0]].last_close_ts < self.tape.end
             if ended or self.settings.finalize_close:
                 close_at_market(account, position, Reason.DATA_ENDED if ended else Reason.RUN_ENDED)
         account.write(RecordKind.RUN_END, amount=account.equity(), reason=Reason.RUN_ENDED)
