@@ -172,8 +172,8 @@ def _extras(rng: Generator, tables: Tables, symbol: _Symbol, begin: int, span: i
         _put(tables, "funding", key, _funding(rng, symbol, begin, span))
     if _chance(rng, 0.5):
         _put(tables, "spread", key, _spread(rng, symbol, begin, span))
-    if _chance(rng, 0.15):
-        _put(tables, "universe", key, _universe(rng, symbol))
+    if _chance(rng, 0.25):
+        _put(tables, "universe", key, _universe(rng, symbol, begin))
     if _chance(rng, 0.25):
         _put(tables, "actions", key, _actions(rng, symbol))
 
@@ -209,13 +209,15 @@ def _spread(rng: Generator, symbol: _Symbol, begin: int, span: int) -> Columns:
     return {"ts": ts, "bid": bid, "ask": bid * (1 + rng.integers(0, 60, len(ts)) / 10000)}
 
 
-def _universe(rng: Generator, symbol: _Symbol) -> Columns:
-    rows = len(symbol.bars["ts"])
-    count = min(rows, int(rng.integers(1, 5)))
+def _universe(rng: Generator, symbol: _Symbol, begin: int) -> Columns:
+    """Exits and entries; mostly listed from the beginning on."""
+    count = min(len(symbol.bars["ts"]), int(rng.integers(1, 5)))
     ts = np.sort(rng.choice(symbol.bars["ts"], count, replace=False)) + int(_pick(rng, 0, 0, 3 * MINUTE))
     listed = (np.arange(count) + int(rng.integers(0, 2))) % 2
     if _chance(rng, 0.2):
         listed[-1] = listed[max(0, count - 2)]  # says again what is known
+    if _chance(rng, 0.8):
+        ts, listed = np.concatenate([[begin - HOUR], ts]), np.concatenate([[1], listed])
     return {"ts": ts, "listed": listed}
 
 

@@ -492,7 +492,7 @@ def test_an_account_without_equity_is_closed_and_the_run_ends() -> None:
 
 def test_a_symbol_that_leaves_the_universe_is_closed_at_the_next_open() -> None:
     # R8.3: s fills at the close of hour 3; at hour 4 it leaves at the open, whatever timing and latency; the entry of t ends
-    universe = {"universe": {"A": {"ts": [at(4)], "listed": [0]}}}
+    universe = {"universe": {"A": {"ts": [at(0), at(4)], "listed": [1, 0]}}}
     both = (strategy(SizeKind.FIXED_QTY, 3.0), strategy(SizeKind.FIXED_QTY, 3.0, name="t"))
     rows = [propose(1), propose(3, strategy="t")]
     result = one_symbol([FLAT] * 6, *rows, data=universe, strategies=both, timing=Timing.NEXT_CLOSE, latency_us=1)
@@ -502,7 +502,7 @@ def test_a_symbol_that_leaves_the_universe_is_closed_at_the_next_open() -> None:
 
 def test_a_symbol_that_leaves_may_be_kept() -> None:
     # R8.3
-    universe = {"universe": {"A": {"ts": [at(3)], "listed": [0]}}}
+    universe = {"universe": {"A": {"ts": [at(0), at(3)], "listed": [1, 0]}}}
     result = one_symbol([FLAT] * 6, propose(1), data=universe, close_on_leave=False)
     assert fills(result)[1] == (6, 100.0, "RUN_ENDED")
 
