@@ -1,0 +1,382 @@
+"""Rules: text to a checked tree, and the tree to the text that numexpr runs.
+
+1. ``parse`` reads the text with ``ast`` and keeps an allow-list of nodes; anything else is a ``RuleError`` at its place.
+2. ``lag``, ``cross_up`` and ``cross_down`` become names with a lag; ``not`` is pushed down to the comparisons, so a comparison with
+   an unknown value (NaN) is false however it is negated.
+3. ``Rule.program`` prints our own tree, every name replaced by ``x0``, ``x1``, ...; no character of the user's reaches numexpr.
+
+So a rule is element-wise over named columns and their past: it cannot look ahead, call, index or hang.
+"""
+
+import ast
+import keyword
+import re
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import NamedTuple, NoReturn
+
+MAX_LENGTH = 1_000  # characters
+MAX_DEPTH = 32
+MAX_NODES = 400  # after lags and crosses are written out
+MAX_INPUTS = 28  # distinct (name, lag); numexpr takes 31 operands
+MAX_CONSTANT = 1e15
+MAX_LAG = 10_000
+MAX_POWER = 10
+
+FUNCTIONS = {"abs": 1, "sqrt": 1, "log": 1, "exp": 1, "min": 2, "max": 2, "lag": 2, "cross_up": 2, "cross_down": 2}
+"""Functions a rule may use, with their number of arguments."""
+
+_ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+_COMPARE = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+_NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+_STRANGE = re.compile(r"[^A-Za-z0-9_ \t\n.,+\-*/()<>=!&|~]")
+
+
+class RuleError(ValueError):
+    """A rule that is not allowed; the message names the rule, the place in it and the mend."""
+
+
+class Name(NamedTuple):
+    """The value of a column ``lag`` bars ago."""
+
+    name: str
+    lag: int
+
+
+class Number(NamedTuple):
+    """A constant."""
+
+    value: float
+
+
+class Apply(NamedTuple):
+    """An operator or function applied to numbers."""
+
+    op: str  # + - * / ** neg abs sqrt log exp min max
+    args: tuple["Value", ...]
+
+
+class Compare(NamedTuple):
+    """A comparison of two numbers; false where either is unknown."""
+
+    op: str  # < <= > >= ==
+    left: "Value"
+    right: "Value"
+
+
+class Logic(NamedTuple):
+    """Both (``&``) or either (``|``) of two conditions."""
+
+    op: str
+    left: "Condition"
+    right: "Condition"
+
+
+Value = Name | Number | Apply
+Condition = Compare | Logic
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A checked rule.
+
+    Attributes
+    ----------
+    root
+        Its tree: a condition or a value.
+    """
+
+    root: Value | Condition
+
+    @property
+    def is_condition(self) -> bool:
+        """Whether it is true or false rather than a number."""
+        return isinstance(self.root, Compare | Logic)
+
+    @cached_property
+    def inputs(self) -> tuple[Name, ...]:
+        """The distinct names with their lags, sorted."""
+        return tuple(sorted(_names(self.root)))
+
+    @cached_property
+    def program(self) -> str:
+        """The text for numexpr, in which ``x0`` is the first of ``inputs``."""
+        return _print(self.root, {name: f"x{i}" for i, name in enumerate(self.inputs)})
+
+    @cached_property
+    def text(self) -> str:
+        """The rule written out, with ``name[3]`` for a value three bars ago."""
+        return _print(self.root, {name: f"{name.name}[{name.lag}]" if name.lag else name.name for name in self.inputs})
+
+    @cached_property
+    def required(self) -> frozenset[Name]:
+        """The inputs without which it cannot be true, or has no value."""
+        return _required(self.root)
+
+
+def parse(text: str | float, names: Collection[str], where: str, *, condition: bool) -> Rule:
+    """Read a rule.
+
+    Parameters
+    ----------
+    text
+        The rule, or a number.
+    names
+        Columns and features it may use.
+    where
+        What it is, for messages: ``strategy 'trend', propose.long``.
+    condition
+        Whether it must be true or false (else it must be a number).
+
+    Raises
+    ------
+    RuleError
+        At the first thing that is not allowed.
+    """
+    source = repr(text) if isinstance(text, int | float) and not isinstance(text, bool) else text
+    if not isinstance(source, str):
+        raise RuleError(f"{where}: {text!r} is not a rule; write text such as 'cross_up(fast, slow)'")
+    return _Reader(source, names, where).rule(condition)
+
+
+class _Reader:
+    def __init__(self, text: str, names: Collection[str], where: str) -> None:
+        self.text, self.names, self.where = " ".join(text.split()), names, where
+
+    def rule(self, condition: bool) -> Rule:
+        body = self.tree()
+        root = self.condition(body, 0, False, 0) if condition else self.value(body, 0, 0)
+        rule = Rule(root)
+        if (size := _size(root)) > MAX_NODES:
+            self.fail(body, f"the rule has {size} parts written out; {MAX_NODES} are allowed: split it into features")
+        if len(rule.inputs) > MAX_INPUTS:
+            self.fail(body, f"the rule uses {len(rule.inputs)} values; {MAX_INPUTS} are allowed: split it into features")
+        return rule
+
+    def tree(self) -> ast.expr:
+        if len(self.text) > MAX_LENGTH:
+            raise RuleError(f"{self.where}: the rule has {len(self.text)} characters; {MAX_LENGTH} are allowed")
+        if strange := _STRANGE.search(self.text):
+            self.refuse(strange.start(), f"{strange.group()!r} is not allowed in a rule")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # a doubtful token such as '1or' is refused, not guessed
+                return ast.parse(self.text, mode="eval").body
+        except SyntaxError as error:
+            self.refuse((error.offset or 1) - 1, f"not a rule: {error.msg}")
+        except Warning as warning:
+            self.refuse(0, f"not a rule: {warning}")
+        except (ValueError, MemoryError, RecursionError):
+            self.refuse(0, "the rule is nested too deeply")
+
+    def refuse(self, offset: int, message: str) -> NoReturn:
+        raise RuleError(f"{self.where}: {self.text!r} at character {offset + 1}: {message}")
+
+    def fail(self, node: ast.expr, message: str) -> NoReturn:
+        self.refuse(node.col_offset, message)
+
+    def condition(self, node: ast.expr, lag: int, negate: bool, depth: int) -> Condition:
+        self.check_depth(node, depth)
+        match node:
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return self.comparison(node, op, self.value(left, lag, depth + 1), self.value(right, lag, depth + 1), negate)
+            case ast.Compare():
+                hint = "write 'a < b and b < c'; with & and |, put every comparison in brackets"
+                self.fail(node, f"comparisons cannot be chained: {hint}")
+            case ast.BoolOp(op=op, values=values):
+                parts = [self.condition(value, lag, negate, depth + 1) for value in values]
+                return _joined("&" if isinstance(op, ast.And) is not negate else "|", parts)
+            case ast.BinOp(op=ast.BitAnd() | ast.BitOr(), left=left, right=right):
+                sides = [self.condition(side, lag, negate, depth + 1) for side in (left, right)]
+                return _joined("&" if isinstance(node.op, ast.BitAnd) is not negate else "|", sides)
+            case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):
+                return self.condition(operand, lag, not negate, depth + 1)
+            case ast.Call(func=ast.Name(id="cross_up" | "cross_down" as name)):
+                return self.cross(node, name, lag, negate, depth)
+            case ast.Call(func=ast.Name(id="lag")):
+                inner, bars = self.lagged(node)
+                return self.condition(inner, lag + bars, negate, depth + 1)
+            case _:
+                self.value(node, lag, depth)  # what is wrong inside comes first
+                self.fail(node, "a condition is needed here, not a number: compare it, such as 'score > 0'")
+
+    def comparison(self, node: ast.expr, op: ast.cmpop, left: Value, right: Value, negate: bool) -> Condition:
+        sign = _COMPARE.get(type(op))
+        if sign is None:
+            self.fail(node, f"'{type(op).__name__}' is not a comparison of numbers; use < <= > >= == !=")
+        if sign in ("==", "!="):
+            if (sign == "==") is not negate:
+                return Compare("==", left, right)
+            return Logic("|", Compare("<", left, right), Compare(">", left, right))
+        return Compare(_NEGATED[sign] if negate else sign, left, right)
+
+    def cross(self, node: ast.Call, name: str, lag: int, negate: bool, depth: int) -> Condition:
+        left, right = self.arguments(node)
+        now = [self.value(side, lag, depth + 1) for side in (left, right)]
+        before = [self.value(side, lag + 1, depth + 1) for side in (left, right)]
+        after, ahead = (">", "<=") if name == "cross_up" else ("<", ">=")
+        if negate:
+            return Logic("|", Compare(_NEGATED[after], *now), Compare(_NEGATED[ahead], *before))
+        return Logic("&", Compare(after, *now), Compare(ahead, *before))
+
+    def value(self, node: ast.expr, lag: int, depth: int) -> Value:
+        self.check_depth(node, depth)
+        match node:
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                return self.number(node, number)
+            case ast.Name(id=name):
+                return self.name(node, name, lag)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return _negative(self.value(operand, lag, depth + 1))
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self.value(operand, lag, depth + 1)
+            case ast.BinOp(op=ast.Pow(), left=left, right=right):
+                return Apply("**", (self.value(left, lag, depth + 1), self.power(right)))
+            case ast.BinOp(op=op, left=left, right=right) if type(op) in _ARITHMETIC:
+                return Apply(_ARITHMETIC[type(op)], (self.value(left, lag, depth + 1), self.value(right, lag, depth + 1)))
+            case ast.Call(func=ast.Name(id=name)):
+                return self.call(node, name, lag, depth)
+            case _:
+                self.fail(node, self.objection(node))
+
+    def call(self, node: ast.Call, name: str, lag: int, depth: int) -> Value:
+        if name not in FUNCTIONS:
+            self.fail(node, f"{name!r} is not a function; {nearest(name, FUNCTIONS)}")
+        if name.startswith("cross"):
+            self.fail(node, f"{name} is a condition; a number is needed here")
+        if name == "lag":
+            inner, bars = self.lagged(node)
+            return self.value(inner, lag + bars, depth + 1)
+        return Apply(name, tuple(self.value(argument, lag, depth + 1) for argument in self.arguments(node)))
+
+    def arguments(self, node: ast.Call) -> list[ast.expr]:
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if node.keywords or len(node.args) != FUNCTIONS[name]:
+            self.fail(node, f"{name} takes {FUNCTIONS[name]} argument(s), without keywords")
+        return node.args
+
+    def lagged(self, node: ast.Call) -> tuple[ast.expr, int]:
+        inner, bars = self.arguments(node)
+        if not isinstance(bars, ast.Constant) or type(bars.value) is not int or not 0 <= bars.value <= MAX_LAG:
+            self.fail(bars, f"the bars of a lag are a whole number from 0 to {MAX_LAG}")
+        return inner, bars.value
+
+    def number(self, node: ast.expr, number: float) -> Number:
+        if not abs(number) <= MAX_CONSTANT:
+            self.fail(node, f"constants are at most {MAX_CONSTANT:g} in size")
+        return Number(float(number))
+
+    def power(self, node: ast.expr) -> Number:
+        sign, inner = (-1, node.operand) if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else (1, node)
+        value = inner.value if isinstance(inner, ast.Constant) else None
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= MAX_POWER:
+            self.fail(node, f"an exponent is a constant of at most {MAX_POWER} in size, and not 0")
+        return Number(float(sign * value))
+
+    def name(self, node: ast.expr, name: str, lag: int) -> Name:
+        if name not in self.names:
+            known = f"{name} is a function: write {name}(...)" if name in FUNCTIONS else nearest(name, self.names)
+            self.fail(node, f"unknown name {name!r}; {known}")
+        if lag > MAX_LAG:
+            self.fail(node, f"lags add up to {lag} bars; {MAX_LAG} are allowed")
+        return Name(name, lag)
+
+    def check_depth(self, node: ast.expr, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            self.fail(node, f"the rule is nested deeper than {MAX_DEPTH}")
+
+    def objection(self, node: ast.expr) -> str:
+        match node:
+            case ast.Compare() | ast.BoolOp() | ast.UnaryOp(op=ast.Not() | ast.Invert()):
+                return "a number is needed here, not a condition; put comparisons beside '&' and '|' in brackets"
+            case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
+                return "a number is needed here, not a condition; put comparisons beside '&' and '|' in brackets"
+            case ast.Attribute(attr=attr):
+                return f"attributes ('.{attr}') are not allowed in a rule"
+            case ast.Constant(value=bool()):
+                return "True and False are not allowed; compare numbers"
+            case ast.Constant():
+                return "only numbers are constants in a rule"
+            case ast.Call():
+                return "only the functions " + ", ".join(FUNCTIONS) + " can be called"
+            case _:
+                return f"'{type(node).__name__}' is not allowed in a rule"
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """Words that suggest what was meant.
+
+    >>> nearest("fsat", ["fast", "slow"])
+    "did you mean 'fast'? Known: fast, slow"
+    """
+    close = get_close_matches(name, sorted(known), n=1)
+    return (f"did you mean {close[0]!r}? " if close else "") + "Known: " + ", ".join(sorted(known))
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse a feature name that a rule could not say.
+
+    Raises
+    ------
+    RuleError
+        If it is not a plain ASCII word, or means something already.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name):
+        raise RuleError(f"{where}: {name!r} is not a name; use letters, digits and '_', a letter first, at most 64")
+    if keyword.iskeyword(name) or name in FUNCTIONS:
+        raise RuleError(f"{where}: {name!r} has a meaning in rules; choose another name")
+
+
+def _joined(op: str, parts: list[Condition]) -> Condition:
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = Logic(op, whole, part)
+    return whole
+
+
+def _negative(value: Value) -> Value:
+    return Number(-value.value) if isinstance(value, Number) else Apply("neg", (value,))
+
+
+def _children(node: Value | Condition) -> tuple[Value | Condition, ...]:
+    match node:
+        case Apply(args=args):
+            return args
+        case Compare(left=left, right=right) | Logic(left=left, right=right):
+            return (left, right)
+    return ()
+
+
+def _names(node: Value | Condition) -> set[Name]:
+    return {node} if isinstance(node, Name) else set().union(*map(_names, _children(node)))
+
+
+def _size(node: Value | Condition) -> int:
+    return 1 + sum(map(_size, _children(node)))
+
+
+def _required(node: Value | Condition) -> frozenset[Name]:
+    if isinstance(node, Logic):
+        left, right = _required(node.left), _required(node.right)
+        return left | right if node.op == "&" else left & right
+    return frozenset(_names(node))
+
+
+def _print(node: Value | Condition, names: Mapping[Name, str]) -> str:
+    match node:
+        case Name():
+            return names[node]
+        case Number(value=value):
+            return f"({value!r})"
+        case Apply(op="neg", args=(value,)):
+            return f"(-{_print(value, names)})"
+        case Apply(op="min" | "max" as op, args=(left, right)):
+            return f"{op}imum({_print(left, names)}, {_print(right, names)})"
+        case Apply(op=op, args=args) if op in FUNCTIONS:
+            return f"{op}({', '.join(_print(arg, names) for arg in args)})"
+        case Apply(op=op, args=(left, right)) | Compare(op=op, left=left, right=right) | Logic(op=op, left=left, right=right):
+            return f"({_print(left, names)} {op} {_print(right, names)})"
+    raise AssertionError(node)

@@ -1,0 +1,328 @@
+"""The strategy contract: what a strategy says, in YAML or in a Python file, and the checked plan made of it.
+
+A strategy names features and says by rules when it would enter and leave; it never sees an account, and it is given no data: it
+hands over expressions and rules, which pass the gate and are computed for it. In a Python file it is a class::
+
+    class Breakout:
+        def __init__(self, n: int = 55): ...
+        def features(self): return {"top": donchian(n)["upper"], "vol": {"atr": {"n": 14}}}
+        def propose(self): return {"long": "close > lag(top, 1)", "exit_long": pl.col("close") < pl.col("close").rolling_min(20)}
+
+``features`` maps names to Polars expressions, to dictionaries of them by part, or to calls as in YAML; ``propose`` has the keys of
+YAML, its values rules or expressions. A part is addressed as ``name_part``: ``bb: {bollinger: {n: 20}}`` gives ``bb_upper``.
+"""
+
+import hashlib
+import importlib.util
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from engine.schema import Action, LevelKind
+
+from features.catalogue import make
+from features.causality import CausalityError, check
+from features.columns import COLUMNS
+from features.rules import Rule, RuleError, check_name, nearest, parse
+from features.tree import Feature, read
+
+CONDITIONS = {
+    "long": Action.ENTER_LONG,
+    "short": Action.ENTER_SHORT,
+    "exit": Action.EXIT,
+    "exit_long": Action.EXIT_LONG,
+    "exit_short": Action.EXIT_SHORT,
+}
+"""Rules that are true or false, in the order in which they propose at one close."""
+
+LEVELS = ("stop_loss", "take_profit", "trailing")
+TRIGGERS = ("level", "edge")
+KEYS = (*CONDITIONS, "score", *LEVELS, "max_bars", "trigger")
+LATER = ("limit_price", "stop_price", "order_type", "time_in_force", "weight", "break_even", "stop_anchor", "stop_from", "stop_check", "tags")
+"""Keys that a proposal will have, and has not yet."""
+
+SIDE = "side"
+"""In levels: +1 for a long entry, -1 for a short one, so that ``close - side * 2 * atr`` serves both."""
+
+
+class StrategyError(ValueError):
+    """A strategy that cannot be built."""
+
+
+@dataclass(frozen=True)
+class StrategySpec:
+    """What a strategy is made from: features and rules, or a Python file and its parameters.
+
+    Attributes
+    ----------
+    id
+        Name in the ledger.
+    features
+        ``features[name]`` is a call such as ``{"ema": {"of": "close", "n": 20}}``.
+    propose
+        Rules by key (``KEYS``).
+    file
+        Path of a Python file with one strategy class; then ``features`` and ``propose`` are its own.
+    params
+        Keyword arguments of that class.
+    """
+
+    id: str
+    features: Mapping[str, Any] = field(default_factory=dict)
+    propose: Mapping[str, Any] = field(default_factory=dict)
+    file: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Level:
+    """A stop, target or trailing distance: a rule, as a price (or distance) or as a fraction of the fill price."""
+
+    rule: Rule
+    kind: LevelKind
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked strategy: only the features its rules use, and the rules.
+
+    Attributes
+    ----------
+    id
+        Name in the ledger.
+    features
+        Columns to compute, by name; bar columns that rules read directly are not among them.
+    conditions
+        Rules by action, in the order of ``CONDITIONS``.
+    score
+        Rank of an entry; None: 0.
+    levels
+        Stop, target and trailing distance, by name.
+    max_bars
+        Bars an entry may be held; None: without end.
+    edge
+        Whether a rule proposes only where it becomes true.                                                 # R4.5
+    digest
+        SHA-256 of all of it, its id left aside.
+    """
+
+    id: str
+    features: Mapping[str, Feature]
+    conditions: Mapping[Action, Rule]
+    score: Rule | None
+    levels: Mapping[str, Level]
+    max_bars: Rule | None
+    edge: bool
+    digest: str
+
+
+def plan(spec: StrategySpec) -> Plan:
+    """Check a strategy and make it ready to compute.
+
+    Raises
+    ------
+    StrategyError
+        If it cannot be loaded or a key is wrong.
+    RuleError
+        If a feature call or a rule is not allowed.
+    CausalityError
+        If an expression may look ahead.
+    """
+    where = f"strategy {spec.id!r}"
+    features, rules = spec.features, spec.propose
+    if spec.file is not None:
+        if spec.features or spec.propose:
+            raise StrategyError(f"{where}: it has a file, so features and propose belong into that file")
+        features, rules = load(spec.file, spec.params, where)
+    elif spec.params:
+        raise StrategyError(f"{where}: params are for a strategy with a file; write the values into the features")
+    return _Builder(where, features, rules).plan(spec.id)
+
+
+def load(path: str, params: Mapping[str, Any], where: str = "strategy") -> tuple[Any, Any]:
+    """Features and rules of a Python file: of its one class with ``features`` and ``propose``, given ``params``.
+
+    Raises
+    ------
+    StrategyError
+        If the file has no such class or more than one, does not take the parameters, or fails.
+    """
+    classes = _strategy_classes(path, where)
+    if len(classes) != 1:
+        found = ", ".join(kind.__name__ for kind in classes) or "none"
+        raise StrategyError(f"{where}: {path} must define one class with features() and propose(); found {found}")
+    accepted = inspect.signature(classes[0]).parameters
+    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    for key in params:
+        if key not in accepted and not anything:
+            raise StrategyError(f"{where}: {classes[0].__name__} has no parameter {key!r}; {nearest(key, accepted) if accepted else 'it takes none'}")
+    missing = [name for name, p in accepted.items() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and name not in params]
+    if missing:
+        raise StrategyError(f"{where}: {classes[0].__name__} needs params {', '.join(missing)}")
+    try:
+        strategy = classes[0](**params)
+        return strategy.features(), strategy.propose()
+    except (RuleError, CausalityError):
+        raise
+    except Exception as error:
+        raise StrategyError(f"{where}: {path} with params {dict(params)!r}: {type(error).__name__}: {error}") from error
+
+
+def _strategy_classes(path: str, where: str) -> list[type]:
+    if not Path(path).is_file():
+        raise StrategyError(f"{where}: no file {path}")
+    name = f"tapeline_strategy_{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise StrategyError(f"{where}: {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise StrategyError(f"{where}: {path} cannot be run: {type(error).__name__}: {error}") from error
+    found = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name]
+    return [kind for kind in found if callable(getattr(kind, "features", None)) and callable(getattr(kind, "propose", None))]
+
+
+class _Builder:
+    """Turns the two mappings of a strategy into a plan."""
+
+    def __init__(self, where: str, features: Any, rules: Any) -> None:
+        if not isinstance(features, Mapping) or not isinstance(rules, Mapping):
+            raise StrategyError(f"{where}: features and propose are mappings of names; found {features!r:.60} and {rules!r:.60}")
+        self.where, self.calls, self.rules = where, features, rules
+        self.columns: dict[str, pl.Expr] = {}
+        self.making: list[str] = []
+        self.done: set[str] = set()
+
+    def plan(self, name: str) -> Plan:
+        for key in self.rules:
+            self.check_key(key)
+        if not any(key in self.rules for key in ("long", "short")):
+            raise StrategyError(f"{self.where}: propose has neither long nor short, so it would never trade")
+        for feature in self.calls:
+            self.feature(feature)
+        conditions = {action: self.rule(key, condition=True) for key, action in CONDITIONS.items() if key in self.rules}
+        score = self.rule("score") if "score" in self.rules else None
+        levels = {key: self.level(key) for key in LEVELS if key in self.rules}
+        max_bars = self.max_bars()
+        edge = self.rules.get("trigger", "level") == "edge"
+        used = {n.name for rule in _all(conditions, score, levels, max_bars) for n in rule.inputs} & set(self.columns)
+        checked = {feature: self.checked(feature) for feature in sorted(self.columns)}
+        features = {feature: checked[feature] for feature in sorted(used)}
+        return Plan(name, features, conditions, score, levels, max_bars, edge, _digest(features, conditions, score, levels, max_bars, edge))
+
+    def check_key(self, key: Any) -> None:
+        if key in LATER:
+            raise StrategyError(f"{self.where}: propose.{key} is not supported yet; entries are market orders: remove it")
+        if key not in KEYS:
+            raise StrategyError(f"{self.where}: propose has no key {key!r}; {nearest(str(key), KEYS)}")
+        if key == "trigger" and self.rules[key] not in TRIGGERS:
+            raise StrategyError(f"{self.where}: propose.trigger is {' or '.join(TRIGGERS)}, not {self.rules[key]!r}")
+
+    def feature(self, name: str) -> None:
+        if name in self.done:
+            return
+        where = f"{self.where}, features.{name}"
+        if name in self.making:
+            raise RuleError(f"{where} is made from itself: {' -> '.join([*self.making, name])}")
+        check_name(name, where)
+        self.making.append(name)
+        call = self.calls[name]
+        made = call if isinstance(call, pl.Expr) else self.made(call, where)
+        self.making.pop()
+        self.done.add(name)
+        for part, expr in made.items() if isinstance(made, dict) else [("", made)]:
+            self.add(f"{name}_{part}" if part else name, expr, where)
+
+    def made(self, call: Any, where: str) -> pl.Expr | dict[str, pl.Expr]:
+        if isinstance(call, Mapping) and call and all(isinstance(part, pl.Expr) for part in call.values()):
+            return dict(call)
+        return make(call, where, self.resolve)
+
+    def add(self, name: str, expr: pl.Expr, where: str) -> None:
+        check_name(name, where)
+        if name in COLUMNS or name == SIDE:
+            raise RuleError(f"{where}: {name!r} is a column already; choose another name")
+        if name in self.columns:
+            raise RuleError(f"{where}: two features are called {name!r}; rename one")
+        self.columns[name] = expr
+
+    def resolve(self, name: str, where: str) -> pl.Expr:
+        if name in COLUMNS:
+            return pl.col(name)
+        if name not in self.columns:
+            owner = name if name in self.calls else name.rpartition("_")[0]
+            if owner in self.calls:
+                self.feature(owner)
+        if name not in self.columns:
+            raise RuleError(f"{where}: {name!r} is neither a column nor a feature; {nearest(name, [*COLUMNS, *self.calls])}")
+        return self.columns[name]
+
+    def checked(self, name: str) -> Feature:
+        where = f"{self.where}, features.{name}"
+        feature = read(self.columns[name])
+        check(feature, where)
+        for column in feature.columns:
+            if column not in COLUMNS:
+                raise RuleError(f"{where}: {column!r} is not a column; {nearest(column, COLUMNS)}")
+        return feature
+
+    def rule(self, key: str, value: Any = None, *, condition: bool = False) -> Rule:
+        text = self.rules[key] if value is None else value
+        where = f"{self.where}, propose.{key}"
+        names = {*COLUMNS, *self.columns}
+        if isinstance(text, pl.Expr):
+            name = f"propose_{key}"
+            self.add(name, text.cast(pl.Float64), where)
+            return parse(f"{name} > 0" if condition else name, {*names, name}, where, condition=condition)
+        return parse(text, names | {SIDE} if key in LEVELS else names, where, condition=condition)
+
+    def level(self, key: str) -> Level:
+        value, kind = self.rules[key], LevelKind.PRICE
+        where = f"{self.where}, propose.{key}"
+        if isinstance(value, Mapping):
+            if set(value) != {"fraction"}:
+                raise StrategyError(f"{where}: a level is a rule or {{fraction: ...}}, not {dict(value)!r}")
+            value, kind = value["fraction"], LevelKind.FRACTION
+        if isinstance(value, int | float) and not isinstance(value, bool) and not (0 < value and (value < 1 or kind == LevelKind.PRICE)):
+            raise StrategyError(f"{where}: {value!r} is not a {'fraction between 0 and 1' if kind else 'price'}")
+        return Level(self.rule(key, value), kind)
+
+    def max_bars(self) -> Rule | None:
+        if "max_bars" not in self.rules:
+            return None
+        value = self.rules["max_bars"]
+        if isinstance(value, float) or (isinstance(value, int) and (isinstance(value, bool) or value < 1)):
+            raise StrategyError(f"{self.where}: propose.max_bars is a whole number of bars from 1, or a rule, not {value!r}")
+        return self.rule("max_bars")
+
+
+def _all(conditions: Mapping[Action, Rule], score: Rule | None, levels: Mapping[str, Level], max_bars: Rule | None) -> list[Rule]:
+    others = [rule for rule in (score, max_bars) if rule is not None]
+    return [*conditions.values(), *(level.rule for level in levels.values()), *others]
+
+
+def _digest(
+    features: Mapping[str, Feature],
+    conditions: Mapping[Action, Rule],
+    score: Rule | None,
+    levels: Mapping[str, Level],
+    max_bars: Rule | None,
+    edge: bool,
+) -> str:
+    content = {
+        "features": {name: feature.digest for name, feature in features.items()},
+        "conditions": {action.name: rule.text for action, rule in conditions.items()},
+        "score": score and score.text,
+        "levels": {name: [level.rule.text, level.kind.name] for name, level in levels.items()},
+        "max_bars": max_bars and max_bars.text,
+        "edge": edge,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
