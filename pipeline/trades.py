@@ -1,0 +1,253 @@
+"""Trades and profit, from the ledger alone: each trade is one (strategy, symbol) from flat to flat.
+
+    profit of a trade   = realised - fees + funding                                                              # R6.4
+    final equity        = initial cash + profit of all trades + unrealised of the positions still open
+
+All sums are of integer money, so they add up exactly.  How far a trade went with and against its position (MAE, MFE) needs the
+bars as well, and is worked out only when asked for.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.kernel import kernel
+from engine.money import value
+from engine.schema import AMBIGUOUS, MAKER, Reason, RecordKind
+from engine.tape import Tape
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+TRADE = np.dtype(
+    [
+        ("symbol", "<i4"),
+        ("strategy", "<i4"),
+        ("entry_ts", "<i8"),  # us, UTC
+        ("exit_ts", "<i8"),  # of the last fill; 0 while open
+        ("entry_price", "<f8"),  # average over the fills, by quantity
+        ("exit_price", "<f8"),  # NaN while open
+        ("lots", "<i8"),  # opened, never negative
+        ("closed_lots", "<i8"),
+        ("realised", "<i8"),  # money
+        ("fees", "<i8"),
+        ("funding", "<i8"),
+        ("pnl", "<i8"),  # realised - fees + funding
+        ("side", "i1"),
+        ("exit_reason", "u1"),  # NONE while open
+        ("exit_maker", "u1"),
+        ("ambiguous", "u1"),
+        ("open", "u1"),
+    ]
+)
+"""One trade; in the order of entries."""
+
+
+class Totals(NamedTuple):
+    """Sums over all fills."""
+
+    fills: int
+    ambiguous: int  # fills on a bar whose pessimistic and optimistic exits differ
+    traded: Floats  # |lots| x price by symbol, shape (n_symbols,)
+
+
+def trades_of(records: NDArray[Any], n_symbols: int, n_strategies: int) -> tuple[NDArray[Any], Totals]:
+    """Read the trades (dtype ``TRADE``) out of ledger records (``engine.schema.RECORD``)."""
+    trades = np.zeros(len(records) // 2, TRADE)  # a FILL is followed by its POSITION
+    traded = np.zeros(n_symbols)
+    count, fills, ambiguous = _read_trades(records, n_strategies, np.full(n_symbols * n_strategies, -1, np.int64), trades, traded)
+    return trades[:count], Totals(int(fills), int(ambiguous), traded)
+
+
+@kernel
+def _read_trades(records: NDArray[Any], n_strategies: int, current: Ints, trades: NDArray[Any], traded: Floats) -> tuple[int, int, int]:
+    count, fills, ambiguous = 0, 0, 0
+    for i in range(len(records)):
+        record = records[i]
+        kind = record["kind"]
+        if kind != RecordKind.FILL and kind != RecordKind.FUNDING:
+            continue
+        slot = record["symbol"] * n_strategies + record["strategy"]
+        if kind == RecordKind.FUNDING:
+            trade = trades[current[slot]]
+            trade["funding"] += record["amount"]
+            trade["pnl"] += record["amount"]
+            continue
+        if record["position"] == record["side"] * record["qty"]:
+            _begin(trades[count], record)
+            current[slot] = count
+            count += 1
+        _fill(trades[current[slot]], record, records[i + 1]["amount"])
+        fills += 1
+        ambiguous += record["flags"] & AMBIGUOUS
+        traded[record["symbol"]] += record["qty"] * record["price"]
+    return count, fills, ambiguous
+
+
+@kernel
+def _begin(trade: Any, fill: Any) -> None:
+    trade["symbol"] = fill["symbol"]
+    trade["strategy"] = fill["strategy"]
+    trade["side"] = fill["side"]
+    trade["entry_ts"] = fill["ts"]
+    trade["entry_price"] = fill["price"]
+    trade["exit_price"] = np.nan
+    trade["open"] = 1
+
+
+@kernel
+def _fill(trade: Any, fill: Any, realised: int) -> None:
+    """Book one fill; ``realised`` is in the POSITION record that follows it."""
+    trade["realised"] += realised
+    trade["fees"] += fill["fee"]
+    trade["pnl"] += realised - fill["fee"]
+    if fill["flags"] & AMBIGUOUS:
+        trade["ambiguous"] = 1
+    if fill["side"] == trade["side"]:
+        trade["entry_price"] = _average(trade["entry_price"], trade["lots"], fill["price"], fill["qty"])
+        trade["lots"] += fill["qty"]
+        return
+    trade["exit_price"] = _average(trade["exit_price"], trade["closed_lots"], fill["price"], fill["qty"])
+    trade["closed_lots"] += fill["qty"]
+    if fill["position"] == 0:
+        trade["exit_ts"] = fill["ts"]
+        trade["exit_reason"] = fill["reason"]
+        trade["exit_maker"] = 1 if fill["flags"] & MAKER else 0
+        trade["open"] = 0
+
+
+@kernel
+def _average(price: float, lots: int, more_price: float, more_lots: int) -> float:
+    if lots == 0:
+        return more_price
+    return (price * lots + more_price * more_lots) / (lots + more_lots)
+
+
+def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: float) -> Ints:
+    """Unrealised profit of each trade that is still open, at the mark of its last bar of the run; 0 for the others.  # R6.4, R6.5
+
+    The cost of a position is the value of its fills, so it is worked out from the ledger; partial closes are not made yet.
+    """
+    profit = np.zeros(len(trades), np.int64)
+    for i in np.flatnonzero(trades["open"]):
+        symbol, spec = int(trades["symbol"][i]), tape.specs[trades["symbol"][i]]
+        mine = (records["kind"] == RecordKind.FILL) & (records["symbol"] == symbol) & (records["strategy"] == trades["strategy"][i])
+        fills = records[mine & (records["ts"] >= trades["entry_ts"][i])][-1:]
+        qty = int(fills["position"][0]) * spec["lot_units"] / spec["lot_power"]
+        cost = value(qty, float(fills["price"][0]), spec["multiplier"], scale)
+        profit[i] = value(qty, float(tape.mark[tape.stop[symbol] - 1]), spec["multiplier"], scale) - cost
+    return profit
+
+
+def sum_by(codes: NDArray[Any], amounts: Ints, count: int) -> Ints:
+    """Exact sums of integer money by code; shape (count,).
+
+    >>> sum_by(np.array([1, 0, 1]), np.array([5, 7, -2]), 3).tolist()
+    [7, 3, 0]
+    """
+    total = np.zeros(count, np.int64)
+    np.add.at(total, codes, amounts)
+    return total
+
+
+class Excursions(NamedTuple):
+    """How far each trade went; shape (n_trades,).
+
+    ``bars`` counts the bars that closed at or before the exit, the bar of a touch included.  ``mae`` and ``mfe`` are the worst and
+    the best exit-side price of the bars held to their close, and of the exit fill, as a signed fraction of the entry price: ``mae``
+    is at most 0, ``mfe`` at least 0, and the costs of the exit are in both.
+    """
+
+    bars: Ints
+    mae: Floats
+    mfe: Floats
+
+
+def excursions(trades: NDArray[Any], tape: Tape, end_us: int) -> Excursions:
+    """Maximum adverse and favourable excursion (Sweeney, *Maximum Adverse Excursion*, 1997)."""
+    found = Excursions(np.zeros(len(trades), np.int64), np.zeros(len(trades)), np.zeros(len(trades)))
+    if len(trades):
+        _excursions(trades, tape, end_us, *found)
+    return found
+
+
+@kernel
+def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: Floats, mfe: Floats) -> None:
+    for i in range(len(trades)):
+        trade = trades[i]
+        side, entry = trade["side"], trade["entry_price"]
+        begin, end = tape.first[trade["symbol"]], tape.stop[trade["symbol"]]
+        first = begin + np.searchsorted(tape.open_ts[begin:end], trade["entry_ts"])
+        exit_ts = end_us if trade["open"] else trade["exit_ts"]
+        stop = max(first, begin + np.searchsorted(tape.ts[begin:end], exit_ts, side="right"))
+        bars[i] = stop - first
+        best, worst = 0.0, 0.0
+        for row in range(first, stop - 1 if _left_inside(trade, tape, stop, end) else stop):
+            high = tape.bid_high[row] if side > 0 else -tape.ask_low[row]
+            low = tape.bid_low[row] if side > 0 else -tape.ask_high[row]
+            best = max(best, high - side * entry)
+            worst = min(worst, low - side * entry)
+        if not trade["open"]:
+            best = max(best, side * (trade["exit_price"] - entry))
+            worst = min(worst, side * (trade["exit_price"] - entry))
+        mae[i], mfe[i] = worst / entry, best / entry
+
+
+@kernel
+def _left_inside(trade: Any, tape: Tape, stop: int, end: int) -> bool:
+    """Whether the exit was a touch inside the bar before ``stop``, rather than a fill at a close or at the next open.
+
+    A target that the bar had reached would have filled in it, and one that it had not fills at the open: its own price tells.  A stop
+    fills at the open only if the bar stayed clear of the level and the open did not, and then no better than at that open.
+    """
+    reason, price, side = trade["exit_reason"], trade["exit_price"], trade["side"]
+    if stop == 0 or tape.ts[stop - 1] != trade["exit_ts"] or trade["open"]:
+        return False
+    if reason == Reason.TAKE_PROFIT:
+        return (tape.bid_high[stop - 1] if side > 0 else -tape.ask_low[stop - 1]) >= side * price
+    if reason != Reason.STOP_LOSS and reason != Reason.TRAILING_STOP:
+        return False
+    low = tape.bid_low[stop - 1] if side > 0 else -tape.ask_high[stop - 1]
+    if low <= side * price or stop >= end or tape.open_ts[stop] != trade["exit_ts"]:
+        return True
+    opened = tape.bid_open[stop] if side > 0 else -tape.ask_open[stop]
+    cleared: bool = opened < low and side * price <= opened
+    return not cleared
+
+
+def trades_frame(
+    trades: NDArray[Any], reach: Excursions, symbols: tuple[str, ...], strategies: tuple[str, ...], lots: Floats, scale: float
+) -> "pl.DataFrame":
+    """The trades as a table in units of the account currency; ``lots`` is the quantity of one lot of each symbol."""
+    import polars as pl
+
+    utc, is_open = pl.Datetime("us", "UTC"), pl.Series(trades["open"] == 1)
+    reasons = {int(reason): reason.name.lower() for reason in Reason}
+    frame = pl.DataFrame(
+        {
+            "trade": np.arange(1, len(trades) + 1),
+            "symbol": pl.Series([symbols[code] for code in trades["symbol"].tolist()], dtype=pl.String),
+            "strategy": pl.Series([strategies[code] for code in trades["strategy"].tolist()], dtype=pl.String),
+            "side": pl.Series(["long" if side > 0 else "short" for side in trades["side"].tolist()], dtype=pl.String),
+            "entry_ts": pl.Series(trades["entry_ts"].tolist(), dtype=pl.Int64).cast(utc),
+            "exit_ts": pl.Series(trades["exit_ts"].tolist(), dtype=pl.Int64).cast(utc),
+            "entry_price": trades["entry_price"],
+            "exit_price": trades["exit_price"],
+            "qty": trades["lots"] * lots[trades["symbol"]],
+            **{name: trades[name] / scale for name in ("pnl", "realised", "fees", "funding")},
+            "bars": reach.bars,
+            "mae": reach.mae,
+            "mfe": reach.mfe,
+            "exit_reason": pl.Series([reasons[code] for code in trades["exit_reason"].tolist()], dtype=pl.String),
+            "ambiguous": trades["ambiguous"] == 1,
+            "open": is_open,
+            "pnl_units": trades["pnl"],
+        }
+    )
+    return frame.with_columns(
+        pl.when(is_open).then(None).otherwise(pl.col(name)).alias(name) for name in ("exit_ts", "exit_price", "exit_reason")
+    )
