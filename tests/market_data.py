@@ -1,0 +1,191 @@
+"""Random market data: a few symbols with bars, quotes, marks, funding, spreads, listings and delistings."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from engine.dataset import QUOTE_COLUMNS, Dataset, from_columns, interval_name
+from engine.instrument import Decimals, Instrument
+
+MINUTE = 60_000_000
+QUARTER, HOUR, FOUR_HOURS, DAY = 15 * MINUTE, 60 * MINUTE, 240 * MINUTE, 1440 * MINUTE
+EPOCH = 1_704_067_200_000_000  # 2024-01-01
+SYMBOLS = ("AAA", "BBB", "Ba", "aaa", "ÄÖ", "ZZ9", "M-1", "b")  # by code point not in this order
+Columns = dict[str, Any]
+Tables = dict[str, dict[tuple[str, str, int], Columns]]
+
+
+class Symbol(NamedTuple):
+    """One symbol's bars and what was drawn for it."""
+
+    name: str
+    interval: int
+    step: float  # grid of the prices, often coarser than the tick
+    instrument: Instrument
+    bars: Columns
+
+
+def chance(rng: Generator, probability: float) -> bool:
+    return bool(rng.random() < probability)
+
+
+def pick(rng: Generator, *options: Any) -> Any:
+    return options[int(rng.integers(len(options)))]
+
+
+def spans(rng: Generator) -> tuple[int, tuple[int, ...]]:
+    """Length of the data and the intervals that its symbols may have."""
+    intervals = pick(rng, (HOUR,), (HOUR,), (HOUR,), (QUARTER, HOUR), (HOUR, FOUR_HOURS), (QUARTER, HOUR, FOUR_HOURS), (FOUR_HOURS, DAY))
+    bars = int(rng.integers(20, 201 if chance(rng, 0.15) else 61))
+    return bars * min(intervals), intervals
+
+
+def random_symbol(rng: Generator, name: str, interval: int, begin: int, span: int) -> Symbol:
+    tick = pick(rng, "0.01", "0.1", "0.5", "1", "0.05", "2.5")
+    step = float(tick) * pick(rng, 1, 1, 1, 10, 10, 25, 0.5, 0.37)
+    bars = _bars(rng, interval, begin, span, step)
+    instrument = Instrument(
+        name,
+        kind=pick(rng, "linear_perp", "linear_perp", "linear_perp", "fx", "spot", "equity"),
+        tick=Decimals.parse(tick),
+        lot=Decimals.parse(pick(rng, "1", "0.1", "0.001", "10", "0.05")),
+        multiplier=Decimals.parse(pick(rng, "1", "1", "1", "0.01", "10", "0.3")),
+        min_qty=pick(rng, 0.0, 0.0, 0.3, 5.0),
+        min_notional=pick(rng, 0.0, 0.0, 5.0, 300.0),
+        shortable=chance(rng, 0.5),
+        sessions=chance(rng, 0.3),
+    )
+    return Symbol(name, interval, step, instrument, bars)
+
+
+def _bars(rng: Generator, interval: int, begin: int, span: int, step: float) -> Columns:
+    offset = pick(rng, 0, 0, 0, 0, 0, 0, 7 * MINUTE, interval // 2)
+    open_ts = np.arange(begin + offset, begin + span, interval, dtype=np.int64)
+    ts = open_ts + interval
+    if chance(rng, 0.15):  # bars that start late
+        open_ts += np.where(rng.random(len(ts)) < 0.3, interval // 3, 0)
+    keep = rng.random(len(ts)) >= pick(rng, 0.0, 0.0, 0.05, 0.3)
+    first = int(rng.integers(0, max(1, len(ts) // 2))) if chance(rng, 0.2) else 0  # listed late
+    last = int(rng.integers(first, len(ts))) if chance(rng, 0.2) else len(ts) - 1  # ends early
+    keep[:first] = keep[last + 1 :] = False
+    keep[[first, last]] = True
+    prices = _prices(rng, int(keep.sum()))
+    bars: Columns = {"open_ts": open_ts[keep], "ts": ts[keep]}
+    for name, steps in zip(("open", "high", "low", "close"), prices, strict=True):
+        bars[name] = steps * step
+    bars["volume"] = rng.integers(0, 1000, int(keep.sum())).astype(np.float64)
+    return bars
+
+
+def _prices(rng: Generator, rows: int) -> tuple[NDArray[np.float64], ...]:
+    """Open, high, low and close in price steps, all at least 5."""
+    width = int(pick(rng, 1, 3, 8))
+    moves = rng.integers(-width, width + 1, rows)
+    gaps = np.where(rng.random(rows) < pick(rng, 0.0, 0.2, 0.6), rng.integers(-2 * width, 2 * width + 1, rows), 0)
+    close = int(pick(rng, 30, 100, 100, 400)) + np.cumsum(moves + gaps)
+    close = np.abs(close - 10) + 10
+    opening = np.maximum(np.concatenate([close[:1], close[:-1]]) + gaps, 8)
+    high = np.maximum(opening, close) + rng.integers(0, 2 * width + 1, rows)
+    low = np.maximum(np.minimum(opening, close) - rng.integers(0, 2 * width + 1, rows), 5)
+    return opening.astype(float), high.astype(float), low.astype(float), close.astype(float)
+
+
+def _series(symbol: Symbol) -> tuple[str, str, int]:
+    return (symbol.name, interval_name(symbol.interval), symbol.interval)
+
+
+def _quotes(rng: Generator, symbols: list[Symbol]) -> None:
+    """Bid and ask candles for some symbols, with holes."""
+    if not chance(rng, 0.35):
+        return
+    for symbol in symbols:
+        rows, quoted = len(symbol.bars["ts"]), chance(rng, 0.6)
+        missing = rng.random(rows) < (pick(rng, 0.0, 0.0, 0.2) if quoted else 1.1)
+        aside = {"bid": -rng.integers(0, 3, rows), "ask": rng.integers(0, 3, rows)}
+        for name in QUOTE_COLUMNS:
+            side, price = name.split("_")
+            symbol.bars[name] = np.where(missing, np.nan, symbol.bars[price] + aside[side] * _step(symbol))
+
+
+def _step(symbol: Symbol) -> float:
+    """Less than a fifth of the lowest price."""
+    return min(symbol.step, float(symbol.bars["low"].min()) / 5)
+
+
+def random_dataset(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> Dataset:
+    """All kinds of data of the symbols; their bars get quotes on the way."""
+    tables: Tables = {"bars": {_series(symbol): symbol.bars for symbol in symbols}}
+    _quotes(rng, symbols)
+    for symbol in symbols:
+        _extras(rng, tables, symbol, begin, span)
+    return from_columns(tables)
+
+
+def _extras(rng: Generator, tables: Tables, symbol: Symbol, begin: int, span: int) -> None:
+    key = (symbol.name, "", 0)
+    if chance(rng, 0.3):
+        _put(tables, "marks", _series(symbol), _marks(rng, symbol))
+    if chance(rng, 0.6):
+        _put(tables, "funding", key, _funding(rng, symbol, begin, span))
+    if chance(rng, 0.5):
+        _put(tables, "spread", key, _spread(rng, symbol, begin, span))
+    if chance(rng, 0.25):
+        _put(tables, "universe", key, _universe(rng, symbol, begin))
+    if chance(rng, 0.25):
+        _put(tables, "actions", key, _actions(rng, symbol))
+
+
+def _put(tables: Tables, kind: str, key: tuple[str, str, int], columns: Columns) -> None:
+    if len(columns["ts"]):
+        tables.setdefault(kind, {})[key] = columns
+
+
+def _marks(rng: Generator, symbol: Symbol) -> Columns:
+    keep = rng.random(len(symbol.bars["ts"])) < pick(rng, 1.0, 0.7)
+    marks = {name: symbol.bars[name][keep] for name in ("open_ts", "ts", "open", "high", "low", "close")}
+    marks["close"] = marks["close"] + rng.integers(-2, 3, int(keep.sum())) * _step(symbol)
+    return marks
+
+
+def _funding(rng: Generator, symbol: Symbol, begin: int, span: int) -> Columns:
+    every = int(pick(rng, HOUR, 2 * HOUR, 8 * HOUR))
+    ts = np.arange(begin, begin + span + 1, every, dtype=np.int64) + int(pick(rng, 0, 0, 0, 13 * MINUTE))
+    ts = ts[rng.random(len(ts)) < pick(rng, 1.0, 0.7)]
+    rate = rng.integers(-5, 8, len(ts)) * float(pick(rng, 0.0001, 0.00123, 0.01))
+    price = float(symbol.bars["close"][0]) + rng.integers(-2, 3, len(ts)) * _step(symbol)
+    return {"ts": ts, "rate": rate, "mark": np.where(rng.random(len(ts)) < 0.4, np.nan, price)}
+
+
+def _spread(rng: Generator, symbol: Symbol, begin: int, span: int) -> Columns:
+    count = int(rng.integers(1, 40))
+    ts = begin + rng.integers(0, span // (5 * MINUTE) + 1, count) * 5 * MINUTE
+    on_bars = rng.random(count) < 0.5
+    ts = np.where(on_bars, rng.choice(symbol.bars["ts"], count), ts)
+    ts = np.sort(np.concatenate([ts, ts[: count // 4]]))
+    bid = float(symbol.bars["close"][0]) * np.ones(len(ts))
+    return {"ts": ts, "bid": bid, "ask": bid * (1 + rng.integers(0, 60, len(ts)) / 10000)}
+
+
+def _universe(rng: Generator, symbol: Symbol, begin: int) -> Columns:
+    """Exits and entries; mostly listed from the beginning on."""
+    count = min(len(symbol.bars["ts"]), int(rng.integers(1, 5)))
+    ts = np.sort(rng.choice(symbol.bars["ts"], count, replace=False)) + int(pick(rng, 0, 0, 3 * MINUTE))
+    listed = (np.arange(count) + int(rng.integers(0, 2))) % 2
+    if chance(rng, 0.2):
+        listed[-1] = listed[max(0, count - 2)]  # says again what is known
+    if chance(rng, 0.8):
+        ts, listed = np.concatenate([[begin - HOUR], ts]), np.concatenate([[1], listed])
+    return {"ts": ts, "listed": listed}
+
+
+def _actions(rng: Generator, symbol: Symbol) -> Columns:
+    """A dividend, and a delisting that no bar follows."""
+    bars = symbol.bars
+    ts, kind = [int(rng.choice(bars["ts"]))], [1]
+    after = int(bars["ts"][-1]) + int(pick(rng, 0, 0, 5 * MINUTE, symbol.interval, 3 * symbol.interval))
+    if chance(rng, 0.7):
+        ts, kind = ([*ts, after], [*kind, 2]) if after > ts[0] else ([after], [2])
+    zeros = [0] * len(ts)
+    return {"ts": ts, "kind": kind, "value": [0.5 if one == 1 else 0.0 for one in kind], "num": zeros, "den": zeros}

@@ -1,0 +1,96 @@
+"""Random proposals for a random market: crowded instants, repeats, contradictions, levels on the grid."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+
+from engine.schema import Action, LevelKind, SizeKind
+from engine.settings import Settings
+from tests.market_data import MINUTE, Symbol, chance, pick
+
+OPTIONAL = ("available_ts", "score", "stop_loss", "take_profit", "trailing", "max_bars")
+
+
+class _Habits(NamedTuple):
+    """How often the proposals of a case do what."""
+
+    exits: float
+    longs: float
+    levels: float
+    fractions: bool
+    max_bars: float
+
+
+def random_proposals(rng: Generator, symbols: list[Symbol], settings: Settings, begin: int, span: int) -> dict[str, list[Any]]:
+    """Columns of a proposal table, its rows in no order."""
+    rows: list[dict[str, Any]] = []
+    habits = _Habits(
+        pick(rng, 0.0, 0.1, 0.4), pick(rng, 0.95, 0.05, 0.5), pick(rng, 0.0, 0.3, 0.8, 0.8), chance(rng, 0.3), pick(rng, 0.0, 0.3)
+    )
+    moments = _moments(rng, symbols, begin, span)
+    for _ in range(int(pick(rng, 3, 15, 40, 80))):
+        symbol = pick(rng, *symbols)
+        ts = int(rng.choice(moments)) if chance(rng, 0.25) else int(rng.choice(symbol.bars["ts"]))
+        rows.append(_proposal(rng, symbol, settings, ts, habits))
+        if chance(rng, 0.05):  # the same again, with other levels or a higher score
+            rows.append(_proposal(rng, symbol, settings, ts, habits) | {"action": rows[-1]["action"]})
+    for _ in range(int(pick(rng, 0, 0, 1, 3))):
+        rows += _run_of(rng, pick(rng, *symbols), settings, habits)
+    order = rng.permutation(len(rows)).tolist()
+    if chance(rng, 0.6):
+        for sequence, row in enumerate(rows):
+            row["sequence"] = sequence if chance(rng, 0.9) else sequence + 1000
+    given = [name for name in rows[0] if not (name in OPTIONAL and chance(rng, 0.05))]
+    return {name: [rows[place][name] for place in order] for name in given}
+
+
+def _moments(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> list[int]:
+    """A few instants at which proposals crowd: closes, and times at which nothing else happens."""
+    closes = rng.choice(np.concatenate([symbol.bars["ts"] for symbol in symbols]), int(rng.integers(1, 8))).tolist()
+    odd = begin + int(rng.integers(-60, span // MINUTE + 120)) * MINUTE
+    return [*closes, odd]
+
+
+def _run_of(rng: Generator, symbol: Symbol, settings: Settings, habits: _Habits) -> list[dict[str, Any]]:
+    """The same proposal at every close of a stretch, as a rule that stays true makes it."""
+    closes = symbol.bars["ts"].tolist()
+    first = int(rng.integers(0, len(closes)))
+    model = _proposal(rng, symbol, settings, closes[first], habits)
+    return [model | {"ts": ts, "available_ts": ts} for ts in closes[first : first + int(rng.integers(2, 25))]]
+
+
+def _proposal(rng: Generator, symbol: Symbol, settings: Settings, ts: int, habits: _Habits) -> dict[str, Any]:
+    action = pick(rng, Action.EXIT, Action.EXIT_LONG, Action.EXIT_SHORT)
+    if not chance(rng, habits.exits):
+        action = Action.ENTER_LONG if chance(rng, habits.longs) else Action.ENTER_SHORT
+    side = 1 if action == Action.ENTER_LONG else -1
+    place = max(0, int(np.searchsorted(symbol.bars["ts"], ts, side="right")) - 1)
+    price = float(symbol.bars["close"][place])
+    late = int(rng.integers(0, 4 * symbol.interval // MINUTE)) * MINUTE if chance(rng, 0.1) else 0
+    row = {
+        "ts": ts,
+        "available_ts": ts + late,
+        "symbol": symbol.name,
+        "strategy": pick(rng, *settings.strategies).id,
+        "action": int(action),
+        "score": float(pick(rng, 0.0, -0.0, 0.5, 1.0, 1.0, 2.0, -1.0, math.nan if chance(rng, 0.3) else 3.0)),
+        "max_bars": int(pick(rng, 1, 2, 3, 10)) if chance(rng, habits.max_bars) else 0,
+    }
+    risky = any(one.size == SizeKind.FIXED_RISK and one.id == row["strategy"] for one in settings.strategies)
+    row |= _level(rng, "stop_loss", symbol, price, -side, 0.9 if risky else habits.levels, habits)
+    row |= _level(rng, "take_profit", symbol, price, side, habits.levels, habits)
+    return row | _level(rng, "trailing", symbol, 0.0, 1, habits.levels / 2, habits)
+
+
+def _level(rng: Generator, name: str, symbol: Symbol, price: float, direction: int, share: float, habits: _Habits) -> dict[str, Any]:
+    """A level some ticks (now and then on the wrong side) or a fraction away."""
+    kind, value = LevelKind.PRICE, math.nan
+    if chance(rng, share):
+        steps = float(pick(rng, 1, 2, 3, 5, 8, 15, 0.4))
+        wrong = -1 if name != "trailing" and chance(rng, 0.06) else 1
+        value = price + wrong * direction * steps * symbol.step
+        if habits.fractions and chance(rng, 0.8):
+            kind, value = LevelKind.FRACTION, float(pick(rng, 0.005, 0.01, 0.02, 0.05, 0.1, 0.03))
+    return {name: value, f"{name}_kind": int(kind)}
