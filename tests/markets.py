@@ -45,7 +45,7 @@ def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> S
     end = begin + span + DAY if chance(rng, 0.5) else begin + span - int(rng.integers(0, 1 + span // (3 * QUARTER))) * QUARTER
     traded = [symbol.instrument for symbol in symbols if chance(rng, 0.95)] or [symbols[0].instrument]
     timing = pick(rng, Timing.NEXT_OPEN, Timing.NEXT_OPEN, Timing.NEXT_OPEN, Timing.CLOSE, Timing.NEXT_CLOSE)
-    slow = timing != Timing.CLOSE and chance(rng, 0.25)
+    slow = timing != Timing.CLOSE and chance(rng, 0.4)
     cash, decimals = int(pick(rng, 1_000, 10_000, 1_000_000)), int(pick(rng, 0, 2, 6))
     leverage = float(pick(rng, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0, 10.0, 20.0))
     chosen: dict[str, Any] = {
@@ -76,6 +76,8 @@ def _strategies(rng: Generator, symbols: list[Symbol], cash: int, leverage: floa
 
 def _amount(rng: Generator, size: SizeKind, symbols: list[Symbol], cash: int, leverage: float) -> float:
     share = float(pick(rng, 0.03, 0.1, 0.1, 0.25, 0.3, 0.8, 0.9 * leverage, 2.0 * leverage))
+    if leverage == 20.0:  # the cases that are to be ruined
+        share = float(pick(rng, 0.5, 2.0)) * leverage
     if size == SizeKind.FIXED_QTY:
         first = symbols[0]
         quantity = cash * share / (float(first.bars["close"][0]) * float(first.instrument.multiplier))
