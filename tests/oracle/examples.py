@@ -85,8 +85,10 @@ def reasons(result: OracleResult, kind: RecordKind) -> list[tuple[int, str]]:
 
 
 def one_symbol(candles: Candles, *rows: Row, data: Mapping[str, Mapping[str, Row]] | None = None, **changes: Any) -> OracleResult:
+    """The replay of proposals on hourly candles of symbol A."""
     return replay(market({"A": candles}, **(data or {})), table(*rows), settings(len(candles), **changes))
 
 
 def strategy(size: SizeKind, amount: float, budget: float = 1.0, name: str = "s") -> StrategySettings:
+    """A strategy by how it sizes."""
     return StrategySettings(name, budget, size, amount)
