@@ -47,7 +47,7 @@ def everything() -> dict[str, Any]:
     }
 
 
-SPECS = {"A": {"kind": "spot", "tick": "0.01"}, "B": {"kind": "spot", "tick": "0.1", "min_qty": 0.5}}
+SPECS: dict[str, dict[str, Any]] = {"A": {"kind": "spot", "tick": "0.01"}, "B": {"kind": "spot", "tick": "0.1", "min_qty": 0.5}}
 
 
 @pytest.fixture
