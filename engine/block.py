@@ -36,12 +36,15 @@ class Block:
     columns: ClassVar[dict[str, np.dtype[Any]]]
     writeable: ClassVar[bool] = False
     address: int
+    _numba_type_: ClassVar["BlockType"]
 
     def __init_subclass__(cls, writeable: bool = False) -> None:
         cls.columns = {name: value for name, value in vars(cls).items() if isinstance(value, np.dtype)}
         cls.writeable = writeable
         for name in cls.columns:
             delattr(cls, name)
+        arrays = tuple(types.Array(numpy_support.from_dtype(dtype), 1, "C", readonly=not writeable) for dtype in cls.columns.values())
+        cls._numba_type_ = BlockType(cls.__name__, tuple(cls.columns), arrays)  # found by the dispatcher without a look at the value
 
     def __init__(self, **arrays: NDArray[Any]) -> None:
         if set(arrays) != set(self.columns):
@@ -75,10 +78,7 @@ class BlockType(types.Type):  # type: ignore[misc]
 
 @typeof_impl.register(Block)
 def _typeof_block(value: Block, context: Any) -> BlockType:
-    arrays = tuple(
-        types.Array(numpy_support.from_dtype(dtype), 1, "C", readonly=not value.writeable) for dtype in value.columns.values()
-    )
-    return BlockType(type(value).__name__, tuple(value.columns), arrays)
+    return value._numba_type_
 
 
 register_model(BlockType)(models.OpaqueModel)
@@ -96,7 +96,7 @@ def _unbox_block(typ: BlockType, obj: Any, c: Any) -> NativeValue:
 class _BlockAttribute(AttributeTemplate):  # type: ignore[misc]
     key = BlockType
 
-    def generic_resolve(self, typ: BlockType, attr: str) -> types.Array | None:
+    def generic_resolve(self, typ: BlockType, attr: str) -> Any:
         return typ.arrays[typ.names.index(attr)] if attr in typ.names else None
 
 

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from engine.exits import level_price, move_stop, reached_by_open
-from engine.kernel import kernel
-from engine.money import fee, margin, money, on_tick, quantity, value
-from engine.orders import drop_entry, drop_exit, time_entry
-from engine.portfolio import book_value, counts_as_free, free_cash, hold, release, revalue, set_lots
+from engine.exits import level_price, move_stop, on_tick, reached_by_open
+from engine.kernel import kernel, shared
+from engine.money import fee, margin, value
+from engine.orders import drop_entry, drop_exit, time_other_events
+from engine.portfolio import book_value, claim_slot, free_cash, hold, release, revalue, set_lots
 from engine.records import post
-from engine.schema import MAKER, NEVER, NONE, Accounting, LevelKind, Reason, RecordKind, Slippage
+from engine.schema import MAKER, NEVER, NONE, LevelKind, Reason, RecordKind, Slippage
 from engine.sizing import most_lots
 from engine.state import State
-from engine.tape import Proposals, Tape
+from engine.tape import Proposals, Tape, known_until
 
 
 @kernel
@@ -20,7 +20,7 @@ def half_spread(tape: Tape, symbol: int, row: int, known: int, default: float) -
     if len(tape.quoted) > 0 and tape.quoted[row]:
         return 0.0
     first, stop = tape.spread_first[symbol], tape.spread_stop[symbol]
-    at = first + np.searchsorted(tape.spread_ts[first:stop], known, side="right") - 1
+    at = known_until(tape.spread_ts, first, stop, known) - 1
     if at < first:
         return default
     bid, ask = tape.spread_bid[at], tape.spread_ask[at]
@@ -35,17 +35,17 @@ def half_spread_of_close(tape: Tape, symbol: int, row: int, known: int, default:
     return half_spread(tape, symbol, row, known, default)
 
 
-@kernel
+@shared
 def taker_price(state: State, tape: Tape, symbol: int, side: int, raw: float, row: int, known: int) -> float:
     """Price of a market order or a triggered stop: half-spread and slippage added, on the tick against the order.  # R2.5"""
-    rules, spec = state.rules[0], tape.specs[symbol]
+    rules = state.rules[0]
     half = half_spread(tape, symbol, row, known, rules["default_half_spread"])
     slip = 0.0
     if rules["slippage"] == Slippage.BPS:
-        slip = rules["slippage_amount"] / 10000.0
+        slip = rules["slippage_rate"]
     elif rules["slippage"] == Slippage.SPREAD:
         slip, half = rules["slippage_amount"] * half, 0.0
-    return on_tick(raw + side * raw * (half + slip), spec["tick_units"], spec["tick_power"], side > 0)
+    return on_tick(tape, symbol, raw + side * raw * (half + slip), side > 0)
 
 
 @kernel
@@ -60,22 +60,22 @@ def close_price(tape: Tape, side: int, row: int) -> float:
     return tape.ask_close[row] if side > 0 else tape.bid_close[row]
 
 
-@kernel
+@shared
 def close_position(
     state: State, tape: Tape, slot: int, ts: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
 ) -> None:
     """Fill the whole of a position at a price: FILL, POSITION, and CANCELLED for an exit that was still pending.  # R6.2, R6.4"""
     account, rules, position = state.account[0], state.rules[0], state.positions[slot]
-    spec = tape.specs[slot // len(state.desks)]
+    spec = tape.specs[state.positions[slot]["symbol"]]
     lots, qty, side = abs(position["lots"]), position["qty"], -position["side"]
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     charged = 0
     if reason != Reason.DELISTED:
-        bps = rules["maker_bps"] if flags & MAKER else rules["taker_bps"]
-        charged = fee(abs(worth), bps, abs(qty), rules["per_unit"], rules["scale"])
+        rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
+        charged = fee(abs(worth), rate, abs(qty), rules["per_unit"], rules["scale"])
     realised = worth - position["cost"]
-    amount = (realised if spec["accounting"] == Accounting.LINEAR else worth) - charged
-    book_value(state, tape, slot, 0, 0)
+    amount = (realised if position["linear"] else worth) - charged
+    book_value(state, slot, 0, 0)
     account["cash"] += amount
     account["locked"] -= position["locked"]
     account["n_levels"] -= position["levels"]
@@ -94,7 +94,7 @@ def close_position(
 def close_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int, known: int, reason: int, flags: int) -> None:
     """Close by a bracket or by force; the order is the entry's.  # R2.5"""
     position = state.positions[slot]
-    price = taker_price(state, tape, slot // len(state.desks), -position["side"], raw, row, known)
+    price = taker_price(state, tape, state.positions[slot]["symbol"], -position["side"], raw, row, known)
     close_position(state, tape, slot, ts, price, reason, flags, position["entry_id"], NONE, position["opened_seq"])
 
 
@@ -102,7 +102,7 @@ def close_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row
 def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int) -> None:
     """Fill a position's pending exit order."""
     position = state.positions[slot]
-    price = taker_price(state, tape, slot // len(state.desks), -position["side"], raw, row, ts)
+    price = taker_price(state, tape, state.positions[slot]["symbol"], -position["side"], raw, row, ts)
     close_position(
         state, tape, slot, ts, price, position["exit_reason"], 0, position["exit_id"], position["exit_proposal"], position["exit_seq"]
     )
@@ -112,7 +112,7 @@ def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row
 def fill_entry(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool) -> None:
     """Fill a pending entry at the open or the close of a bar, as far as its exact cost fits; it leaves the queue.  # R5.2"""
     rules, order = state.rules[0], state.entries[slot]
-    symbol, side = slot // len(state.desks), order["side"]
+    symbol, side = state.positions[slot]["symbol"], order["side"]
     raw = open_price(tape, side, row) if at_open else close_price(tape, side, row)
     price = taker_price(state, tape, symbol, side, raw, row, ts)
     free = free_cash(state) + order["reserved"]
@@ -126,27 +126,26 @@ def fill_entry(state: State, tape: Tape, proposals: Proposals, slot: int, ts: in
         leave_if_crossed(state, tape, slot, ts, row)
 
 
-@kernel
+@shared
 def open_position(
     state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool, lots: int, price: float, reason: int
 ) -> None:
     """Book an opening fill: FILL, POSITION, and the bracket that the proposal asked for."""
     account, rules, position, order = state.account[0], state.rules[0], state.positions[slot], state.entries[slot]
-    symbol, side = slot // len(state.desks), order["side"]
+    symbol, side = state.positions[slot]["symbol"], order["side"]
     spec = tape.specs[symbol]
     account["reserved"] -= order["reserved"]
-    position["side"], position["value"], position["cost"] = side, 0, 0
-    set_lots(state, tape, slot, side * lots)
+    claim_slot(state, tape, slot, side, lots)
     cost = value(position["qty"], price, spec["multiplier"], rules["scale"])
-    charged = fee(abs(cost), rules["taker_bps"], abs(position["qty"]), rules["per_unit"], rules["scale"])
-    linear = spec["accounting"] == Accounting.LINEAR
+    charged = fee(abs(cost), rules["taker_rate"], abs(position["qty"]), rules["per_unit"], rules["scale"])
+    linear = position["linear"] != 0
     amount = -charged if linear else -cost - charged
     account["cash"] += amount
-    position["locked"] = margin(abs(cost), rules["leverage"]) if counts_as_free(tape, symbol, side) else 0
+    position["locked"] = margin(abs(cost), rules["leverage"]) if position["backs"] else 0
     if not linear and side < 0:
         position["locked"] += abs(cost)
     account["locked"] += position["locked"]
-    book_value(state, tape, slot, cost, cost)
+    book_value(state, slot, cost, cost)
     revalue(state, tape, slot, row - 1 if at_open else row)
     hold(state, slot)
     order_id, proposal = order["order_id"], order["proposal"]
@@ -162,23 +161,25 @@ def open_position(
 def begin_life(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
     """Point a new position at its first bar and at the events it will meet."""
     position = state.positions[slot]
-    symbol = slot // len(state.desks)
+    symbol = state.positions[slot]["symbol"]
     position["row"] = position["level_row"] = row
     position["exit_id"] = 0
     first, stop = tape.funding_first[symbol], tape.funding_stop[symbol]
-    position["funding_row"] = first + np.searchsorted(tape.funding_ts[first:stop], ts, side="right")
+    position["funding_row"] = known_until(tape.funding_ts, first, stop, ts)
     first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
-    position["universe_row"] = first + np.searchsorted(tape.universe_ts[first:stop], ts, side="right")
+    position["universe_row"] = known_until(tape.universe_ts, first, stop, ts)
+    position["next_ts"] = ts
+    time_other_events(state, tape, slot)
 
 
 @kernel
 def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, proposal: int, price: float) -> None:
     """Give a new position the levels and the age that its proposal asked for.  # R2.1"""
-    position, spec = state.positions[slot], tape.specs[slot // len(state.desks)]
-    side, units, power = position["side"], spec["tick_units"], spec["tick_power"]
+    position = state.positions[slot]
+    symbol, side = position["symbol"], position["side"]
     stop, target, distance = proposals.stop_loss[proposal], proposals.take_profit[proposal], proposals.trailing[proposal]
-    position["stop"] = level_price(stop, proposals.stop_loss_kind[proposal], price, -side, units, power, side < 0)
-    position["target"] = level_price(target, proposals.take_profit_kind[proposal], price, side, units, power, side > 0)
+    position["stop"] = level_price(tape, symbol, stop, proposals.stop_loss_kind[proposal], price, -side, side < 0)
+    position["target"] = level_price(tape, symbol, target, proposals.take_profit_kind[proposal], price, side, side > 0)
     if proposals.trailing_kind[proposal] == LevelKind.FRACTION:
         distance = price * distance
     position["trailing"] = distance if distance > 0.0 else np.nan

@@ -3,12 +3,19 @@
 import numpy as np
 
 from engine.kernel import kernel
-from engine.money import on_tick
+from engine.money import grid_steps
 from engine.schema import Intrabar, LevelKind, LimitGap, Reason
 from engine.state import State
 from engine.tape import Tape
 
 NO_EXIT = Reason.NONE
+
+
+@kernel
+def on_tick(tape: Tape, symbol: int, price: float, up: bool) -> float:
+    """Price on the symbol's tick, rounded up or down.  # R6.3"""
+    spec = tape.specs[symbol]
+    return grid_steps(price, spec["tick"], up) * spec["tick_units"] / spec["tick_power"]
 
 
 @kernel
@@ -46,24 +53,24 @@ def touched(policy: int, side: int, opened: float, high: float, low: float, clos
 
 
 @kernel
-def level_price(level: float, kind: int, anchor: float, direction: int, units: float, power: float, up: bool) -> float:
+def level_price(tape: Tape, symbol: int, level: float, kind: int, anchor: float, direction: int, up: bool) -> float:
     """A stop or target on the tick; NaN where there is none.  ``direction`` is +1 for a level above the anchor.  # R2.1, R2.7"""
     price = anchor * (1.0 + direction * level) if kind == LevelKind.FRACTION else level
     if not price > 0.0:
         return np.nan
-    price = on_tick(price, units, power, up)
+    price = on_tick(tape, symbol, price, up)
     return price if price > 0.0 else np.nan
 
 
 @kernel
 def move_stop(state: State, tape: Tape, slot: int) -> None:
     """Take the trailing level where it is better than the stop.  # R3.5"""
-    position, spec = state.positions[slot], tape.specs[slot // len(state.desks)]
+    position = state.positions[slot]
     side = position["side"]
     raw = position["extreme"] - side * position["trailing"]
     if not raw > 0.0:
         return
-    level = on_tick(raw, spec["tick_units"], spec["tick_power"], side < 0)
+    level = on_tick(tape, position["symbol"], raw, side < 0)
     if level > 0.0 and not side * (level - position["stop"]) <= 0:
         position["stop"] = level
         position["trailed"] = 1
@@ -95,7 +102,6 @@ def reason_of_stop(state: State, slot: int) -> int:
 @kernel
 def gap_price(tape: Tape, symbol: int, side: int, opened: float, target: float) -> float:
     """Price of the target of a position that the open has passed: its own, or the open on the tick against the order.  # R2.4, R2.5"""
-    spec = tape.specs[symbol]
-    if spec["limit_gap"] == LimitGap.PRICE:
+    if tape.specs[symbol]["limit_gap"] == LimitGap.PRICE:
         return target
-    return on_tick(opened, spec["tick_units"], spec["tick_power"], side < 0)
+    return on_tick(tape, symbol, opened, side < 0)

@@ -1,6 +1,6 @@
 """The equity path and the halts that hang on it.  # R5.3"""
 
-from engine.kernel import kernel
+from engine.kernel import kernel, shared
 from engine.orders import drop_all_entries
 from engine.portfolio import equity
 from engine.records import post
@@ -41,7 +41,7 @@ def sample_due(tape: Tape, state: State, now: int) -> bool:
     return k < n and tape.grid[k] == now
 
 
-@kernel
+@shared
 def sample_equity(state: State, tape: Tape, now: int) -> None:
     """Take the equity sample, and test the halts, if ``now`` is a sample time."""
     if not sample_due(tape, state, now):

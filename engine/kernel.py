@@ -42,10 +42,20 @@ def is_compiled() -> bool:
 
 
 def kernel(function: F) -> F:
-    """Compile a function of stage two: strict IEEE arithmetic, no GIL, cached by the hash of the engine's sources."""
+    """Compile a function of stage two, to be inlined into its callers: a call costs more than most of them do."""
+    return _compile(function, inline=True)
+
+
+def shared(function: F) -> F:
+    """Compile a function of stage two that many places call, and that keeps its own code."""
+    return _compile(function, inline=False)
+
+
+def _compile(function: F, *, inline: bool) -> F:
+    """Strict IEEE arithmetic, no GIL, cached by the hash of the engine's sources."""
     before = config.CACHE_DIR
     config.CACHE_DIR = str(cache_folder())
     try:
-        return cast(F, numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function))
+        return cast(F, numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", forceinline=inline)(function))
     finally:
         config.CACHE_DIR = before

@@ -38,23 +38,13 @@ def grid_steps(x: float, step: float, up: bool) -> float:
 
 
 @kernel
-def on_tick(price: float, units: float, power: float, up: bool) -> float:
-    """Price on the tick ``units / power``, rounded up or down.
+def whole_lots(qty: float, lot: float) -> int:
+    """Quantity floored to lots; 0 where it is not a positive number.  # R2.7
 
-    >>> float(on_tick(100.26, 1.0, 10.0, True)), float(on_tick(100.26, 1.0, 10.0, False))
-    (100.3, 100.2)
-    """
-    return grid_steps(price, units / power, up) * units / power
-
-
-@kernel
-def whole_lots(qty: float, units: float, power: float) -> int:
-    """Quantity floored to lots of ``units / power``; 0 where it is not a positive number.  # R2.7
-
-    >>> int(whole_lots(0.0129, 1.0, 1000.0)), int(whole_lots(float("nan"), 1.0, 1000.0))
+    >>> int(whole_lots(0.0129, 0.001)), int(whole_lots(float("nan"), 0.001))
     (12, 0)
     """
-    steps = grid_steps(qty, units / power, False)
+    steps = grid_steps(qty, lot, False)
     if not steps > 0:
         return 0
     return int(min(steps, _LIMIT))
@@ -81,13 +71,13 @@ def value(qty: float, price: float, multiplier: float, scale: float) -> int:
 
 
 @kernel
-def fee(notional: int, bps: float, qty: float, per_unit: float, scale: float) -> int:
-    """Fee on an absolute notional (money) and an absolute quantity.  # R2.6
+def fee(notional: int, rate: float, qty: float, per_unit: float, scale: float) -> int:
+    """Fee on an absolute notional (money), as a fraction of it, and on an absolute quantity.  # R2.6
 
-    >>> int(fee(1_000_000, 5.0, 2.0, 0.0, 1e6))
+    >>> int(fee(1_000_000, 0.0005, 2.0, 0.0, 1e6))
     500
     """
-    charged = money(notional * (bps / 10000.0))
+    charged = money(notional * rate)
     if per_unit != 0.0:
         charged += money(qty * per_unit * scale)
     return charged

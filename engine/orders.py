@@ -1,12 +1,10 @@
 """Pending orders: the queue of entries, in approval order, and the one exit a position can have pending.  # R2.3"""
 
-import numpy as np
-
-from engine.kernel import kernel
+from engine.kernel import kernel, shared
 from engine.records import post
 from engine.schema import NEVER, NONE, Reason, RecordKind, Timing
 from engine.state import State
-from engine.tape import Tape
+from engine.tape import Tape, known_until
 
 
 @kernel
@@ -23,12 +21,12 @@ def first_row_after(tape: Tape, symbol: int, row: int, ts: int) -> int:
 def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> None:
     """Rest an approved entry: ORDER.  ``after`` is the first bar not closed at the decision."""
     account, rules, order = state.account[0], state.rules[0], state.entries[slot]
-    symbol = slot // len(state.desks)
+    symbol = state.positions[slot]["symbol"]
     order["order_id"] = account["next_order_id"]
     account["next_order_id"] += 1
     order["row"] = first_row_after(tape, symbol, after, ts + rules["latency_us"])
     first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
-    order["universe_row"] = first + np.searchsorted(tape.universe_ts[first:stop], ts, side="right")
+    order["universe_row"] = known_until(tape.universe_ts, first, stop, ts)
     state.queue[account["n_queue"]] = slot
     account["n_queue"] += 1
     order["seq"] = post(
@@ -54,7 +52,7 @@ def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> Non
 @kernel
 def time_entry(state: State, tape: Tape, slot: int) -> None:
     """Set when a pending entry next needs a visit: its fill, a change of the universe, a delisting."""
-    order, symbol = state.entries[slot], slot // len(state.desks)
+    order, symbol = state.entries[slot], state.positions[slot]["symbol"]
     due = NEVER
     if order["row"] < tape.stop[symbol]:
         at_close = state.rules[0]["timing"] == Timing.NEXT_CLOSE
@@ -66,7 +64,7 @@ def time_entry(state: State, tape: Tape, slot: int) -> None:
     order["next_ts"] = due
 
 
-@kernel
+@shared
 def drop_entry(state: State, slot: int, ts: int, reason: int, cause: int) -> None:
     """End a pending entry unfilled: CANCELLED.  The queue is swept by the caller."""
     order = state.entries[slot]
@@ -114,11 +112,11 @@ def drop_all_entries(state: State, ts: int, reason: int, cause: int) -> None:
     state.account[0]["n_queue"] = 0
 
 
-@kernel
+@shared
 def order_exit(state: State, tape: Tape, slot: int, ts: int, reason: int, timing: int, latency_us: int, proposal: int, cause: int) -> None:
     """Decide to close a position: ORDER, to fill in the first bar it may act in.  # R2.3"""
     account, position = state.account[0], state.positions[slot]
-    symbol, row = slot // len(state.desks), position["row"]
+    symbol, row = state.positions[slot]["symbol"], position["row"]
     if timing == Timing.CLOSE:
         closes_now = row > tape.oldest[symbol] and tape.ts[row - 1] == ts
         position["exit_row"] = row - 1 if closes_now else row
@@ -149,7 +147,7 @@ def order_exit(state: State, tape: Tape, slot: int, ts: int, reason: int, timing
     )
 
 
-@kernel
+@shared
 def drop_exit(state: State, slot: int, ts: int, lots: int, reason: int, cause: int) -> None:
     """End a pending exit unfilled: CANCELLED."""
     position = state.positions[slot]
@@ -177,16 +175,24 @@ def drop_exit(state: State, slot: int, ts: int, lots: int, reason: int, cause: i
 
 @kernel
 def time_position(state: State, tape: Tape, slot: int) -> None:
-    """Set when a position next needs a visit: its bar's open if anything waits for it, its close, funding, universe, delisting."""
-    position, symbol, now = state.positions[slot], slot // len(state.desks), state.account[0]["now"]
-    row, due = position["row"], NEVER
-    if row < tape.stop[symbol]:
-        waits = position["levels"] or position["exit_id"] != 0
-        due = tape.open_ts[row] if waits and tape.open_ts[row] > now else tape.ts[row]
+    """Set when a position next needs a visit: its bar's open if anything waits for it, its close, or another event."""
+    position = state.positions[slot]
+    row, due = position["row"], position["other_ts"]
+    if row < tape.stop[position["symbol"]]:
+        opens = tape.open_ts[row] if position["levels"] or position["exit_id"] != 0 else -NEVER
+        due = min(due, opens if opens > state.account[0]["now"] else tape.ts[row])
+    position["next_ts"] = due
+
+
+@kernel
+def time_other_events(state: State, tape: Tape, slot: int) -> None:
+    """Set when a position next meets funding, a change of the universe or its delisting."""
+    position = state.positions[slot]
+    symbol, due = position["symbol"], NEVER
     if position["funding_row"] < tape.funding_stop[symbol]:
-        due = min(due, tape.funding_ts[position["funding_row"]])
+        due = tape.funding_ts[position["funding_row"]]
     if position["universe_row"] < tape.universe_stop[symbol]:
         due = min(due, tape.universe_ts[position["universe_row"]])
-    if tape.specs[symbol]["delist_ts"] > now:
+    if tape.specs[symbol]["delist_ts"] > position["next_ts"]:
         due = min(due, tape.specs[symbol]["delist_ts"])
-    position["next_ts"] = due
+    position["other_ts"] = due

@@ -30,28 +30,25 @@ def counts_as_free(tape: Tape, symbol: int, side: int) -> bool:
 
 
 @kernel
-def book_value(state: State, tape: Tape, slot: int, new_value: int, new_cost: int) -> None:
+def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
     """Set a position's value at the mark and its cost, and carry both into the account's totals."""
     account, position = state.account[0], state.positions[slot]
-    symbol = slot // len(state.desks)
     gained = new_value - position["value"]
     profit = gained - (new_cost - position["cost"])
-    linear = tape.specs[symbol]["accounting"] == Accounting.LINEAR
-    account["open_value"] += profit if linear else gained
-    if counts_as_free(tape, symbol, position["side"]):
+    account["open_value"] += profit if position["linear"] else gained
+    if position["backs"]:
         account["open_profit"] += profit
     position["value"], position["cost"] = new_value, new_cost
     if abs(new_value) >= MONEY_LIMIT or abs(new_cost) >= MONEY_LIMIT:
-        account["overflow"] = symbol
+        account["overflow"] = position["symbol"]
 
 
 @kernel
 def revalue(state: State, tape: Tape, slot: int, row: int) -> None:
     """Mark a position to the close of a bar.  # R6.5"""
     position = state.positions[slot]
-    multiplier = tape.specs[slot // len(state.desks)]["multiplier"]
-    at_mark = value(position["qty"], tape.mark[row], multiplier, state.rules[0]["scale"])
-    book_value(state, tape, slot, at_mark, position["cost"])
+    at_mark = value(position["qty"], tape.mark[row], position["multiplier"], state.rules[0]["scale"])
+    book_value(state, slot, at_mark, position["cost"])
 
 
 @kernel
@@ -81,6 +78,19 @@ def release(state: State, slot: int) -> None:
 @kernel
 def set_lots(state: State, tape: Tape, slot: int, lots: int) -> None:
     """Set a position's signed lots and their quantity."""
-    spec, position = tape.specs[slot // len(state.desks)], state.positions[slot]
+    position = state.positions[slot]
+    spec = tape.specs[position["symbol"]]
     position["lots"] = lots
     position["qty"] = quantity(lots, spec["lot_units"], spec["lot_power"])
+
+
+@kernel
+def claim_slot(state: State, tape: Tape, slot: int, side: int, lots: int) -> None:
+    """Turn an empty slot into a position with no value yet."""
+    position = state.positions[slot]
+    spec = tape.specs[position["symbol"]]
+    position["side"], position["value"], position["cost"] = side, 0, 0
+    position["linear"] = spec["accounting"] == Accounting.LINEAR
+    position["backs"] = counts_as_free(tape, position["symbol"], side)
+    position["multiplier"] = spec["multiplier"]
+    set_lots(state, tape, slot, side * lots)

@@ -1,12 +1,12 @@
 """Writing ledger records: the only place that appends to the ledger."""
 
-from engine.kernel import kernel
+from engine.kernel import shared
 from engine.money import MONEY_LIMIT
 from engine.schema import NONE
 from engine.state import State
 
 
-@kernel
+@shared
 def post(
     state: State,
     ts: int,
@@ -29,7 +29,6 @@ def post(
     account = state.account[0]
     seq = account["seq"]
     record = state.ledger[seq]
-    n_strategies = len(state.desks)
     record["ts"] = ts
     record["kind"] = kind
     record["reason"] = reason
@@ -45,15 +44,17 @@ def post(
     record["cause"] = cause
     record["rank"] = rank
     record["flags"] = flags
+    record["phase"] = account["phase"]
     if slot >= 0:
-        record["symbol"] = slot // n_strategies
-        record["strategy"] = slot % n_strategies
-        record["position"] = state.positions[slot]["lots"]
+        position = state.positions[slot]
+        record["symbol"] = position["symbol"]
+        record["strategy"] = position["strategy"]
+        record["position"] = position["lots"]
     else:
         record["symbol"] = NONE
         record["strategy"] = NONE
         record["position"] = 0
     if abs(account["cash"]) >= MONEY_LIMIT or abs(amount) >= MONEY_LIMIT:
-        account["overflow"] = max(0, slot // n_strategies)
+        account["overflow"] = max(0, record["symbol"])
     account["seq"] = seq + 1
     return seq

@@ -53,13 +53,13 @@ def sized(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, 
         lots = all_in_lots(tape, rules, symbol, side, limit, reference, half)
         return lots, (Reason.NONE if lots > 0 else Reason.NO_SIZE)
     distance = stop_distance(side, reference, proposals.stop_loss[i], proposals.stop_loss_kind[i])
-    if desk["size"] == SizeKind.FIXED_RISK and not distance >= spec["tick_units"] / spec["tick_power"]:
+    if desk["size"] == SizeKind.FIXED_RISK and not distance >= spec["tick"]:
         return 0, Reason.BAD_STOP
     own = capital / rules["scale"] * desk["budget"]
     qty = wanted_quantity(desk["size"], desk["amount"], own, reference, spec["multiplier"], distance)
     if not qty > 0.0:
         return 0, Reason.NO_SIZE
-    lots = whole_lots(qty, spec["lot_units"], spec["lot_power"])
+    lots = whole_lots(qty, spec["lot"])
     return lots, (Reason.NONE if lots > 0 else Reason.BELOW_MIN_QTY)
 
 
@@ -114,8 +114,7 @@ def below_minimum(tape: Tape, symbol: int, lots: int, reference: float) -> int:
 @kernel
 def gate(state: State, tape: Tape, proposals: Proposals, n_selected: int, now: int) -> None:
     """APPROVED or REJECTED for each of the ``n_selected`` best ranked; ``state.ranked`` keeps -1 for the refused."""
-    account, rules = state.account[0], state.rules[0]
-    n_strategies = len(state.desks)
+    rules, n_strategies = state.rules[0], len(state.desks)
     capital = equity(state)
     gross, net = exposure(state)
     for rank in range(n_selected):

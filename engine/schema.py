@@ -169,6 +169,8 @@ class LevelKind(IntEnum):
 AMBIGUOUS = 1  # flag of a FILL: the pessimistic and the optimistic exit of its bar differ            # R3.3
 MAKER = 2  # flag of a FILL: it rested and paid the maker fee alone                                    # R2.5
 
+OUTSIDE = 255  # phase of what is no event's doing: the deposit and the end of the run
+
 COUNTED = (Reason.ALREADY_HELD, Reason.ALREADY_PENDING, Reason.NOT_HELD)  # not stored below `full`     # R5.4
 
 RECORD = np.dtype(
@@ -191,7 +193,9 @@ RECORD = np.dtype(
         ("side", "i1"),  # +1 buy, -1 sell
         ("reason", "u1"),
         ("flags", "u1"),
-    ]
+        ("phase", "u1"),  # EventKind at which it was written, or OUTSIDE
+    ],
+    align=True,
 )
 """One ledger record; ``seq`` is its index."""
 

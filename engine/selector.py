@@ -7,7 +7,7 @@ from engine.records import post
 from engine.risk import side_of
 from engine.schema import NONE, Action, Reason, RecordKind
 from engine.state import State
-from engine.tape import Proposals, Tape
+from engine.tape import Proposals, Tape, known_until
 
 
 @kernel
@@ -16,7 +16,7 @@ def listed(tape: Tape, symbol: int, ts: int) -> bool:
     if not tape.specs[symbol]["has_universe"]:
         return True
     first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
-    at = first + np.searchsorted(tape.universe_ts[first:stop], ts, side="right") - 1
+    at = known_until(tape.universe_ts, first, stop, ts) - 1
     return at >= first and tape.universe_listed[at] != 0
 
 
@@ -132,7 +132,8 @@ def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int
             score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]
             side = side_of(proposals.action[i])
             post(state, now, RecordKind.REJECTED, reason, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
-    sort_by_rank(state, proposals, n)
+    if n > 1:
+        sort_by_rank(state, proposals, n)
     chosen = min(n, free_slots(state))
     for rank in range(n):
         i = state.ranked[rank]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine import replay as loop
 from engine.dataset import Dataset
-from engine.schema import NEVER
+from engine.schema import NEVER, Reason
 from engine.settings import Settings
 from engine.state import State, new_state
 from engine.tape import Proposals, Tape, build_proposals, build_tape
@@ -54,7 +54,7 @@ class ReplayResult:
     @property
     def bankrupt(self) -> bool:
         """Whether the run ended in ruin."""
-        return bool(self.records["reason"][-1] == loop.Reason.BANKRUPT)
+        return bool(self.records["reason"][-1] == Reason.BANKRUPT)
 
 
 def replay(
@@ -161,7 +161,9 @@ class Session:
         with np.load(path, allow_pickle=False) as saved:
             for name, array in self.state.arrays().items():
                 if name != "ledger" and (name not in saved or saved[name].shape != array.shape or saved[name].dtype != array.dtype):
-                    raise ReplayError(f"{path}: {name} does not fit this run; restore beside the dataset, proposals and settings it was saved from")
+                    raise ReplayError(
+                        f"{path}: {name} does not fit this run; restore beside the dataset, proposals and settings it was saved from"
+                    )
             ledger = np.empty(len(saved["ledger"]) + len(self.state.ledger), self.state.ledger.dtype)
             ledger[: len(saved["ledger"])] = saved["ledger"]
             self.state = State(**{name: saved[name] for name in State.columns if name != "ledger"}, ledger=ledger)

@@ -16,7 +16,7 @@ def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price:
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     claimed = margin(worth, rules["leverage"]) if counts_as_free(tape, symbol, side) else worth
-    claimed += fee(worth, rules["taker_bps"], qty, rules["per_unit"], rules["scale"])
+    claimed += fee(worth, rules["taker_rate"], qty, rules["per_unit"], rules["scale"])
     return claimed + money(worth * half_spread)
 
 

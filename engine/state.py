@@ -10,16 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import Block, column
-from engine.schema import NEVER, NONE, RECORD
+from engine.schema import NEVER, NONE, OUTSIDE, RECORD
 from engine.settings import Settings
 from engine.tape import Proposals, Tape
 
 POSITION = np.dtype(
     [
         ("next_ts", "<i8"),  # when the position next needs a visit
+        ("other_ts", "<i8"),  # when it next meets something else than its bars: funding, universe, delisting
         ("row", "<i8"),  # its bar in progress, or the next one
         ("lots", "<i8"),  # signed; 0: none
         ("qty", "<f8"),  # signed quantity of the lots
+        ("multiplier", "<f8"),
         ("value", "<i8"),  # money, signed, at the mark
         ("cost", "<i8"),  # money, signed: the value of its opening fill
         ("locked", "<i8"),  # money that secures it
@@ -37,12 +39,17 @@ POSITION = np.dtype(
         ("exit_seq", "<i8"),
         ("exit_row", "<i8"),  # first bar in which the pending exit can fill
         ("exit_proposal", "<i8"),
+        ("symbol", "<i4"),
+        ("strategy", "<i4"),
         ("side", "i1"),
+        ("linear", "u1"),  # booked as linear, not spot
+        ("backs", "u1"),  # whether its unrealised profit counts as free: of all but spot longs
         ("trailed", "u1"),
         ("levels", "u1"),  # whether any level is set
         ("exit_reason", "u1"),
         ("exit_timing", "u1"),
-    ]
+    ],
+    align=True,
 )
 """One position, or none, of a (strategy, symbol); slot = symbol * n_strategies + strategy."""
 
@@ -59,7 +66,8 @@ ENTRY = np.dtype(
         ("row", "<i8"),  # first bar in which it can fill
         ("universe_row", "<i8"),
         ("side", "i1"),
-    ]
+    ],
+    align=True,
 )
 """One pending entry of a (strategy, symbol); same slots."""
 
@@ -86,6 +94,7 @@ ACCOUNT = np.dtype(
         ("resume_at", "<i8"),  # end of the drawdown halt; NONE: not halted
         ("day_halt_until", "<i8"),
         ("ended", "<i8"),
+        ("phase", "<i8"),  # EventKind under way, or OUTSIDE
         ("overflow", "<i8"),  # symbol number whose money overflowed; NONE: none
     ]
 )
@@ -101,8 +110,9 @@ RULES = np.dtype(
         ("leverage", "<f8"),
         ("slippage_amount", "<f8"),
         ("default_half_spread", "<f8"),
-        ("maker_bps", "<f8"),
-        ("taker_bps", "<f8"),
+        ("slippage_rate", "<f8"),
+        ("maker_rate", "<f8"),
+        ("taker_rate", "<f8"),
         ("per_unit", "<f8"),
         ("min_score", "<f8"),
         ("cash_buffer", "<f8"),
@@ -119,11 +129,12 @@ RULES = np.dtype(
         ("reuse_pending_exit", "u1"),
         ("close_on_leave", "u1"),
         ("finalize_close", "u1"),
-    ]
+    ],
+    align=True,
 )
 """The settings, as the kernel reads them; one row."""
 
-DESK = np.dtype([("budget", "<f8"), ("amount", "<f8"), ("size", "u1")])
+DESK = np.dtype([("budget", "<f8"), ("amount", "<f8"), ("size", "u1")], align=True)
 """One strategy's share and sizing."""
 
 
@@ -163,14 +174,19 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         equity=np.empty(len(tape.grid), np.int64),
         ledger=np.empty(1024 + 32 * n_slots + 8 * batch + 5 * len(proposals.ts), RECORD),
     )
+    slots = np.arange(n_slots)
+    state.positions["symbol"], state.positions["strategy"] = slots // len(desks), slots % len(desks)
     rules = state.rules[0]
     for name in RULES.names or ():
-        if name != "default_half_spread":
+        if hasattr(settings, name):
             rules[name] = getattr(settings, name)
     rules["default_half_spread"] = settings.default_spread_bps / 20000.0
+    rules["slippage_rate"] = settings.slippage_amount / 10000.0
+    rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
     account = state.account[0]
     account["cash"] = account["last_equity"] = account["day_base"] = account["peak"] = settings.cash
     account["next_order_id"] = 1
+    account["phase"] = OUTSIDE
     account["now"] = account["day_end"] = account["day_halt_until"] = -NEVER
     account["resume_at"] = account["overflow"] = NONE
     return state

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.block import Block, column
 from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, DatasetError, Series
 from engine.instrument import Instrument
+from engine.kernel import kernel
 from engine.schema import NEVER, NONE, PROPOSAL_COLUMNS, Accounting, Action, LimitGap
 from engine.settings import Settings
 
@@ -25,6 +26,8 @@ SPEC = np.dtype(
         ("lot_power", "<f8"),
         ("tick_units", "<f8"),
         ("tick_power", "<f8"),
+        ("lot", "<f8"),
+        ("tick", "<f8"),
         ("multiplier", "<f8"),
         ("min_qty", "<f8"),
         ("min_notional", "<f8"),
@@ -33,7 +36,8 @@ SPEC = np.dtype(
         ("shortable", "u1"),
         ("limit_gap", "u1"),
         ("has_universe", "u1"),
-    ]
+    ],
+    align=True,
 )
 """What the replay knows of one symbol."""
 
@@ -99,6 +103,18 @@ class ProposalError(ValueError):
     """A proposal table that cannot be used; the message names the row, the value, the rule and the mend."""
 
 
+@kernel
+def known_until(ts: Ints, first: int, stop: int, now: int) -> int:
+    """One past the last of the rows ``first:stop`` with ``ts <= now``."""
+    while first < stop:
+        middle = (first + stop) // 2
+        if ts[middle] <= now:
+            first = middle + 1
+        else:
+            stop = middle
+    return first
+
+
 def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     """Lower market data to arrays, with no copy where the columns already fit.
 
@@ -150,7 +166,9 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     )
 
 
-def build_proposals(columns: Mapping[str, Any], symbols: Sequence[str], strategies: Sequence[str], tape: Tape, settings: Settings) -> Proposals:
+def build_proposals(
+    columns: Mapping[str, Any], symbols: Sequence[str], strategies: Sequence[str], tape: Tape, settings: Settings
+) -> Proposals:
     """Lower a proposal table (``engine.schema.PROPOSAL_COLUMNS``) to sorted arrays.
 
     Parameters
@@ -273,6 +291,7 @@ def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settin
     for spec, instrument in zip(specs, instruments, strict=True):
         spec["lot_units"], spec["lot_power"] = instrument.lot
         spec["tick_units"], spec["tick_power"] = instrument.tick
+        spec["lot"], spec["tick"] = float(instrument.lot), float(instrument.tick)
         spec["multiplier"] = float(instrument.multiplier)
         spec["min_qty"], spec["min_notional"] = instrument.min_qty, instrument.min_notional
         spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
@@ -316,7 +335,8 @@ def _codes(what: str, given: Any, names: Sequence[str], known: Sequence[str]) ->
     """Numbers of the run's names for a column of names or of codes into ``names``."""
     array = np.asarray(given)
     if array.dtype.kind not in "iu":
-        names, array = np.unique(array.astype(str), return_inverse=True) if len(array) else ([], array.astype(np.int64))
+        unique, array = np.unique(array.astype(str), return_inverse=True)
+        names = unique.tolist()
     used = np.unique(array) if len(known) > 1 or len(names) > 1 else range(len(names) if len(array) else 0)
     place = {name: i for i, name in enumerate(known)}
     table = np.full(max(len(names), 1), NONE, np.int32)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.schema import NONE, RECORD, Reason, RecordKind
+from engine.schema import NONE, OUTSIDE, RECORD, Reason, RecordKind
 from engine.settings import Settings
 from tests.oracle.contract import Contract, checked
 from tests.oracle.events import Market
@@ -95,6 +95,7 @@ class Account:
         self.settings = settings
         self.markets = markets
         self.now = settings.start_us
+        self.phase = OUTSIDE  # the EventKind under way
         self.cash = settings.cash
         self.positions: dict[Key, Position] = {}
         self.entries: list[Entry] = []  # in approval order
@@ -105,7 +106,7 @@ class Account:
 
     def write(self, kind: RecordKind, key: Key | None = None, **fields: Any) -> int:
         """Append a record and return its seq; fields that are not given do not apply."""
-        record = BLANK | {"ts": self.now, "kind": int(kind), "cash": self.cash}
+        record = BLANK | {"ts": self.now, "kind": int(kind), "cash": self.cash, "phase": int(self.phase)}
         if key is not None:
             held = self.positions.get(key)
             record["symbol"], record["strategy"] = self._symbols[key[0]], self._strategies[key[1]]

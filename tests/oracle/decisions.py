@@ -1,6 +1,6 @@
 """Decisions at one instant: TRADE_PROPOSED, RISK and EXECUTION.  # R1.2"""
 
-from engine.schema import Action, Reason, RecordKind, Timing
+from engine.schema import Action, EventKind, Reason, RecordKind, Timing
 from engine.settings import Settings
 from tests.oracle.account import Account, Entry, Position
 from tests.oracle.fills import close_at_market, fill_entry, fill_exit, quote_close
@@ -37,7 +37,10 @@ class Decisions:
         equity, free = self.account.equity(), self.account.free_cash()
         halted = self.halts.refuse_entries(self.account.now)
         selected = select(self.account, [one for one in proposals if one.is_entry], halted, self.outcomes)
-        self.execute(approve(self.account, selected, equity, free))
+        self.account.phase = EventKind.RISK
+        approved = approve(self.account, selected, equity, free)
+        self.account.phase = EventKind.EXECUTION
+        self.execute(approved)
 
     def liquidate_at_close(self) -> None:
         """While equity is gone, close what is held; if it stays gone, the run is over.  # R7.4"""

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from engine.dataset import Dataset
-from engine.schema import EventKind, Reason, RecordKind, Timing
+from engine.schema import OUTSIDE, EventKind, Reason, RecordKind, Timing
 from engine.settings import Settings
 from tests.oracle.account import Account, Position
 from tests.oracle.brackets import crossed_at_entry, passed_by_open, touched, trail
@@ -85,15 +85,19 @@ class Replay:
             EventKind.UNIVERSE_UPDATED: self.universe,
         }
         for event in events:
+            self.account.phase = event.kind
             if event.kind in before:
                 before[event.kind](event)
+        self.account.phase = EventKind.TRADE_PROPOSED
         closed = {event.symbol for event in events if event.kind == EventKind.CANDLE_CLOSE and event.payload.of_run}
         self.decisions.decide([event.payload for event in events if event.kind == EventKind.TRADE_PROPOSED], closed)
         if self.decisions.ruined:
             return
+        self.account.phase = EventKind.CORPORATE_ACTION
         for event in events:
             if event.kind == EventKind.CORPORATE_ACTION:
                 self.delist(event)
+        self.account.phase = EventKind.BAR_OPEN
         self.bar_open([event for event in events if event.kind == EventKind.BAR_OPEN])
 
     def bar_path(self, event: Event) -> None:
@@ -183,7 +187,7 @@ class Replay:
     def finish(self) -> None:
         """The end of the run, at the last sample.  # R8.6"""
         account = self.account
-        account.now = self.tape.end
+        account.now, account.phase = self.tape.end, OUTSIDE
         account.cancel_entries(Reason.RUN_ENDED)
         for position in account.in_order():
             if position.exit is not None:

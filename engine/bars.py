@@ -1,0 +1,98 @@
+"""What one bar does to the positions of its symbol: its open, its inside and its close.  # R1.3, R3.1"""
+
+from engine.execution import close_as_taker, close_by_order, close_position, open_price
+from engine.exits import gap_price, reached_by_open, reason_of_stop, touched, trail
+from engine.kernel import kernel
+from engine.orders import order_exit
+from engine.portfolio import revalue
+from engine.schema import AMBIGUOUS, MAKER, NONE, Reason, Timing
+from engine.state import State
+from engine.tape import Tape
+
+
+@kernel
+def touch(tape: Tape, state: State, slot: int, row: int) -> tuple[int, bool]:
+    """Exit that the inside of a bar reaches, on the side that closes the position.  # R3.2"""
+    position, policy = state.positions[slot], state.rules[0]["intrabar"]
+    stop, target = position["stop"], position["target"]
+    if position["side"] > 0:
+        return touched(policy, 1, tape.bid_open[row], tape.bid_high[row], tape.bid_low[row], tape.bid_close[row], stop, target)
+    return touched(policy, -1, tape.ask_open[row], tape.ask_high[row], tape.ask_low[row], tape.ask_close[row], stop, target)
+
+
+@kernel
+def bar_paths(tape: Tape, state: State, now: int) -> None:
+    """BAR_PATH: touches of stops and targets, in position order.  # R3.1"""
+    account, i = state.account[0], 0
+    while i < account["n_held"]:
+        slot = state.held[i]
+        position, symbol = state.positions[slot], state.positions[slot]["symbol"]
+        row, i = position["row"], i + 1
+        if not position["levels"] or row >= tape.stop[symbol] or tape.ts[row] != now:
+            continue
+        reason, ambiguous = touch(tape, state, slot, row)
+        flags = AMBIGUOUS if ambiguous else 0
+        if reason == Reason.STOP_LOSS:
+            close_as_taker(state, tape, slot, now, position["stop"], row, tape.open_ts[row], reason_of_stop(state, slot), flags)
+            i -= 1
+        elif reason == Reason.TAKE_PROFIT:
+            close_at_target(tape, state, slot, now, position["target"], flags)
+            i -= 1
+
+
+@kernel
+def close_at_target(tape: Tape, state: State, slot: int, now: int, price: float, flags: int) -> None:
+    """Fill a target, which rested: a maker.  # R2.5"""
+    position = state.positions[slot]
+    close_position(state, tape, slot, now, price, Reason.TAKE_PROFIT, flags | MAKER, position["entry_id"], NONE, position["opened_seq"])
+
+
+@kernel
+def close_candles(tape: Tape, state: State, now: int) -> bool:
+    """CANDLE_CLOSE: marks, and positions grown too old; whether a bar of a held symbol closed.  # R3.6, R6.5"""
+    account, closed = state.account[0], False
+    for i in range(account["n_held"]):
+        slot = state.held[i]
+        position = state.positions[slot]
+        row = position["row"]
+        if position["next_ts"] > now or row >= tape.stop[position["symbol"]] or tape.ts[row] != now:
+            continue
+        closed = True
+        revalue(state, tape, slot, row)
+        position["row"] = row + 1
+        if row >= position["max_row"] and position["exit_id"] == 0:
+            rules, cause = state.rules[0], position["opened_seq"]
+            order_exit(state, tape, slot, now, Reason.MAX_BARS, rules["timing"], rules["latency_us"], NONE, cause)
+    return closed
+
+
+@kernel
+def open_bars(tape: Tape, state: State, now: int) -> None:
+    """BAR_OPEN, reducing fills: levels that the open has passed and exits that are due, in position order.  # R1.4"""
+    account, i = state.account[0], 0
+    while (account["n_levels"] > 0 or account["n_exits"] > 0) and i < account["n_held"]:
+        slot = state.held[i]
+        position, symbol, i = state.positions[slot], state.positions[slot]["symbol"], i + 1
+        row = position["row"]
+        if row < tape.stop[symbol] and tape.open_ts[row] == now and open_decides(tape, state, slot, row, now):
+            i -= 1
+
+
+@kernel
+def open_decides(tape: Tape, state: State, slot: int, row: int, now: int) -> bool:
+    """Close a position whose stop or target the open has passed, or whose exit is due; whether it closed.  # R1.3, R2.4"""
+    position, symbol = state.positions[slot], state.positions[slot]["symbol"]
+    opened = open_price(tape, -position["side"], row)
+    reason = int(Reason.NONE)
+    if position["levels"]:
+        trail(state, tape, slot, row)
+        reason = reached_by_open(position["side"], opened, position["stop"], position["target"])
+    if reason == Reason.STOP_LOSS:
+        close_as_taker(state, tape, slot, now, opened, row, now, reason_of_stop(state, slot), 0)
+    elif reason == Reason.TAKE_PROFIT:
+        close_at_target(tape, state, slot, now, gap_price(tape, symbol, position["side"], opened, position["target"]), 0)
+    elif position["exit_id"] != 0 and position["exit_timing"] == Timing.NEXT_OPEN and row >= position["exit_row"]:
+        close_by_order(state, tape, slot, now, opened, row)
+    else:
+        return False
+    return True

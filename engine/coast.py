@@ -1,0 +1,104 @@
+"""Coasting: the inner loop over the bars of the only position while nothing else is pending.
+
+For a bar in which nothing happens, all that the replay does is a mark and a sample.  This loop does just that, in local variables, and
+stops before the first bar in which anything else may happen; that bar is left untouched for the replay.
+"""
+
+import numpy as np
+
+from engine.bars import touch
+from engine.execution import open_price
+from engine.exits import reached_by_open, trail
+from engine.halts import day_end
+from engine.kernel import kernel
+from engine.life import last_sample
+from engine.money import MONEY_LIMIT, value
+from engine.orders import time_position
+from engine.schema import NONE, Reason
+from engine.state import State
+from engine.tape import Proposals, Tape
+
+
+@kernel
+def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
+    """Run over quiet bars of the only position, marking and sampling.  # R10.1"""
+    account, rules = state.account[0], state.rules[0]
+    if account["n_held"] != 1 or account["n_queue"] != 0 or account["n_exits"] != 0:
+        return
+    slot = state.held[0]
+    position = state.positions[slot]
+    row, stop = position["row"], min(tape.stop[position["symbol"]], position["max_row"])
+    horizon = quiet_until(tape, proposals, state, slot, until)
+    qty, multiplier, scale = position["qty"], position["multiplier"], rules["scale"]
+    levels, seen = position["levels"] != 0, account["now"]
+    k, last, worth = account["sampled"], account["last_equity"], position["value"]
+    current = account["cash"] + account["open_value"]
+    base, midnight, peak = account["day_base"], account["day_end"], account["peak"]
+    drawdown_on = account["resume_at"] == NONE
+    while row < stop and tape.ts[row] < horizon:
+        now = tape.ts[row]
+        if levels and moved_by_bar(tape, state, slot, row, seen):
+            break
+        if k < len(tape.grid) and tape.grid[k] < now:
+            if current != last:
+                break
+            while k < len(tape.grid) and tape.grid[k] < now:
+                state.equity[k] = last
+                k += 1
+        at_mark = value(qty, tape.mark[row], multiplier, scale)
+        equity = current + at_mark - worth
+        if equity <= 0 or abs(at_mark) >= MONEY_LIMIT:
+            break
+        if k < len(tape.grid) and tape.grid[k] == now:
+            day, before = (midnight, base) if now <= midnight else (day_end(now), last)
+            top = max(peak, equity) if drawdown_on else peak
+            if alerts(account, rules, now, day, before, top, equity):
+                break
+            midnight, base, peak, last = day, before, top, equity
+            state.equity[k] = equity
+            k += 1
+        current, worth, seen = equity, at_mark, now - 1
+        row += 1
+    if row == position["row"]:
+        return
+    account["open_value"] += worth - position["value"]
+    if position["backs"]:
+        account["open_profit"] += worth - position["value"]
+    position["value"], position["row"] = worth, row
+    account["sampled"], account["last_equity"] = k, last
+    account["day_base"], account["day_end"], account["peak"] = base, midnight, peak
+    account["now"] = tape.ts[row - 1]
+    time_position(state, tape, slot)
+    if levels and row < tape.stop[position["symbol"]] and tape.open_ts[row] == account["now"]:
+        position["next_ts"] = account["now"]
+
+
+@kernel
+def alerts(account: np.void, rules: np.void, now: int, midnight: int, base: int, peak: int, equity: int) -> bool:
+    """Whether a sample may start or end a halt, which the replay then does in full.  # R5.3"""
+    if base - equity >= rules["daily_loss_halt"] * base and account["day_halt_until"] != midnight:
+        return True
+    if account["resume_at"] != NONE:
+        return now >= account["resume_at"]
+    return peak - equity >= rules["drawdown_halt"] * peak
+
+
+@kernel
+def moved_by_bar(tape: Tape, state: State, slot: int, row: int, seen: int) -> bool:
+    """Whether the open of a bar, if it is still to come after ``seen``, or its inside, reaches a level of the position."""
+    position = state.positions[slot]
+    side = position["side"]
+    if tape.open_ts[row] > seen:
+        trail(state, tape, slot, row)
+        if reached_by_open(side, open_price(tape, -side, row), position["stop"], position["target"]) != Reason.NONE:
+            return True
+    return touch(tape, state, slot, row)[0] != Reason.NONE
+
+
+@kernel
+def quiet_until(tape: Tape, proposals: Proposals, state: State, slot: int, until: int) -> int:
+    """First time at which the only position may meet anything but its own bars."""
+    horizon = min(min(until, last_sample(tape, state)) + 1, state.positions[slot]["other_ts"])
+    if state.account[0]["next_proposal"] < len(proposals.available_ts):
+        horizon = min(horizon, proposals.available_ts[state.account[0]["next_proposal"]])
+    return horizon

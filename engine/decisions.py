@@ -1,0 +1,80 @@
+"""From proposals and pending orders to fills at the open or the close.  # R2.3, R4.1"""
+
+import numpy as np
+
+from engine.execution import close_by_order, close_price, fill_entry
+from engine.kernel import kernel
+from engine.orders import drop_entry, order_exit, queue_entry, sweep_queue
+from engine.records import post
+from engine.schema import NONE, Action, Reason, RecordKind, Timing
+from engine.state import State
+from engine.tape import Proposals, Tape
+
+
+@kernel
+def fill_exits_at_close(tape: Tape, state: State, now: int) -> None:
+    """Exits that fill at the close of a bar that closes now, in position order.  # R2.3"""
+    account, i = state.account[0], 0
+    while account["n_exits"] > 0 and i < account["n_held"]:
+        slot = state.held[i]
+        position, i = state.positions[slot], i + 1
+        row = position["row"] - 1
+        due = position["exit_id"] != 0 and position["exit_timing"] != Timing.NEXT_OPEN and row >= position["exit_row"]
+        if due and tape.ts[row] == now:
+            close_by_order(state, tape, slot, now, close_price(tape, -position["side"], row), row)
+            i -= 1
+
+
+@kernel
+def propose_exits(tape: Tape, proposals: Proposals, state: State, first: int, stop: int, now: int) -> None:
+    """Exit proposals of this instant become orders.  # R4.1"""
+    rules, n_strategies = state.rules[0], len(state.desks)
+    for i in range(first, stop):
+        action = proposals.action[i]
+        if action < Action.EXIT:
+            continue
+        slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
+        position = state.positions[slot]
+        lots = position["lots"]
+        if lots == 0 or (action == Action.EXIT_LONG and lots < 0) or (action == Action.EXIT_SHORT and lots > 0):
+            state.outcomes[i] = Reason.NOT_HELD
+        elif position["exit_id"] != 0:
+            state.outcomes[i] = Reason.ALREADY_PENDING
+        else:
+            score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]
+            side = -position["side"]
+            root = post(state, now, RecordKind.PROPOSAL, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
+            order_exit(state, tape, slot, now, Reason.SIGNAL, rules["timing"], rules["latency_us"], i, root)
+
+
+@kernel
+def execute(tape: Tape, proposals: Proposals, state: State, n_approved: int, now: int) -> None:
+    """EXECUTION of the approved, in rank order: orders rest, or fill at the close just seen.  # R2.3"""
+    n_strategies, at_close = len(state.desks), state.rules[0]["timing"] == Timing.CLOSE
+    for rank in range(n_approved):
+        i = state.ranked[rank]
+        if i < 0:
+            continue
+        slot, row = proposals.symbol[i] * n_strategies + proposals.strategy[i], proposals.row[i]
+        queue_entry(state, tape, slot, now, row + 1)
+        if at_close and tape.ts[row] == now and row >= tape.first[proposals.symbol[i]]:
+            fill_entry(state, tape, proposals, slot, now, row, False)
+        elif at_close:
+            drop_entry(state, slot, now, Reason.STALE_CLOSE, state.entries[slot]["seq"])
+    if at_close:
+        sweep_queue(state)
+
+
+@kernel
+def fill_entries(tape: Tape, proposals: Proposals, state: State, now: int, at_open: bool) -> None:
+    """Pending entries whose bar opens (or closes) now, in approval order.  # R1.4"""
+    account, n_strategies = state.account[0], len(state.desks)
+    filled = False
+    for i in range(account["n_queue"]):
+        slot = state.queue[i]
+        row = state.entries[slot]["row"]
+        if row < tape.stop[slot // n_strategies] and (tape.open_ts[row] if at_open else tape.ts[row]) == now:
+            fill_entry(state, tape, proposals, slot, now, row, at_open)
+            filled = True
+    if filled:
+        sweep_queue(state)

@@ -1,0 +1,35 @@
+"""Funding payments on the positions held at a settlement.  # R7.1"""
+
+import numpy as np
+
+from engine.kernel import kernel
+from engine.money import funding_payment, value
+from engine.orders import time_other_events
+from engine.records import post
+from engine.schema import NONE, Reason, RecordKind
+from engine.state import State
+from engine.tape import Tape
+
+
+@kernel
+def pay_funding(tape: Tape, state: State, now: int) -> None:
+    """FUNDING_UPDATE: one payment per position and settlement.  # R7.1"""
+    account, scale = state.account[0], state.rules[0]["scale"]
+    for i in range(account["n_held"]):
+        slot = state.held[i]
+        position = state.positions[slot]
+        if position["other_ts"] > now:
+            continue
+        at, symbol = position["funding_row"], position["symbol"]
+        if at >= tape.funding_stop[symbol] or tape.funding_ts[at] != now:
+            continue
+        mark, rate, row = tape.funding_mark[at], tape.funding_rate[at], position["row"]
+        if not (mark > 0.0 and mark < np.inf):
+            closes_now = row < tape.stop[symbol] and tape.ts[row] == now
+            mark = tape.close[row] if closes_now else tape.close[row - 1]
+        amount = funding_payment(value(position["qty"], mark, position["multiplier"], scale), rate)
+        account["cash"] += amount
+        lots = abs(position["lots"])
+        post(state, now, RecordKind.FUNDING, Reason.NONE, slot, NONE, NONE, 0, lots, mark, 0, amount, rate, position["opened_seq"], 0, 0)
+        position["funding_row"] = at + 1
+        time_other_events(state, tape, slot)

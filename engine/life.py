@@ -1,0 +1,156 @@
+"""The life of symbols and of the run: universe, delisting, ruin, the end.  # R7.4, R8"""
+
+from engine.execution import close_as_taker, close_position, close_price
+from engine.halts import sample_equity
+from engine.kernel import kernel, shared
+from engine.orders import drop_all_entries, drop_entry, drop_exit, order_exit, sweep_queue, time_other_events
+from engine.portfolio import equity
+from engine.records import post
+from engine.schema import NEVER, NONE, OUTSIDE, Reason, RecordKind, Timing
+from engine.state import State
+from engine.tape import Tape
+
+
+@kernel
+def update_universe(tape: Tape, state: State, now: int) -> None:
+    """UNIVERSE_UPDATED: pending entries of symbols that leave end, their positions close at the next open.  # R8.3"""
+    account, n_strategies = state.account[0], len(state.desks)
+    if len(tape.universe_ts) == 0:
+        return
+    while True:
+        symbol = next_leaving(tape, state, now)
+        if symbol == NONE:
+            return
+        for i in range(account["n_queue"]):
+            slot = state.queue[i]
+            if state.positions[slot]["symbol"] == symbol:
+                drop_entry(state, slot, now, Reason.NOT_IN_UNIVERSE, state.entries[slot]["seq"])
+        sweep_queue(state)
+        for strategy in range(n_strategies):
+            slot = symbol * n_strategies + strategy
+            position = state.positions[slot]
+            if position["lots"] != 0 and position["exit_id"] == 0 and state.rules[0]["close_on_leave"]:
+                order_exit(state, tape, slot, now, Reason.LEFT_UNIVERSE, Timing.NEXT_OPEN, 0, NONE, position["opened_seq"])
+
+
+@kernel
+def next_leaving(tape: Tape, state: State, now: int) -> int:
+    """Move held and pending symbols past their universe row of this instant; the first that leaves by it, or NONE."""
+    account = state.account[0]
+    leaving = NEVER
+    for i in range(account["n_held"] + account["n_queue"]):
+        held = i < account["n_held"]
+        slot = state.held[i] if held else state.queue[i - account["n_held"]]
+        symbol = state.positions[slot]["symbol"]
+        at = state.positions[slot]["universe_row"] if held else state.entries[slot]["universe_row"]
+        if at < tape.universe_stop[symbol] and tape.universe_ts[at] == now and not tape.universe_listed[at]:
+            leaving = min(leaving, symbol)
+    for i in range(account["n_held"] + account["n_queue"]):
+        held = i < account["n_held"]
+        slot = state.held[i] if held else state.queue[i - account["n_held"]]
+        symbol = state.positions[slot]["symbol"]
+        at = state.positions[slot]["universe_row"] if held else state.entries[slot]["universe_row"]
+        due = at < tape.universe_stop[symbol] and tape.universe_ts[at] == now
+        if due and (symbol == leaving or tape.universe_listed[at]):
+            if held:
+                state.positions[slot]["universe_row"] = at + 1
+                time_other_events(state, tape, slot)
+            else:
+                state.entries[slot]["universe_row"] = at + 1
+    return NONE if leaving == NEVER else leaving
+
+
+@kernel
+def close_if_ruined(tape: Tape, state: State, now: int) -> None:
+    """Close positions while equity does not exceed maintenance, which is zero; end the run if none is left.  # R7.4"""
+    account = state.account[0]
+    while account["n_held"] > 0 and equity(state) <= 0:
+        slot = state.held[0]
+        row = state.positions[slot]["row"] - 1
+        raw = close_price(tape, -state.positions[slot]["side"], row)
+        close_as_taker(state, tape, slot, now, raw, row, now, Reason.LIQUIDATED_AT_CLOSE, 0)
+    if equity(state) <= 0:
+        drop_all_entries(state, now, Reason.BANKRUPT, NONE)
+        end_run(tape, state, now, Reason.BANKRUPT)
+
+
+@kernel
+def delist(tape: Tape, state: State, now: int) -> None:
+    """CORPORATE_ACTION: pending entries of a delisted symbol end, its positions close at the last close.  # R8.4"""
+    account, n_strategies = state.account[0], len(state.desks)
+    while True:
+        symbol = delisted_now(tape, state, now)
+        if symbol == NONE:
+            return
+        for i in range(account["n_queue"]):
+            slot = state.queue[i]
+            if state.positions[slot]["symbol"] == symbol:
+                drop_entry(state, slot, now, Reason.DELISTED, state.entries[slot]["seq"])
+        sweep_queue(state)
+        for strategy in range(n_strategies):
+            slot = symbol * n_strategies + strategy
+            position = state.positions[slot]
+            if position["lots"] != 0:
+                price = tape.close[position["row"] - 1] * (1.0 - position["side"] * state.rules[0]["delist_haircut"])
+                close_position(state, tape, slot, now, price, Reason.DELISTED, 0, position["entry_id"], NONE, position["opened_seq"])
+
+
+@kernel
+def delisted_now(tape: Tape, state: State, now: int) -> int:
+    """First held or pending symbol whose delisting is now; NONE if there is none."""
+    account, n_strategies = state.account[0], len(state.desks)
+    found = NEVER
+    for i in range(account["n_held"]):
+        symbol = state.held[i] // n_strategies
+        if tape.specs[symbol]["delist_ts"] == now:
+            found = min(found, symbol)
+    for i in range(account["n_queue"]):
+        symbol = state.queue[i] // n_strategies
+        if tape.specs[symbol]["delist_ts"] == now:
+            found = min(found, symbol)
+    return NONE if found == NEVER else found
+
+
+@kernel
+def last_sample(tape: Tape, state: State) -> int:
+    """The last instant of the run."""
+    return tape.grid[-1] if len(tape.grid) > 0 else state.rules[0]["start_us"]
+
+
+@kernel
+def finish(tape: Tape, state: State) -> None:
+    """The end of the run: orders end, positions close.  # R8.4, R8.6"""
+    state.account[0]["phase"] = OUTSIDE
+    account = state.account[0]
+    end = last_sample(tape, state)
+    sample_equity(state, tape, end + 1)
+    drop_all_entries(state, end, Reason.RUN_ENDED, NONE)
+    for i in range(account["n_held"]):
+        slot = state.held[i]
+        position = state.positions[slot]
+        if position["exit_id"] != 0:
+            drop_exit(state, slot, end, abs(position["lots"]), Reason.RUN_ENDED, position["exit_seq"])
+    i = 0
+    while i < account["n_held"]:
+        slot = state.held[i]
+        row = state.positions[slot]["row"] - 1
+        data_ended = tape.last_ts[state.positions[slot]["symbol"]] < end
+        if data_ended or state.rules[0]["finalize_close"]:
+            raw = close_price(tape, -state.positions[slot]["side"], row)
+            reason = Reason.DATA_ENDED if data_ended else Reason.RUN_ENDED
+            close_as_taker(state, tape, slot, end, raw, row, end, reason, 0)
+        else:
+            i += 1
+    end_run(tape, state, end, Reason.RUN_ENDED)
+
+
+@shared
+def end_run(tape: Tape, state: State, now: int, reason: int) -> None:
+    """RUN_END; the samples left hold the final equity of a bankrupt run."""
+    account = state.account[0]
+    final = equity(state)
+    post(state, now, RecordKind.RUN_END, reason, -1, NONE, NONE, 0, 0, 0.0, 0, final, 0.0, NONE, 0, 0)
+    for k in range(account["sampled"], len(tape.grid)):
+        state.equity[k] = final if tape.grid[k] >= now else account["last_equity"]
+    account["sampled"] = len(tape.grid)
+    account["ended"] = 1
