@@ -79,7 +79,9 @@ def _split(call: Any, where: str) -> tuple[str, Any]:
     if isinstance(call, str):
         return call, {}
     if not isinstance(call, Mapping) or len(call) != 1:
-        raise RuleError(f"{where}: {call!r} is not a feature; write one expression with its arguments, such as {{ema: {{of: close, n: 20}}}}")
+        raise RuleError(
+            f"{where}: {call!r} is not a feature; write one expression with its arguments, such as {{ema: {{of: close, n: 20}}}}"
+        )
     ((name, given),) = call.items()
     return str(name), {} if given is None else given
 

@@ -8,7 +8,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from features.tree import Feature, Operator, integer, walk
 
@@ -115,8 +115,12 @@ _REASONS = {
     ),
     **dict.fromkeys(("ArgMin", "ArgMax", "Mode", "Product", "Entropy"), "aggregates the whole column, future rows included"),
     **dict.fromkeys(("Rank", "QCut", "Interpolate", "Unique", "Hist", "ValueCounts"), "needs the whole column, future rows included"),
-    **dict.fromkeys(("Sort", "SortBy", "Reverse", "Gather", "Slice", "Filter", "DropNulls", "DropNans"), "moves rows, so that values leave their time"),
-    **dict.fromkeys(("Over", "Rolling", "RollingExprBy", "EwmMeanBy"), "groups rows by other columns; a feature already sees one symbol in time order"),
+    **dict.fromkeys(
+        ("Sort", "SortBy", "Reverse", "Gather", "Slice", "Filter", "DropNulls", "DropNans"), "moves rows, so that values leave their time"
+    ),
+    **dict.fromkeys(
+        ("Over", "Rolling", "RollingExprBy", "EwmMeanBy"), "groups rows by other columns; a feature already sees one symbol in time order"
+    ),
     **dict.fromkeys(("AnonymousFunction", "AnonymousAgg", "FfiPlugin", "PluginFunction"), "is opaque: what it reads cannot be checked"),
     "Selector": "selects several columns; name them one by one",
 }
@@ -136,7 +140,10 @@ def _literal(node: Operator) -> str | None:
     scalar = next(iter(body)) if isinstance(body, dict) else body
     if kind in ("Dyn", "Scalar") and (scalar in ("Int", "Float", "Null", "Boolean") or str(scalar).startswith(("Int", "UInt", "Float"))):
         return None
-    return f"literal of type '{kind} {scalar if isinstance(scalar, str) else ''}'".rstrip() + " brings data of its own; only numbers are constants"
+    return (
+        f"literal of type '{kind} {scalar if isinstance(scalar, str) else ''}'".rstrip()
+        + " brings data of its own; only numbers are constants"
+    )
 
 
 def _forward_only(node: Operator) -> str | None:

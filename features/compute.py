@@ -1,34 +1,44 @@
 """Stage one for many symbols: features, then proposals.
 
 1. ``plan`` (features.strategy) checks each strategy and keeps the features its rules use.
-2. Each distinct feature is certified once for the dataset (features.poison), unless the certificate is at hand.
-3. Features are computed by symbol over all its bars, in order of time; symbols of equal length together in one wide select.
-   Data with gaps are computed piece by piece, every piece starting anew.
-4. Rules are evaluated on the rows of the period (features.evaluate), and become proposals (features.proposals).
+2. Each distinct feature is certified for the dataset (features.poison), unless its certificate is at hand.
+3. Features are computed by symbol from its first bar on (features.frames), or read from the store.
+4. Rules are evaluated on the bars of the period (features.evaluate) and become proposals (features.proposals).
+
+Work is split by symbol, never by time: a history that starts elsewhere has other bits, one that ends elsewhere has not.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from engine.dataset import Dataset, Series
 from numpy.typing import NDArray
 
-from features.columns import bar_series, load
+from engine.dataset import Dataset, DatasetError, Series
+from features import frames, poison
+from features.causality import CausalityError, Certificate
+from features.columns import AS_OF, bar_series, load
 from features.evaluate import Column
+from features.proposal_files import read_proposals, write_proposals
 from features.proposals import ProposalTable, assemble, propose_symbol
-from features.strategy import Plan, StrategySpec, plan
-from features.tree import Feature, widen
+from features.store import array, code_digest, key, read_table, write_bytes, write_table
+from features.strategy import Plan, StrategyError, StrategySpec, plan
+from features.tree import Feature, read
 
 BATCH = 8_000_000  # values computed at one time: bounds the memory
 
+_issued: dict[tuple[str, str, str], Certificate] = {}
+
 
 class Job(NamedTuple):
-    """The bars of one symbol that features are computed for."""
+    """The first ``stop`` bars of a symbol, of which those from ``start`` on lie in the period."""
 
     series: Series
-    stop: int  # how many of its bars, from the first
+    start: int
+    stop: int
 
 
 def propose(
@@ -39,84 +49,191 @@ def propose(
     end_us: int,
     *,
     interval: str = "",
+    store: Path | None = None,
     workers: int | None = None,
+    certify: bool = True,
 ) -> ProposalTable:
-    """Proposals."""
+    """Proposals of some strategies on some symbols.
+
+    Parameters
+    ----------
+    start_us, end_us
+        Proposals have ``start_us <= ts <= end_us``; features are warmed up from the symbol's first bar, whatever the period.
+    interval
+        Name of the bar series; empty: the finest of each symbol.
+    store
+        Folder of content-addressed certificates, features and proposals; None: nothing is written.
+    workers
+        At most this many columns are computed at one time; None: as many as Polars has threads. It changes no bit.
+    certify
+        Whether features must have a certificate for this dataset; without one the table's provenance is ``uncertified``.
+
+    Raises
+    ------
+    StrategyError, RuleError
+        If a strategy is not allowed.
+    CausalityError
+        If a feature may see, or was seen to see, the future.
+    DatasetError
+        If the dataset lacks a symbol or a column.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}; it is at least 1")
+    plans, names = _plans(specs), tuple(sorted(set(symbols)))
+    jobs = [_job(dataset, symbol, interval, start_us, end_us) for symbol in names]
+    content = {"kind": "proposals", "dataset": dataset.id, "plans": [[p.id, p.digest] for p in plans], "symbols": names}
+    path = store and store / "proposals" / f"{key(**content, interval=interval, start=start_us, end=end_us)}.arrow"
+    if path and certify and path.exists():
+        return read_proposals(path)
+    certificates = _certified(dataset, plans, [job.series for job in jobs], interval, store) if certify else ()
+    columns = assemble(_parts(dataset, plans, jobs, interval, store, workers))
+    provenance = "certified" if certify else "uncertified"
+    table = ProposalTable(columns, names, tuple(one.id for one in plans), provenance, dataset.id, certificates)
+    if path and certify:
+        write_proposals(table, path)
+    return table
+
+
+def certify(
+    dataset: Dataset, specs: Sequence[StrategySpec], symbols: Sequence[str], *, interval: str = "", store: Path | None = None
+) -> tuple[Certificate, ...]:
+    """Certify the features of some strategies for some symbols; what has been certified is not done again.
+
+    Raises
+    ------
+    CausalityError
+        Names the feature, the symbol, the cut and the first row that moved.
+    """
+    series = [bar_series(dataset, symbol, interval) for symbol in sorted(set(symbols))]
+    return _certified(dataset, _plans(specs), series, interval, store)
+
+
+def _plans(specs: Sequence[StrategySpec]) -> list[Plan]:
+    if not specs:
+        raise StrategyError("no strategy given; name at least one")
     plans = sorted((plan(spec) for spec in specs), key=lambda one: one.id)
-    names = tuple(sorted(set(symbols)))
-    ts = dataset.columns["bars"]["ts"]
-    jobs = []
-    for name in names:
-        series = bar_series(dataset, name, interval)
-        jobs.append(Job(series, int(np.searchsorted(ts[series.start : series.stop], end_us, side="right"))))
-    parts = []
-    for code, job, columns in computed(dataset, jobs, _features(plans), _direct(plans), workers):
-        times = ts[job.series.start : job.series.start + job.stop]
-        first = int(np.searchsorted(times, start_us))
+    for one, other in pairwise(plans):
+        if one.id == other.id:
+            raise StrategyError(f"two strategies are called {one.id!r}; give each its own id")
+    return plans
+
+
+def _job(dataset: Dataset, symbol: str, interval: str, start_us: int, end_us: int) -> Job:
+    series = bar_series(dataset, symbol, interval)
+    ts = dataset.columns["bars"]["ts"][series.start : series.stop]
+    start, stop = int(np.searchsorted(ts, start_us)), int(np.searchsorted(ts, end_us, side="right"))
+    return Job(series, min(start, stop), stop)
+
+
+def _certified(
+    dataset: Dataset, plans: Sequence[Plan], series: Sequence[Series], interval: str, store: Path | None
+) -> tuple[Certificate, ...]:
+    features = {f"{one.id}.{name}": feature for one in plans for name, feature in one.features.items()}
+    features |= {name: read(pl.col(name)) for name in _direct(plans) if name in AS_OF}
+    symbols = {one.symbol for one in series}
+    found = {feature.digest: _issued_certificate(dataset, feature, symbols, interval, store) for feature in features.values()}
+    missing = {name: feature for name, feature in features.items() if found[feature.digest] is None}
+    if missing:
+        for certificate in poison.certify(dataset, series, interval, missing):
+            found[certificate.tree] = _issued[(dataset.id, certificate.tree, interval)] = certificate
+            if store:
+                write_bytes(_certificate_path(store, dataset, certificate.tree, interval), certificate.to_json().encode())
+    rules = tuple(Certificate(one.digest, dataset.id, interval, {}, pl.__version__, code_digest(), poisons=()) for one in plans)
+    return rules + tuple(certificate for _, certificate in sorted(found.items()) if certificate is not None)
+
+
+def _issued_certificate(dataset: Dataset, feature: Feature, symbols: set[str], interval: str, store: Path | None) -> Certificate | None:
+    certificate = _issued.get((dataset.id, feature.digest, interval))
+    path = store and _certificate_path(store, dataset, feature.digest, interval)
+    if (certificate is None or not symbols <= set(certificate.cuts)) and path and path.exists():
+        certificate = Certificate.from_json(path.read_text())
+    if certificate is None or not symbols <= set(certificate.cuts):
+        return None
+    if (certificate.dataset, certificate.tree) != (dataset.id, feature.digest):
+        raise CausalityError(f"{path}: the certificate is for another computation or dataset; remove the file")
+    if path and not path.exists():
+        write_bytes(path, certificate.to_json().encode())
+    return certificate
+
+
+def _certificate_path(store: Path, dataset: Dataset, tree: str, interval: str) -> Path:
+    return store / "certificates" / f"{key(kind='certificate', dataset=dataset.id, tree=tree, interval=interval)}.json"
+
+
+def _features(plans: Sequence[Plan]) -> list[Feature]:
+    return list({feature.digest: feature for one in plans for feature in one.features.values()}.values())
+
+
+def _direct(plans: Sequence[Plan]) -> list[str]:
+    return sorted({name for one in plans for name in one.inputs if name not in one.features})
+
+
+def _parts(
+    dataset: Dataset, plans: Sequence[Plan], jobs: Sequence[Job], interval: str, store: Path | None, workers: int | None
+) -> list[dict[str, NDArray[Any]]]:
+    """The proposals of each symbol and strategy, in that order."""
+    features, direct = _features(plans), _direct(plans)
+    computed = _stored(dataset, jobs, features, interval, store, workers) if store else _computed(dataset, jobs, features, workers)
+    bars = dataset.columns["bars"]["ts"]
+    parts: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
+    for code, columns in computed:
+        series, start, stop = jobs[code]
+        columns |= {name: Column(values, 0) for name, values in _loaded(dataset, series, direct, stop).items()}
         for strategy, one in enumerate(plans):
-            inputs = {n.name: columns[one.features[n.name].digest if n.name in one.features else n.name] for n in _inputs(one)}
-            part = propose_symbol(one, inputs, times, first, job.stop)
-            part["row"] += job.series.start
-            part["symbol"] = np.full(len(part["ts"]), code, np.int32)
-            part["strategy"] = np.full(len(part["ts"]), strategy, np.int32)
-            parts.append(part)
-    return ProposalTable(assemble(parts), names, tuple(one.id for one in plans), "certified", dataset.id)
+            inputs = {name: columns[one.features[name].digest if name in one.features else name] for name in one.inputs}
+            part = propose_symbol(one, inputs, bars[series.start : series.start + stop], start, stop)
+            rows = len(part["row"])
+            part["row"] += series.start
+            parts[code, strategy] = part | {"symbol": np.full(rows, code, np.int32), "strategy": np.full(rows, strategy, np.int32)}
+    return [part for _, part in sorted(parts.items())]
 
 
-def _inputs(one: Plan):
-    rules = [*one.conditions.values(), *(l.rule for l in one.levels.values()), *(r for r in (one.score, one.max_bars) if r)]
-    return {n for rule in rules for n in rule.inputs if n.name != "side"}
+def _loaded(dataset: Dataset, series: Series, names: Sequence[str], stop: int) -> dict[str, NDArray[np.float64]]:
+    columns = load(dataset, series, names, stop)
+    for name, values in columns.items():
+        if len(values) and np.isnan(values[0]) and np.isnan(values[-1]) and np.isnan(values).all():
+            raise DatasetError(f"column {name!r} of {series.symbol} has no values; leave the symbol or the column out")
+    return columns
 
 
-def _features(plans):
-    return {f.digest: f for one in plans for f in one.features.values()}
-
-
-def _direct(plans):
-    return sorted({n.name for one in plans for n in _inputs(one) if n.name not in one.features})
-
-
-def computed(dataset, jobs, features, direct, workers):
-    needed = sorted({c for f in features.values() for c in f.columns} | set(direct))
-    groups = {}
+def _computed(
+    dataset: Dataset, jobs: Sequence[Job], features: Sequence[Feature], workers: int | None
+) -> Iterator[tuple[int, dict[str, Column]]]:
+    """Features of every job; jobs of equal length together, so not in order."""
+    needed = sorted({column for feature in features for column in feature.columns})
+    lengths: dict[int, list[int]] = {}
     for code, job in enumerate(jobs):
-        groups.setdefault(job.stop, []).append((code, job))
-    out = {}
-    for stop, members in groups.items():
-        size = max(1, BATCH // max(1, stop * max(1, len(features))))
-        for at in range(0, len(members), size):
-            batch = members[at : at + size]
-            loaded = [load(dataset, job.series, needed, stop) for _, job in batch]
-            cols = batch_features(loaded, list(features.values()))
-            for (code, job), data, feats in zip(batch, loaded, cols):
-                yield code, job, feats | {name: Column(data[name], 0) for name in direct}
+        lengths.setdefault(job.stop, []).append(code)
+    for stop, codes in lengths.items():
+        size = max(1, BATCH // max(1, stop * (len(features) + len(needed))))
+        for at in range(0, len(codes), size):
+            batch = codes[at : at + size]
+            loaded = [_loaded(dataset, jobs[code].series, needed, stop) for code in batch]
+            yield from zip(batch, frames.compute(loaded, features, workers), strict=True)
 
 
-def batch_features(loaded, features):
-    results = [{} for _ in loaded]
-    if len(loaded) == 1:
-        data = loaded[0]
-        frame = pl.DataFrame([pl.Series(n, v) for n, v in data.items()])
-        res = frame.select([f.expr.alias(f.digest) for f in features])
-        results[0] = {f.digest: _column(res[f.digest]) for f in features}
-        return results
-    keys = [str(i) for i in range(len(loaded))]
-    frame = pl.DataFrame([pl.Series(f"{n}|{k}", v) for k, data in zip(keys, loaded) for n, v in data.items()])
-    exprs = [widen(f, keys).name.suffix(f"|{i}") for i, f in enumerate(features)]
-    res = frame.select(exprs)
-    series = res.get_columns()
-    for i, f in enumerate(features):
-        for k in range(len(loaded)):
-            results[k][f.digest] = _column(series[i * len(loaded) + k])
-    return results
+def _stored(
+    dataset: Dataset, jobs: Sequence[Job], features: Sequence[Feature], interval: str, store: Path, workers: int | None
+) -> Iterator[tuple[int, dict[str, Column]]]:
+    """Features of every job, mapped from files that hold one feature of all bars of these symbols."""
+    full = [Job(job.series, 0, job.series.stop - job.series.start) for job in jobs]
+    symbols = [job.series.symbol for job in jobs]
+    paths = {f.digest: store / "features" / f"{_feature_key(dataset, f, symbols, interval)}.arrow" for f in features}
+    missing = [feature for feature in features if not paths[feature.digest].exists()]
+    starts = np.cumsum([0, *(job.stop for job in full)])
+    made = {feature.digest: np.full(starts[-1], np.nan) for feature in missing}
+    for code, columns in _computed(dataset, full, missing, workers) if missing else ():
+        for digest, column in columns.items():
+            made[digest][starts[code] + column.first : starts[code + 1]] = column.values
+    for feature in missing:
+        metadata = {"dataset": dataset.id, "tree": feature.digest, "lookback": feature.lookback, "symbols": symbols, "interval": interval}
+        certificate = _issued_certificate(dataset, feature, set(symbols), interval, store)
+        metadata["certificate"] = certificate.to_json() if certificate else None
+        write_table(paths[feature.digest], {"value": made[feature.digest]}, metadata)
+    values = {digest: array(read_table(path)[0], "value") for digest, path in paths.items()}
+    for code, job in enumerate(jobs):
+        yield code, {digest: Column(column[starts[code] : starts[code] + job.stop], 0) for digest, column in values.items()}
 
 
-def _column(s: pl.Series) -> Column:
-    if s.dtype != pl.Float64:
-        s = s.cast(pl.Float64)
-    unknown = s.null_count()
-    if unknown == 0:
-        return Column(s.to_numpy(), 0)
-    if s.head(unknown).null_count() == unknown:
-        return Column(s.slice(unknown).to_numpy(), unknown)
-    return Column(s.fill_null(np.nan).to_numpy(), 0)
+def _feature_key(dataset: Dataset, feature: Feature, symbols: Sequence[str], interval: str) -> str:
+    return key(kind="feature", dataset=dataset.id, tree=feature.digest, symbols=symbols, interval=interval)

@@ -1,16 +1,16 @@
-"""The proposal table: what stage one hands to stage two, in memory and as Arrow files."""
+"""Rules to proposals, and the table of proposals that stage one hands to stage two."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from engine.schema import Action, LevelKind
 from numpy.typing import NDArray
 
+from engine.schema import Action
 from features.causality import Certificate
 from features.evaluate import Column, rows_where, values_at
-from features.strategy import LEVELS, SIDE, Plan
+from features.strategy import SIDE, Plan
 
 DTYPES: Mapping[str, Any] = {
     "ts": np.int64,
@@ -29,6 +29,10 @@ DTYPES: Mapping[str, Any] = {
     "sequence": np.int64,
     "row": np.int64,
 }
+"""Columns of a table and their types."""
+
+DEFAULTS: Mapping[str, float] = {"stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan, "row": -1}
+"""What a column holds where nothing is given; 0 for the others."""
 
 
 class ProposalError(ValueError):
@@ -47,7 +51,7 @@ class ProposalTable:
     symbols, strategies
         Names, sorted by code point.
     provenance
-        ``certified`` or ``external``.                                                                      # R11.4
+        ``certified`` or ``external``; ``uncertified`` where the gate was left out.                          # R11.4
     dataset_id
         Content id of the dataset they were made from; empty where that is not known.
     certificates
@@ -66,43 +70,50 @@ class ProposalTable:
 
 
 def propose_symbol(plan: Plan, columns: Mapping[str, Column], ts: NDArray[np.int64], start: int, stop: int) -> dict[str, NDArray[Any]]:
-    """Proposals of one strategy on one symbol, for its bars from ``start`` to ``stop``, in time order; ``row`` counts within the symbol."""
+    """Proposals of one strategy on one symbol, for its bars from ``start`` to ``stop``, in time order.
+
+    ``row`` counts within the symbol; columns that would hold their default alone are left out.
+    """
     found = [(action, rows_where(rule, columns, start, stop, edge=plan.edge)) for action, rule in plan.conditions.items()]
     rows = np.concatenate([rows for _, rows in found])
-    actions = np.concatenate([np.full(len(rows), action, np.int8) for action, rows in found])
+    actions = np.repeat(np.array([action for action, _ in found], np.int8), [len(rows) for _, rows in found])
     if len(found) > 1:
         order = np.argsort(rows, kind="stable")
         rows, actions = rows[order], actions[order]
-    times = ts[rows]
-    table = {"ts": times, "available_ts": times, "action": actions, "sequence": np.arange(len(rows)), "row": rows}
-    return table | _entry_values(plan, columns, rows, actions)
+    part = {"ts": ts[rows], "action": actions, "sequence": np.arange(len(rows)), "row": rows}
+    return part | _entry_values(plan, columns, rows, actions)
 
 
 def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], actions: NDArray[np.int8]) -> dict[str, NDArray[Any]]:
+    rules = {"score": plan.score, "max_bars": plan.max_bars} | {name: level.rule for name, level in plan.levels.items()}
+    given = {name: rule for name, rule in rules.items() if rule is not None}
+    if not given:
+        return {}
     entries = np.flatnonzero(actions <= Action.ENTER_SHORT)
-    at = rows[entries]
     side = {SIDE: np.where(actions[entries] == Action.ENTER_LONG, 1.0, -1.0)}
-
-    def spread(rule: Any, fill: float) -> NDArray[np.float64]:
-        column = np.full(len(rows), fill)
-        if rule is not None:
-            column[entries] = values_at(rule, columns, at, side)
-        return column
-
-    table: dict[str, NDArray[Any]] = {"score": spread(plan.score, 0.0)}
-    for name in LEVELS:
-        level = plan.levels.get(name)
-        table[name] = spread(level and level.rule, np.nan)
-        table[f"{name}_kind"] = np.full(len(rows), level.kind if level else LevelKind.PRICE, np.int8)
-    bars = spread(plan.max_bars, 0.0)
-    table["max_bars"] = np.where(bars >= 1.0, np.minimum(bars, 2.0**31), 0.0).astype(np.int64)
+    table: dict[str, NDArray[Any]] = {f"{name}_kind": np.full(len(rows), level.kind, np.int8) for name, level in plan.levels.items()}
+    for name, rule in given.items():
+        values = values_at(rule, columns, rows[entries], side)
+        if name == "max_bars":
+            values = np.where(values >= 1.0, np.minimum(values, 2.0**31), 0.0)
+        table[name] = np.full(len(rows), DEFAULTS.get(name, 0), DTYPES[name])
+        table[name][entries] = values
     return table
 
 
-def assemble(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+def assemble(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     """One table from parts that are in time order each and come in (symbol, strategy) order."""
-    columns = {name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, kind) for name, kind in DTYPES.items()}
-    if len(parts) > 1:
-        order = np.argsort(columns["available_ts"], kind="stable")
-        columns = {name: column[order] for name, column in columns.items()}
-    return columns
+    lengths = [len(part["ts"]) for part in parts]
+    columns: dict[str, NDArray[Any]] = {}
+    order = np.argsort(_joined(parts, "ts", lengths), kind="stable") if len(parts) > 1 else slice(None)
+    for name, dtype in DTYPES.items():
+        if any(name in part for part in parts):
+            columns[name] = _joined(parts, name, lengths)[order]
+        elif name != "available_ts":
+            columns[name] = np.full(sum(lengths), DEFAULTS.get(name, 0), dtype)
+    return {name: columns["ts" if name == "available_ts" else name] for name in DTYPES}
+
+
+def _joined(parts: Sequence[Mapping[str, NDArray[Any]]], name: str, lengths: Sequence[int]) -> NDArray[Any]:
+    blocks = [part.get(name, np.full(length, DEFAULTS.get(name, 0))) for part, length in zip(parts, lengths, strict=True)]
+    return np.concatenate(blocks, dtype=DTYPES[name], casting="unsafe")

@@ -18,12 +18,13 @@ import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from engine.schema import Action, LevelKind
 
+from engine.schema import Action, LevelKind
 from features.catalogue import make
 from features.causality import CausalityError, check
 from features.columns import COLUMNS
@@ -42,7 +43,18 @@ CONDITIONS = {
 LEVELS = ("stop_loss", "take_profit", "trailing")
 TRIGGERS = ("level", "edge")
 KEYS = (*CONDITIONS, "score", *LEVELS, "max_bars", "trigger")
-LATER = ("limit_price", "stop_price", "order_type", "time_in_force", "weight", "break_even", "stop_anchor", "stop_from", "stop_check", "tags")
+LATER = (
+    "limit_price",
+    "stop_price",
+    "order_type",
+    "time_in_force",
+    "weight",
+    "break_even",
+    "stop_anchor",
+    "stop_from",
+    "stop_check",
+    "tags",
+)
 """Keys that a proposal will have, and has not yet."""
 
 SIDE = "side"
@@ -119,6 +131,12 @@ class Plan:
     edge: bool
     digest: str
 
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the columns and features that the rules use, sorted."""
+        rules = _all(self.conditions, self.score, self.levels, self.max_bars)
+        return tuple(sorted({name.name for rule in rules for name in rule.inputs} - {SIDE}))
+
 
 def plan(spec: StrategySpec) -> Plan:
     """Check a strategy and make it ready to compute.
@@ -159,8 +177,14 @@ def load(path: str, params: Mapping[str, Any], where: str = "strategy") -> tuple
     anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
     for key in params:
         if key not in accepted and not anything:
-            raise StrategyError(f"{where}: {classes[0].__name__} has no parameter {key!r}; {nearest(key, accepted) if accepted else 'it takes none'}")
-    missing = [name for name, p in accepted.items() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and name not in params]
+            raise StrategyError(
+                f"{where}: {classes[0].__name__} has no parameter {key!r}; {nearest(key, accepted) if accepted else 'it takes none'}"
+            )
+    missing = [
+        name
+        for name, p in accepted.items()
+        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and name not in params
+    ]
     if missing:
         raise StrategyError(f"{where}: {classes[0].__name__} needs params {', '.join(missing)}")
     try:
@@ -289,7 +313,7 @@ class _Builder:
             if set(value) != {"fraction"}:
                 raise StrategyError(f"{where}: a level is a rule or {{fraction: ...}}, not {dict(value)!r}")
             value, kind = value["fraction"], LevelKind.FRACTION
-        if isinstance(value, int | float) and not isinstance(value, bool) and not (0 < value and (value < 1 or kind == LevelKind.PRICE)):
+        if isinstance(value, int | float) and not isinstance(value, bool) and not (value > 0 and (value < 1 or kind == LevelKind.PRICE)):
             raise StrategyError(f"{where}: {value!r} is not a {'fraction between 0 and 1' if kind else 'price'}")
         return Level(self.rule(key, value), kind)
 
@@ -324,5 +348,3 @@ def _digest(
         "edge": edge,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-

@@ -1,5 +1,7 @@
 """Ranges, bands and volatility."""
 
+import math
+
 import polars as pl
 
 from features.expressions.averages import ema, sma, wilder
@@ -52,4 +54,4 @@ def realised_volatility(of: str | pl.Expr = "close", n: int = 24, periods: float
 
     ``periods`` is the number of bars in the unit wanted: 1 gives volatility per bar, 24 * 365 per year from hours.
     """
-    return log_returns(column(of), 1).rolling_std(n) * periods**0.5
+    return log_returns(column(of), 1).rolling_std(n) * math.sqrt(periods)

@@ -1,0 +1,154 @@
+"""External proposals: a user's own table, checked row by row; causal by its ``available_ts`` only.         # R11.4"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from engine.dataset import Dataset
+from engine.schema import PROPOSAL_COLUMNS, Action, LevelKind
+from features.columns import bar_series
+from features.proposals import DEFAULTS, DTYPES, ProposalError, ProposalTable
+from features.rules import nearest
+
+REQUIRED = ("ts", "symbol", "strategy", "action")
+KNOWN = (*PROPOSAL_COLUMNS, "row")
+
+
+def read(table: pa.Table, where: str) -> ProposalTable:
+    """Check an external table and sort it.
+
+    Raises
+    ------
+    ProposalError
+        Names row, column, value and rule.
+    """
+    for name in table.column_names:
+        if name not in KNOWN:
+            raise ProposalError(f"{where}: proposals have no column {name!r}; {nearest(name, KNOWN)}")
+    for name in REQUIRED:
+        if name not in table.column_names:
+            raise ProposalError(f"{where}: column {name!r} is missing; a proposal has at least {', '.join(REQUIRED)}")
+    columns: dict[str, NDArray[Any]] = {"ts": _times(table, "ts", where)}
+    columns["available_ts"] = _times(table, "available_ts", where) if "available_ts" in table.column_names else columns["ts"]
+    _refuse(columns["available_ts"] < columns["ts"], columns["available_ts"], "available_ts", where, "it is known before its own ts (R1.7)")
+    names = {}
+    for name in ("symbol", "strategy"):
+        names[name], columns[name] = _names(table, name, where)
+    columns["action"] = _codes(table, "action", Action, where)
+    for name, dtype in DTYPES.items():
+        if name not in columns and name != "sequence":
+            columns[name] = _numbers(table, name, dtype, where)
+    columns["row"] = np.full(len(table), -1)
+    columns["sequence"] = _sequence(table, columns, where)
+    order = np.lexsort([columns[name] for name in ("sequence", "strategy", "symbol", "available_ts")])
+    return ProposalTable(
+        {name: columns[name][order].astype(DTYPES[name]) for name in DTYPES}, names["symbol"], names["strategy"], "external"
+    )
+
+
+def locate(table: ProposalTable, dataset: Dataset, interval: str = "") -> ProposalTable:
+    """Give every proposal its ``row``: the last bar of its symbol that had closed when it became known.
+
+    Raises
+    ------
+    ProposalError
+        If a symbol has no bar by then.
+    DatasetError
+        If the dataset does not have a symbol.
+    """
+    rows = np.empty(len(table), np.int64)
+    for code, symbol in enumerate(table.symbols):
+        mine = np.flatnonzero(table.columns["symbol"] == code)
+        series = bar_series(dataset, symbol, interval)
+        ts = dataset.columns["bars"]["ts"][series.start : series.stop]
+        known = np.searchsorted(ts, table.columns["available_ts"][mine], side="right") - 1
+        if (known < 0).any():
+            early = table.columns["available_ts"][mine[int(np.argmax(known < 0))]]
+            raise ProposalError(f"a proposal for {symbol} is available at {early} us, before its first bar closes at {ts[0]} us; drop it")
+        rows[mine] = known + series.start
+    columns = table.columns | {"row": rows}
+    return ProposalTable(columns, table.symbols, table.strategies, table.provenance, dataset.id, table.certificates)
+
+
+def _times(table: pa.Table, name: str, where: str) -> NDArray[np.int64]:
+    column = _whole(table, name, where)
+    if pa.types.is_timestamp(column.type):
+        if column.type.tz is None:
+            raise ProposalError(f"{where}: {name} has timestamps without a time zone; make them UTC")
+        return np.asarray(column.cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64()))
+    if not pa.types.is_integer(column.type):
+        raise ProposalError(f"{where}: {name} is {column.type}; it is a timestamp with a time zone, or int64 microseconds UTC")
+    values = np.asarray(column).astype(np.int64)
+    _refuse(
+        (values != 0) & (np.abs(values) < 10**14), values, name, where, "it is not in microseconds since 1970 UTC, but in a coarser unit"
+    )
+    return values
+
+
+def _names(table: pa.Table, name: str, where: str) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    column = _whole(table, name, where)
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise ProposalError(f"{where}: {name} is {kind}; it is text")
+    texts = column.to_pylist()
+    known = tuple(sorted(set(texts)))
+    codes = {text: code for code, text in enumerate(known)}
+    return known, np.array([codes[text] for text in texts], np.int32)
+
+
+def _codes(table: pa.Table, name: str, kind: type[Action] | type[LevelKind], where: str) -> NDArray[np.int8]:
+    values = _whole(table, name, where).to_pylist()
+    known = {member.name.lower(): int(member) for member in kind} | {int(member): int(member) for member in kind}
+    for row, value in enumerate(values):
+        if isinstance(value, bool) or value not in known:
+            raise ProposalError(f"{where} row {row}: {name} {value!r}; it is one of {', '.join(member.name.lower() for member in kind)}")
+    return np.array([known[value] for value in values], np.int8)
+
+
+def _numbers(table: pa.Table, name: str, dtype: Any, where: str) -> NDArray[Any]:
+    if name not in table.column_names:
+        return np.full(len(table), DEFAULTS.get(name, 0), dtype)
+    if name.endswith("_kind"):
+        return _codes(table, name, LevelKind, where)
+    column = table.column(name)
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        raise ProposalError(f"{where}: {name} is {column.type}; it is a number")
+    if dtype is np.float64:
+        return np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan"))).astype(np.float64)
+    values = np.asarray(_whole(table, name, where))
+    _refuse((values != np.floor(values)) | (values < 0), values, name, where, "it is a whole number from 0")
+    return values.astype(np.int64)
+
+
+def _sequence(table: pa.Table, columns: dict[str, NDArray[Any]], where: str) -> NDArray[np.int64]:
+    keys = columns["symbol"].astype(np.int64) * (int(columns["strategy"].max(initial=0)) + 1) + columns["strategy"]
+    if "sequence" not in table.column_names:
+        order = np.lexsort([np.arange(len(keys)), keys])
+        place = np.empty(len(keys), np.int64)
+        begins = np.flatnonzero(np.diff(keys[order], prepend=-1))
+        place[order] = np.arange(len(keys)) - np.repeat(begins, np.diff(np.append(begins, len(keys))))
+        return place
+    given = _numbers(table, "sequence", np.int64, where)
+    order = np.lexsort([given, keys])
+    twice = (np.diff(keys[order], prepend=-1) == 0) & (np.diff(given[order], prepend=-1) == 0)
+    repeated = np.zeros(len(keys), bool)
+    repeated[order[twice]] = True
+    _refuse(repeated, given, "sequence", where, "it comes twice for one strategy and symbol")
+    return given
+
+
+def _whole(table: pa.Table, name: str, where: str) -> Any:
+    column = table.column(name)
+    if column.null_count:
+        row = int(np.argmax(np.asarray(column.is_null())))
+        raise ProposalError(f"{where} row {row}: {name} is missing; every proposal has one")
+    return column
+
+
+def _refuse(wrong: NDArray[np.bool_], values: NDArray[Any], name: str, where: str, rule: str) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ProposalError(f"{where} row {row}: {name} {values[row]}: {rule}")

@@ -1,0 +1,90 @@
+"""Features of loaded columns: Polars' in-memory engine on one symbol at a time, or on many of equal length in one wide select.
+
+Both ways give the same bits. Polars' streaming engine and its ``group_by`` would not, and are not used. A run of unknown values (NaN)
+in a column splits the symbol's rows: what reads that column starts anew after it, so that no recursion swallows a gap.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.evaluate import Column
+from features.tree import Feature, widen
+
+Loaded = Mapping[str, NDArray[np.float64]]
+
+
+def compute(loaded: Sequence[Loaded], features: Sequence[Feature], limit: int | None = None) -> list[dict[str, Column]]:
+    """Values of every feature on every symbol, by the digest of the feature.
+
+    Parameters
+    ----------
+    loaded
+        Columns of each symbol, all symbols of one length.
+    limit
+        At most this many columns are computed at one time; None: as many as Polars has threads. It changes no bit.
+    """
+    gaps = [frozenset(name for name, values in columns.items() if _has_gap(values)) for columns in loaded]
+    whole = [i for i, names in enumerate(gaps) if not names]
+    wide = {} if limit or len(whole) < 2 else _wide([loaded[i] for i in whole], features)
+    results: list[dict[str, Column]] = [{} for _ in loaded]
+    for place, i in enumerate(whole):
+        results[i].update((digest, columns[place]) for digest, columns in wide.items())
+    for columns, names, result in zip(loaded, gaps, results, strict=True):
+        missing = [feature for feature in features if feature.digest not in result]
+        whole_rows = [feature for feature in missing if feature.gap_aware or names.isdisjoint(feature.columns)]
+        result.update(_narrow(columns, whole_rows, limit))
+        for feature in missing:
+            if feature.digest not in result:
+                result[feature.digest] = _piecewise(columns, feature, names)
+    return results
+
+
+def _has_gap(values: NDArray[np.float64]) -> bool:
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isnan(values.sum()))
+
+
+def _narrow(columns: Loaded, features: Sequence[Feature], limit: int | None) -> dict[str, Column]:
+    if not features:
+        return {}
+    frame = pl.DataFrame([pl.Series(name, values) for name, values in columns.items()])
+    size = limit or len(features)
+    parts = [frame.select([f.expr.alias(f.digest) for f in features[at : at + size]]) for at in range(0, len(features), size)]
+    return {series.name: _column(series) for part in parts for series in part.get_columns()}
+
+
+def _wide(loaded: Sequence[Loaded], features: Sequence[Feature]) -> dict[str, list[Column]]:
+    keys = [str(i) for i in range(len(loaded))]
+    wide = {feature.digest: widen(feature, keys) for feature in features}
+    exprs = [expr.name.suffix(f"|{digest}") for digest, expr in wide.items() if expr is not None]
+    if not exprs:
+        return {}
+    frame = pl.DataFrame(
+        [pl.Series(f"{name}|{key}", values) for key, columns in zip(keys, loaded, strict=True) for name, values in columns.items()]
+    )
+    series = iter(frame.select(exprs).get_columns())
+    return {digest: [_column(next(series)) for _ in keys] for digest, expr in wide.items() if expr is not None}
+
+
+def _piecewise(columns: Loaded, feature: Feature, gaps: frozenset[str]) -> Column:
+    known = ~np.logical_or.reduce([np.isnan(columns[name]) for name in feature.columns if name in gaps])
+    values = np.full(len(known), np.nan)
+    edges = np.flatnonzero(np.diff(known, prepend=False, append=False))
+    for start, stop in edges.reshape(-1, 2):
+        piece = _narrow({name: columns[name][start:stop] for name in feature.columns}, [feature], None)[feature.digest]
+        values[start + piece.first : stop] = piece.values
+    return Column(values, 0)
+
+
+def _column(series: pl.Series) -> Column:
+    # the unknown values at the beginning are cut off: a series without nulls is seen by NumPy without a copy
+    series = series if series.dtype == pl.Float64 else series.cast(pl.Float64)
+    unknown = series.null_count()
+    if unknown == 0:
+        return Column(series.to_numpy(), 0)
+    if series.head(unknown).null_count() == unknown:
+        return Column(series.slice(unknown).to_numpy(), unknown)
+    return Column(series.fill_null(float("nan")).to_numpy(), 0)
