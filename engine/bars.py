@@ -83,7 +83,7 @@ def open_decides(tape: Tape, state: State, slot: int, row: int, now: int) -> boo
     """Close a position whose stop or target the open has passed, or whose exit is due; whether it closed.  # R1.3, R2.4"""
     position, symbol = state.positions[slot], state.positions[slot]["symbol"]
     opened = open_price(tape, -position["side"], row)
-    reason = int(Reason.NONE)
+    reason: int = Reason.NONE
     if position["levels"]:
         trail(state, tape, slot, row)
         reason = reached_by_open(position["side"], opened, position["stop"], position["target"])

@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.execution import half_spread_of_close, reserve
 from engine.kernel import kernel
-from engine.money import money, quantity, value, whole_lots
+from engine.money import MONEY_LIMIT, money, quantity, value, whole_lots
 from engine.portfolio import counts_as_free, equity, free_cash
 from engine.records import post
 from engine.schema import Action, Reason, RecordKind, SizeKind
@@ -134,6 +134,8 @@ def gate(state: State, tape: Tape, proposals: Proposals, n_selected: int, now: i
             state.ranked[rank] = -1
             post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, score, selected, rank + 1, 0)
             continue
+        if lots >= MONEY_LIMIT:
+            state.account[0]["overflow"] = symbol
         order, spec = state.entries[slot], tape.specs[symbol]
         order["proposal"], order["side"], order["lots"] = i, side, lots
         order["value"] = value(quantity(lots, spec["lot_units"], spec["lot_power"]), reference, spec["multiplier"], rules["scale"])

@@ -40,8 +40,10 @@ def outcome_of(run: Any, case: Case) -> dict[str, Any]:
     """What a replay gives, or the kind of error it raises."""
     try:
         return dict(run(case))
-    except (OverflowError, ReplayError):
+    except OverflowError:
         return {"error": "overflow"}
+    except ReplayError as error:
+        return {"error": "overflow" if "overflows" in str(error) else str(error)}
 
 
 def first_difference(seed: int) -> str:
