@@ -170,7 +170,9 @@ class StrategyConfig(Section):
         default=None, description="a Python file with one class that has features() and propose(); relative to the config"
     )
     params: dict[str, Any] = Field(default_factory=dict, description="parameters of the class in file")
-    proposals: str | None = Field(default=None, description="a Parquet file of proposals; relative to the config; needs accept: external")
+    proposals: str | None = Field(
+        default=None, description="a Parquet file of proposals, relative to the config, or memory; needs accept: external"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> "StrategyConfig":
@@ -326,7 +328,7 @@ class RunConfig(Section):
         """The same config with the paths of strategies' files and tables resolved."""
 
         def located(strategy: StrategyConfig) -> StrategyConfig:
-            paths = {name: resolve(path) for name in ("file", "proposals") if (path := getattr(strategy, name)) is not None}
+            paths = {name: resolve(path) for name in ("file", "proposals") if (path := getattr(strategy, name)) not in (None, "memory")}
             return strategy.model_copy(update=paths)
 
         return self.model_copy(update={"strategies": [located(strategy) for strategy in self.strategies]})

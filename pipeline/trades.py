@@ -208,15 +208,14 @@ def _left_inside(trade: Any, tape: Tape, stop: int, end: int) -> bool:
     if stop == 0 or tape.ts[stop - 1] != trade["exit_ts"] or trade["open"]:
         return False
     if reason == Reason.TAKE_PROFIT:
-        return (tape.bid_high[stop - 1] if side > 0 else -tape.ask_low[stop - 1]) >= side * price
+        return bool((tape.bid_high[stop - 1] if side > 0 else -tape.ask_low[stop - 1]) >= side * price)
     if reason != Reason.STOP_LOSS and reason != Reason.TRAILING_STOP:
         return False
     low = tape.bid_low[stop - 1] if side > 0 else -tape.ask_high[stop - 1]
     if low <= side * price or stop >= end or tape.open_ts[stop] != trade["exit_ts"]:
         return True
     opened = tape.bid_open[stop] if side > 0 else -tape.ask_open[stop]
-    cleared: bool = opened < low and side * price <= opened
-    return not cleared
+    return bool(opened >= low) or bool(side * price > opened)
 
 
 def trades_frame(

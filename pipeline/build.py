@@ -1,0 +1,244 @@
+"""From a config to what the stages take: the dataset, the strategies, and the replay's settings in its own units."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from engine.dataset import Dataset, Series, open_dataset
+from engine.instrument import KINDS, Decimals, Instrument
+from engine.schema import NEVER, Intrabar, LimitGap, SizeKind, Slippage, Timing
+from engine.settings import UNLIMITED, Settings, StrategySettings
+from pipeline.config import RunConfig, Size, StrategyConfig, duration_us
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from features.strategy import StrategySpec
+
+MONEY_LIMIT = 2**53
+
+
+def dataset_of(config: RunConfig) -> Dataset:
+    """Open the dataset of a config: a folder, or a simulated market."""
+    from pipeline import demo
+
+    if config.dataset.startswith(demo.SCHEME):
+        return demo.build(config.dataset)
+    return open_dataset(config.dataset)
+
+
+def strategies_of(config: RunConfig) -> list["StrategySpec"]:
+    """Strategies that stage one computes."""
+    from features.strategy import StrategySpec
+
+    return [
+        StrategySpec(strategy.id, strategy.features or {}, strategy.propose or {}, strategy.file, strategy.params)
+        for strategy in sorted(config.strategies, key=lambda strategy: strategy.id)
+        if strategy.proposals is None
+    ]
+
+
+def symbols_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
+    """Symbols of the run, by code point.
+
+    Raises
+    ------
+    ConfigError
+        If one is not in the dataset.
+    """
+    known = dataset.symbols
+    named = [("symbols", symbol) for symbol in config.symbols or ()] + [
+        ("instruments", name) for name in config.instruments if name != "default"
+    ]
+    for key, symbol in named:
+        if symbol not in known:
+            near = get_close_matches(symbol, known, 1, 0.6)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{key}: {symbol!r} has no bars in {config.dataset}{hint}; it has {_few(known)}")
+    return tuple(sorted(config.symbols)) if config.symbols else known
+
+
+def execution_series(config: RunConfig, dataset: Dataset, symbols: Sequence[str]) -> list[Series]:
+    """The series of each symbol that fills and marks.
+
+    Raises
+    ------
+    ConfigError
+        If a symbol has no bars of ``execution.interval``.
+    """
+    found = []
+    for symbol in symbols:
+        series = dataset.find("bars", symbol, config.execution.interval or "")
+        if series is None:
+            have = sorted({s.name for s in dataset.series["bars"] if s.symbol == symbol})
+            raise ConfigError(f"execution.interval = {config.execution.interval!r}: {symbol} has no bars of it; it has {_few(have)}")
+        found.append(series)
+    return found
+
+
+def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
+    """Lower a config: names to codes, dates to microseconds, money to integers, an absent limit to infinity."""
+    symbols = symbols_of(config, dataset)
+    start_us, end_us = _period(config, dataset, execution_series(config, dataset, symbols))
+    return Settings(
+        start_us=start_us,
+        end_us=end_us,
+        cash=_cash(config),
+        instruments=tuple(_instrument(config, dataset, symbol) for symbol in symbols),
+        strategies=tuple(_strategy(config, strategy) for strategy in sorted(config.strategies, key=lambda strategy: strategy.id)),
+        decimals=config.account.decimals,
+        leverage=config.account.leverage,
+        **_decisions(config),
+        **_execution(config),
+    )
+
+
+def _period(config: RunConfig, dataset: Dataset, series: Sequence[Series]) -> tuple[int, int]:
+    """The period of the config, or all of the bars."""
+    bars = dataset.columns["bars"]
+    first = min(int(bars["open_ts"][s.start]) for s in series)
+    last = max(int(bars["ts"][s.stop - 1]) for s in series)
+    start_us = _us(config.period.start) if config.period.start is not None else first
+    end_us = _us(config.period.end) if config.period.end is not None else last
+    if start_us >= last or end_us <= first:
+        raise ConfigError(f"period: {iso(start_us)} to {iso(end_us)} holds no bar; {config.dataset} covers {iso(first)} to {iso(last)}")
+    return start_us, end_us
+
+
+def _us(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
+def iso(ts: int) -> str:
+    """A time in us, UTC, as text.
+
+    >>> iso(1_748_736_000_000_000)
+    '2025-06-01T00:00:00Z'
+    """
+    import numpy as np
+
+    text = str(np.datetime64(ts, "us"))
+    return text.removesuffix(".000000") + "Z"
+
+
+def _cash(config: RunConfig) -> int:
+    account = config.account
+    units = Decimal(str(account.cash)).scaleb(account.decimals)
+    if units != units.to_integral_value():
+        raise ConfigError(f"account.cash = {account.cash}: has more than the {account.decimals} decimals of account.decimals")
+    if units >= MONEY_LIMIT:
+        raise ConfigError(f"account.cash = {account.cash}: too large for {account.decimals} decimals; use fewer account.decimals")
+    return int(units)
+
+
+def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
+    """The dataset's values, over them the config's ``default``, over them the config's for the symbol."""
+    values: dict[str, Any] = {
+        name: value for name, value in dataset.instruments.get(symbol, {}).items() if name in _FIELDS and value is not None
+    }
+    for name in ("default", symbol):
+        if name in config.instruments:
+            values |= config.instruments[name].model_dump(exclude_none=True)
+    if values.get("kind", "linear_perp") not in KINDS:
+        raise ConfigError(
+            f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
+        )
+    try:
+        values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
+    except (ValueError, ArithmeticError) as error:
+        raise ConfigError(f"instrument {symbol}: {error}") from None
+    return Instrument(symbol, **values)
+
+
+_FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions"})
+
+
+def _strategy(config: RunConfig, strategy: StrategyConfig) -> StrategySettings:
+    kind, amount = _size(strategy.size or config.risk.size)
+    return StrategySettings(strategy.id, strategy.budget, kind, amount)
+
+
+def _size(size: Size) -> tuple[SizeKind, float]:
+    ((name, amount),) = size.model_dump(exclude_none=True).items()
+    return SizeKind[name.upper()], float(amount)
+
+
+def _decisions(config: RunConfig) -> dict[str, Any]:
+    selector, risk = config.selector, config.risk
+    return {
+        "max_positions": selector.max_positions or UNLIMITED,
+        "min_score": -math.inf if selector.min_score is None else selector.min_score,
+        "reuse_pending_exit": selector.reuse_pending_exit,
+        "cash_buffer": risk.cash_buffer,
+        "max_position": _limit(risk.max_position),
+        "max_gross": _limit(risk.max_gross),
+        "max_net": _limit(risk.max_net),
+        "clip": risk.on_limit == "clip",
+        "drawdown_halt": _limit(risk.halts.drawdown),
+        "daily_loss_halt": _limit(risk.halts.daily_loss),
+        "resume_after_us": NEVER if risk.halts.resume_after is None else duration_us(risk.halts.resume_after),
+    }
+
+
+def _execution(config: RunConfig) -> dict[str, Any]:
+    execution, fees, slippage = config.execution, config.execution.fees, config.execution.slippage
+    kind = Slippage.BPS if slippage.bps is not None else Slippage.SPREAD if slippage.spread is not None else Slippage.NONE
+    return {
+        "interval": execution.interval or "",
+        "timing": Timing[execution.timing.upper()],
+        "latency_us": duration_us(execution.latency),
+        "intrabar": Intrabar[execution.intrabar.upper()],
+        "limit_gap": None if execution.limit_gap is None else LimitGap[execution.limit_gap.upper()],
+        "slippage": kind,
+        "slippage_amount": slippage.bps or slippage.spread or 0.0,
+        "spread_events": execution.spread.events,
+        "default_spread_bps": execution.spread.default_bps,
+        "maker_bps": fees.bps if fees.bps is not None else fees.maker_bps or 0.0,
+        "taker_bps": fees.bps if fees.bps is not None else fees.taker_bps or 0.0,
+        "per_unit": fees.per_unit,
+        "close_on_leave": execution.on_leave == "close",
+        "delist_haircut": execution.delist_haircut,
+        "finalize_close": execution.finalize == "close",
+    }
+
+
+def _limit(fraction: float | None) -> float:
+    return math.inf if fraction is None else fraction
+
+
+def _few(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(names[:most])
+    return f"{shown}, and {len(names) - most} more" if len(names) > most else shown or "none"
+
+
+def lot_quantities(settings: Settings) -> list[float]:
+    """Quantity of one lot of each symbol of the run, by symbol."""
+    return [float(instrument.lot) for instrument in sorted(settings.instruments, key=lambda instrument: instrument.symbol)]
+
+
+def multipliers(settings: Settings) -> list[float]:
+    """Units of the underlying per unit of quantity of each symbol of the run, by symbol."""
+    return [float(instrument.multiplier) for instrument in sorted(settings.instruments, key=lambda instrument: instrument.symbol)]
+
+
+def trades_in_sessions(settings: Settings) -> bool:
+    """Whether no instrument of the run trades at all hours: then a year has 252 periods.  # R6.6"""
+    return all(instrument.sessions for instrument in settings.instruments)
+
+
+def canonical(config: RunConfig, settings: Settings) -> Mapping[str, Any]:
+    """A config reduced to what can change a result: strategies and symbols by name, without paths, ``out``, ``jobs`` and ``ledger``.  # R9.3
+
+    What the dataset's own instruments and the period come to is in it, so that it stands for one run.
+    """
+    values = config.model_dump(
+        mode="json", exclude_none=True, exclude={"dataset", "out", "jobs", "ledger", "symbols", "period", "strategies", "instruments"}
+    )
+    strategies = [strategy.model_dump(mode="json", exclude_none=True, exclude={"file", "proposals"}) for strategy in config.strategies]
+    return values | {
+        "period": [settings.start_us, settings.end_us],
+        "strategies": sorted(strategies, key=lambda strategy: str(strategy["id"])),
+        "instruments": [[str(value) for value in vars(instrument).values()] for instrument in settings.instruments],
+    }

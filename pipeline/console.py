@@ -1,0 +1,99 @@
+"""How the command line talks: progress and errors on stderr, results on stdout, and the exit status of every ending.
+
+0    done
+1    a defect of the program: one line; TAPELINE_DEBUG=1 shows where
+2    input that cannot be used: one message that says what to mend, nothing written
+130  interrupted
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+OURS = ("engine.", "features.", "pipeline.")
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose every failure is one message and an exit status, never a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            _leave("interrupted", 130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            _refuse(error)
+
+    return run
+
+
+def _refuse(error: Exception) -> NoReturn:
+    if os.environ.get("TAPELINE_DEBUG"):
+        raise error
+    if isinstance(error, ValueError) and type(error).__module__.startswith(OURS):
+        _leave(str(error), 2)
+    if isinstance(error, OSError):
+        _leave(f"{error.filename or 'file system'}: {error.strerror or error}", 2)
+    if isinstance(error, MemoryError):
+        _leave("not enough memory; use fewer symbols or a shorter period", 2)
+    _leave(f"a defect, {type(error).__name__}: {error}; TAPELINE_DEBUG=1 shows where", 1)
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    from rich.text import Text
+
+    stderr().print(Text.assemble(("tapeline: ", "bold red"), message), soft_wrap=True)
+    raise typer.Exit(status)
+
+
+def stdout() -> "Console":
+    """Where results go; as wide as they need where it is not a terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True) if not sys.stdout.isatty() else Console(highlight=False)
+
+
+def stderr() -> "Console":
+    """Where progress and errors go."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """One JSON object on stdout."""
+    import json
+
+    sys.stdout.write(json.dumps(value, allow_nan=False) + "\n")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Show what is being done and for how long; on a terminal as a moving line, elsewhere only what takes long."""
+    console = stderr()
+    if not console.is_terminal:
+        yield lambda text: console.print(f"{text} ...") if text.startswith("compiling") else None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda text: bar.update(task, description=text)
+
+    """Add the wall time of a block to ``seconds[name]``."""
+    since = time.perf_counter()
+    yield
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - since

@@ -1,0 +1,119 @@
+"""The folder of a run: ``runs/<run_id>/`` with ledger, trades, equity, summary and the resolved config, whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import RunConfig
+from pipeline.configfile import dump_yaml, load_config
+from pipeline.errors import RunError
+
+if TYPE_CHECKING:
+    from pipeline.result import Result
+
+FILES = ("ledger.arrow", "trades.parquet", "equity.parquet", "summary.json", "config.yaml")
+
+
+def save(result: "Result", out: str | Path, jsonl: bool = False) -> Path:
+    """Write a run below ``out``; an earlier folder of the same run is replaced.
+
+    Parameters
+    ----------
+    jsonl
+        Whether to write ``ledger.jsonl`` as well, one record a line.
+
+    Raises
+    ------
+    RunError
+        If the folder cannot be written; nothing of it is left then.
+    """
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{result.run_id}.", dir=out))
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written: {error.strerror}") from None
+    try:
+        _write(result, part, jsonl)
+        return _rename(part, out / result.run_id)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write(result: "Result", part: Path, jsonl: bool) -> None:
+    from engine import ledger
+
+    ledger.write(result.ledger_header, result.replay, part / "ledger.arrow")
+    if jsonl:
+        ledger.write_jsonl(result.ledger_header, result.replay, part / "ledger.jsonl")
+    result.trades.write_parquet(part / "trades.parquet")
+    result.equity.write_parquet(part / "equity.parquet")
+    (part / "summary.json").write_text(json.dumps(result.summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (part / "config.yaml").write_text(dump_yaml(_resolved(result, part)), encoding="utf-8")
+    for path in part.rglob("*"):
+        _flush(path)
+
+
+def _resolved(result: "Result", part: Path) -> dict[str, Any]:
+    """The config with every default written out, absolute paths, and a copy of each strategy file beside it."""
+    values = result.config.model_dump(mode="json", exclude_none=True)
+    if "://" not in values["dataset"]:
+        values["dataset"] = str(Path(values["dataset"]).resolve())
+    for strategy in values["strategies"]:
+        if "file" in strategy:
+            copy = Path("strategies") / f"{strategy['id']}.py"
+            (part / copy.parent).mkdir(exist_ok=True)
+            shutil.copyfile(strategy["file"], part / copy)
+            strategy["file"] = str(copy)
+    return values
+
+
+def _flush(path: Path) -> None:
+    if path.is_file():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _rename(part: Path, folder: Path) -> Path:
+    part.chmod(0o755)
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+        folder.rename(old / folder.name)
+        part.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        part.rename(folder)
+    return folder
+
+
+def read_summary(folder: str | Path) -> Mapping[str, Any]:
+    """The stored summary of a run.
+
+    Raises
+    ------
+    RunError
+        If the folder is not that of a run.
+    """
+    folder = Path(folder)
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        trouble = f"it has no {missing[0]}" if folder.is_dir() else "there is no such folder"
+        raise RunError(f"{folder}: not the folder of a run: {trouble}")
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder / 'summary.json'}: cannot be read: {error}") from None
+    if not isinstance(summary, dict):
+        raise RunError(f"{folder / 'summary.json'}: not a summary")
+    return summary
+
+
+def stored_config(folder: str | Path) -> RunConfig:
+    """The config a run was made with."""
+    return load_config(Path(folder) / "config.yaml")

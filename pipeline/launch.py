@@ -1,0 +1,131 @@
+"""One run, from a config to its result.
+
+1. ``build`` opens the dataset and lowers the config to settings.
+2. ``features.compute`` makes certified proposals for all symbols; ``external`` reads those the user brings.
+3. ``engine.session`` replays them.
+4. ``Result`` works out the rest when it is asked for.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import RunConfig
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from engine.dataset import Dataset
+    from engine.settings import Settings
+    from features.proposals import ProposalTable
+    from pipeline.result import Result
+
+Progress = Callable[[str], None]
+
+
+def run(
+    config: "RunConfig | Mapping[str, Any] | str | Path",
+    *,
+    proposals: Mapping[str, Any] | None = None,
+    dataset: "Dataset | None" = None,
+    store: Path | None = None,
+    progress: Progress | None = None,
+) -> "Result":
+    """Run a config in memory; no folder is written for it (``folder.save`` does that).
+
+    Parameters
+    ----------
+    config
+        A ``RunConfig``, its plain values, or the path of a config file.
+    proposals
+        Tables of proposals by strategy id, for strategies that say ``proposals: memory``: a data frame or a mapping of columns.
+    dataset
+        Market data to use instead of what ``config.dataset`` names.
+    store
+        Folder of content-addressed features and certificates; None: nothing is kept.
+    progress
+        Told the name of each stage as it begins.
+
+    Returns
+    -------
+    Result
+        ``summary``, ``metrics``, ``equity``, ``trades``, ``ledger``, ``plot()``.
+
+    Raises
+    ------
+    ConfigError, ValueError
+        If the config, the data or the proposals cannot be used; the message says what to mend.
+    """
+    from engine.session import replay
+    from pipeline import build
+    from pipeline.external import tables_of, union
+    from pipeline.result import Result
+
+    clock = _Clock(progress or (lambda _: None))
+    checked = as_config(config)
+    clock.stage("dataset")
+    data = build.dataset_of(checked) if dataset is None else dataset
+    settings = build.settings_of(checked, data)
+    clock.stage("features and proposals")
+    external = tables_of(checked, proposals or {}, data)
+    table = union(_certified(checked, data, settings, store), external, settings)
+    _announce_compilation(clock)
+    clock.stage("replay")
+    replayed = replay(data, table.columns, settings, table.symbols, table.strategies)
+    provenance = "external" if external else "certified"
+    return Result(checked, data, replayed, provenance, clock.stop(), {name: one.content_id for name, one in external.items()})
+
+
+def _certified(config: RunConfig, dataset: "Dataset", settings: "Settings", store: Path | None) -> "ProposalTable | None":
+    """Proposals of the strategies that stage one computes; a table without its certificates is refused."""
+    from features.causality import require_certificate
+    from features.compute import propose
+    from pipeline.build import strategies_of
+
+    specs = strategies_of(config)
+    if not specs:
+        return None
+    symbols = [instrument.symbol for instrument in settings.instruments]
+    table = propose(
+        dataset, specs, symbols, settings.start_us, settings.end_us, interval=settings.interval, store=store, workers=config.jobs
+    )
+    require_certificate(table, dataset.id)
+    return table
+
+
+def as_config(config: "RunConfig | Mapping[str, Any] | str | Path") -> RunConfig:
+    """A config from any of its forms."""
+    from pipeline.configfile import load_config, parse_config
+
+    if isinstance(config, RunConfig):
+        return config
+    if isinstance(config, Mapping):
+        return parse_config(config)
+    if isinstance(config, str | Path):
+        return load_config(config)
+    raise ConfigError(f"a config is a RunConfig, a mapping or the path of a file, not {type(config).__name__}")
+
+
+class _Clock:
+    """Wall time by stage."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._seconds, self._name, self._since = progress, dict[str, float](), "", time.perf_counter()
+
+    def stage(self, name: str) -> None:
+        self.stop()
+        self._name, self._since = name, time.perf_counter()
+        self._progress(name)
+
+    def stop(self) -> dict[str, float]:
+        if self._name:
+            self._seconds[self._name] = self._seconds.get(self._name, 0.0) + time.perf_counter() - self._since
+            self._name = ""
+        return self._seconds
+
+
+def _announce_compilation(clock: _Clock) -> None:
+    from engine.kernel import is_compiled
+
+    if not is_compiled():
+        clock.stage("compiling the replay (once after an install; some seconds)")

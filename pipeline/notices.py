@@ -1,0 +1,139 @@
+"""What a reader of a result must know before believing it: every optimistic choice, every doubt about the data."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.dataset import ACTIONS
+from engine.schema import RecordKind
+from pipeline.build import iso, lot_quantities
+
+if TYPE_CHECKING:
+    from pipeline.result import Result
+
+LARGE_SHARE = 0.01
+
+
+def notices(result: "Result") -> list[str]:
+    """All notices of a run, one sentence each."""
+    tests = (
+        _simulated,
+        _survivorship,
+        _rules_of_today,
+        _large_sizes,
+        _optimistic,
+        _dividends,
+        _splits_before,
+        _external,
+        _unquoted,
+        _budgets,
+        _ruin,
+    )
+    return [text for test in tests if (text := test(result))]
+
+
+def _simulated(result: "Result") -> str:
+    simulated = result.dataset.info.get("simulated")
+    return f"simulated data: {result.dataset.info.get('source', 'a model')} is a model of a market, not a market" if simulated else ""
+
+
+def _survivorship(result: "Result") -> str:
+    tape, n = result.replay.tape, len(result.replay.symbols)
+    if result.dataset.info.get("simulated") or not len(tape.grid):
+        return ""
+    gone = int(np.count_nonzero(tape.last_ts < tape.grid[-1]))
+    if gone:
+        return ""
+    return f"survivorship: all {n} symbols trade to the end of the run; those that failed on the way are not among them"
+
+
+def _rules_of_today(result: "Result") -> str:
+    if result.dataset.info.get("simulated"):
+        return ""
+    return "one set of tick, lot and minimum sizes a symbol is applied to all of the past; exchanges change them"
+
+
+def _large_sizes(result: "Result") -> str:
+    """Fills above 1 % of the volume of the last bar that was closed before them."""
+    volume = result.dataset.columns["bars"]["volume"]
+    fills = result.replay.records[result.replay.records["kind"] == RecordKind.FILL]
+    if not len(fills):
+        return ""
+    share = fills["qty"] * np.array(lot_quantities(result.replay.settings))[fills["symbol"]] / _volume_before(result, fills, volume)
+    large = int(np.count_nonzero(share > LARGE_SHARE))
+    if np.isnan(share).all():
+        return "the data have no volume, so nothing says whether these sizes could have been traded"
+    if not large:
+        return ""
+    return f"{large} of {len(fills)} fills are larger than 1 % of the volume of the bar before (the largest {np.nanmax(share):.1%}); no impact is modelled"
+
+
+def _volume_before(result: "Result", fills: NDArray[Any], volume: NDArray[np.float64]) -> NDArray[np.float64]:
+    tape, found = result.replay.tape, np.full(len(fills), np.nan)
+    for symbol in np.unique(fills["symbol"]):
+        mine = fills["symbol"] == symbol
+        begin, end = int(tape.oldest[symbol]), int(tape.stop[symbol])
+        rows = begin + np.searchsorted(tape.ts[begin:end], fills["ts"][mine], side="right") - 1
+        found[mine] = np.where(rows >= begin, volume[np.maximum(rows, begin)], np.nan)
+    return np.where(found > 0, found, np.nan)
+
+
+def _optimistic(result: "Result") -> str:
+    execution = result.config.execution
+    chosen = []
+    if execution.timing == "close":
+        chosen.append("timing: close fills at the very price that was decided on")
+    if execution.intrabar == "optimistic":
+        chosen.append("intrabar: optimistic takes the best exit a bar allows")
+    if not any((result.replay.settings.taker_bps, result.replay.settings.maker_bps, result.replay.settings.per_unit)):
+        chosen.append("no fees")
+    return "optimistic: " + "; ".join(chosen) if chosen else ""
+
+
+def _actions(result: "Result", kind: str, since: int, until: int) -> list[tuple[str, int]]:
+    found = []
+    for symbol in result.replay.symbols:
+        series = result.dataset.find("actions", symbol)
+        if series is not None:
+            rows = result.dataset.view("actions", series)
+            chosen = (rows["kind"] == ACTIONS.index(kind)) & (rows["ts"] >= since) & (rows["ts"] <= until)
+            found += [(symbol, int(ts)) for ts in rows["ts"][chosen]]
+    return found
+
+
+def _dividends(result: "Result") -> str:
+    n = len(_actions(result, "dividend", *result.period))
+    return f"{n} dividends of the period are ignored: they are in no price, and nothing is paid or received" if n else ""
+
+
+def _splits_before(result: "Result") -> str:
+    splits = _actions(result, "split", np.iinfo(np.int64).min, result.period[0] - 1)
+    if not splits:
+        return ""
+    symbol, ts = max(splits, key=lambda item: item[1])
+    return f"prices are unadjusted: the split of {symbol} on {iso(ts)[:10]} lies before the period, and indicators that look back past it see a jump"
+
+
+def _external(result: "Result") -> str:
+    if result.provenance != "external":
+        return ""
+    return "external proposals: nobody has checked that they could be known when they say they were (accept: external)"
+
+
+def _unquoted(result: "Result") -> str:
+    tape = result.replay.tape
+    if not len(tape.quoted):
+        return ""
+    rows = np.concatenate([tape.quoted[begin:end] for begin, end in zip(tape.first, tape.stop, strict=True)])
+    missing = int(np.count_nonzero(rows == 0))
+    return f"{missing} of {len(rows)} bars have no bid and ask; their trade prices and the spread of a snapshot stand in" if missing else ""
+
+
+def _budgets(result: "Result") -> str:
+    total = sum(strategy.budget for strategy in result.config.strategies)
+    return f"the budgets add up to {total:.2f} of equity" if total > 1.0 + 1e-9 else ""
+
+
+def _ruin(result: "Result") -> str:
+    return "the account was ruined: equity fell to zero or below, and the run ended there" if result.replay.bankrupt else ""

@@ -1,0 +1,150 @@
+"""The page a trader reads after a run: figures, profit by symbol and strategy, refusals, notices."""
+
+import html
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pipeline.result import Result
+
+NOTHING = "-"
+MOST_ROWS = 30
+
+
+def render(summary: Mapping[str, Any]) -> RenderableType:
+    """The summary of a run (``Result.summary``, or a stored ``summary.json``) for a terminal."""
+    parts = [_heading(summary), _figures(summary), _profit(summary)]
+    if summary["rejected"]:
+        parts.append(_refusals(summary))
+    parts.append(_notices(summary))
+    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
+
+
+def _heading(summary: Mapping[str, Any]) -> RenderableType:
+    days = f"{summary['periods']} days at {summary['periods_per_year']} a year"
+    text = Text.assemble(
+        (summary["name"], "bold"),
+        f"  {summary['start'][:16]} to {summary['end'][:16]} UTC, {days}\n",
+        f"run {summary['run_id']}  result {summary['result_hash'][:16]}",
+    )
+    if simulated(summary):
+        text.append("  SIMULATED DATA", "bold yellow")
+    if summary["bankrupt"]:
+        text.append("  BANKRUPT", "bold red")
+    return text
+
+
+def simulated(summary: Mapping[str, Any]) -> bool:
+    """Whether a summary is of a simulated market."""
+    return any(str(notice).startswith("simulated data") for notice in summary["notices"])
+
+
+def figures(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Name, value and the value of buy-and-hold of each figure."""
+    held, currency, year = summary["buy_and_hold"], summary["currency"], f"({summary['periods_per_year']}/y)"
+    return [
+        ("final equity", f"{money(summary['final_equity'])} {currency}", money(summary["initial_equity"] * (1.0 + held["total_return"]))),
+        ("net profit", money(summary["net_profit"]), money(summary["initial_equity"] * held["total_return"])),
+        ("return", percent(summary["total_return"]), percent(held["total_return"])),
+        (f"growth a year {year}", percent(summary["cagr"]), ""),
+        (f"volatility {year}", percent(summary["volatility"]), percent(held["volatility"])),
+        (f"Sharpe {year}", ratio(summary["sharpe"]), ratio(held["sharpe"])),
+        (f"Sortino {year}", ratio(summary["sortino"]), ""),
+        ("maximum drawdown", percent(summary["max_drawdown"]), percent(held["max_drawdown"])),
+        ("longest drawdown", f"{summary['longest_drawdown_days']:.1f} days", ""),
+        (f"Calmar {year}", ratio(summary["calmar"]), ""),
+        ("trades", f"{summary['trades']:,}" + (f" and {summary['open_trades']} open" if summary["open_trades"] else ""), ""),
+        ("win rate", percent(summary["win_rate"]), ""),
+        ("profit factor", ratio(summary["profit_factor"]), ""),
+        ("profit of a trade", money(summary["expectancy"]), ""),
+        ("best, worst trade", f"{money(summary['best_trade'])}, {money(summary['worst_trade'])}", ""),
+        ("fees", money(-summary["fees"]), ""),
+        ("funding", money(summary["funding"]), ""),
+        ("turnover", f"{summary['turnover']:,.1f} x equity", ""),
+        ("time in market", percent(summary["time_in_market"]), ""),
+        ("ambiguous bars", f"{summary['ambiguous_bars']:,}", ""),
+    ]
+
+
+def _figures(summary: Mapping[str, Any]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("this run", justify="right")
+    table.add_column("buy and hold", justify="right", style="dim")
+    for row in figures(summary):
+        table.add_row(*row)
+    return table
+
+
+def _profit(summary: Mapping[str, Any]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("profit by")
+    table.add_column(summary["currency"], justify="right")
+    for title, rows in (("strategy", summary["profit_by_strategy"]), ("symbol", summary["profit_by_symbol"])):
+        for name, profit in _most(rows):
+            table.add_row(f"{title} {name}", Text(money(profit), "red" if profit < 0 else "green"))
+    table.add_row("all", money(summary["net_profit"]), style="bold")
+    return table
+
+
+def _most(rows: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Rows by profit; of many, the best and the worst, with the sum of the others."""
+    ordered = sorted(rows.items(), key=lambda item: (-item[1], item[0]))
+    if len(ordered) <= MOST_ROWS:
+        return ordered
+    half = MOST_ROWS // 2
+    middle = ordered[half:-half]
+    return [*ordered[:half], (f"({len(middle)} others)", sum(profit for _, profit in middle)), *ordered[-half:]]
+
+
+def _refusals(summary: Mapping[str, Any]) -> RenderableType:
+    counted = ", ".join(f"{reason} {count:,}" for reason, count in summary["rejected"].items())
+    return Text.assemble((f"{summary['proposals']:,} proposals", ""), f"; without a fill: {counted}")
+
+
+def _notices(summary: Mapping[str, Any]) -> RenderableType:
+    return Text("\n".join(f"! {notice}" for notice in summary["notices"]) or "no notices", "yellow" if summary["notices"] else "dim")
+
+
+def as_html(result: "Result") -> str:
+    """A table for a notebook."""
+    summary = result.summary
+    rows = "".join(
+        f"<tr><td>{name}</td><td style='text-align:right'>{value}</td><td style='text-align:right'>{held}</td></tr>"
+        for name, value, held in figures(summary)
+    )
+    notes = "".join(f"<li>{html.escape(notice)}</li>" for notice in summary["notices"])
+    head = f"<b>{html.escape(summary['name'])}</b> {summary['start'][:10]} to {summary['end'][:10]}, run {summary['run_id']}"
+    return f"<div>{head}<table><tr><th></th><th>this run</th><th>buy and hold</th></tr>{rows}</table><ul>{notes}</ul></div>"
+
+
+def money(amount: float | None) -> str:
+    """An amount with thousands separated.
+
+    >>> money(-1234.5), money(None)
+    ('-1,234.50', '-')
+    """
+    return NOTHING if amount is None else f"{amount:,.2f}".replace("-0.00", "0.00") if abs(amount) < 0.005 else f"{amount:,.2f}"
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in percent.
+
+    >>> percent(0.1234), percent(None)
+    ('12.34 %', '-')
+    """
+    return NOTHING if fraction is None else f"{fraction * 100:,.2f} %"
+
+
+def ratio(value: float | None) -> str:
+    """A ratio with two decimals.
+
+    >>> ratio(1.5), ratio(None)
+    ('1.50', '-')
+    """
+    return NOTHING if value is None else f"{value:,.2f}"
