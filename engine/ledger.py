@@ -1,0 +1,239 @@
+"""The ledger on disk: typed, self-describing and chained; its canonical hash; JSONL.  # R9.3, R11
+
+docs/ledger.md says what each record holds.  Names stand in the file as text; the header, in the schema's metadata, holds whatever a
+reader needs to check the money without the run.
+"""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.schema import COUNTED, NONE, RECORD, SEMANTICS_VERSION, EventKind, Reason, RecordKind
+from engine.session import ReplayResult
+
+BLOCK = 1024  # records in one link of the chain
+
+Counts = Mapping[tuple[str, str, str], int]
+"""Proposals that are counted and not stored, by (strategy, symbol, reason).  # R5.4"""
+
+_PACKED = np.dtype([(name, RECORD[name]) for name in RECORD.names or ()])
+_NULL_AT_NONE = ("order_id", "proposal", "cause")
+
+
+class LedgerError(ValueError):
+    """A ledger that is cut, altered or does not add up; the message names the record and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A ledger as read from disk: trades-level records, the names they refer to, and the header."""
+
+    records: NDArray[Any]
+    symbols: tuple[str, ...]
+    strategies: tuple[str, ...]
+    header: Mapping[str, Any]
+
+
+def count_outcomes(result: ReplayResult) -> dict[tuple[str, str, str], int]:
+    """Count the proposals that are not stored, by (strategy, symbol, reason).  # R5.4"""
+    counts: dict[tuple[str, str, str], int] = {}
+    proposals = result.proposals
+    for reason in COUNTED:
+        rows = np.flatnonzero(result.outcomes == reason)
+        pairs, numbers = np.unique(np.stack([proposals.strategy[rows], proposals.symbol[rows]]), axis=1, return_counts=True)
+        for (strategy, symbol), number in zip(pairs.T.tolist(), numbers.tolist(), strict=True):
+            counts[result.strategies[strategy], result.symbols[symbol], reason.name] = number
+    return counts
+
+
+def result_hash(records: NDArray[Any], symbols: tuple[str, ...], strategies: tuple[str, ...], counts: Counts) -> str:
+    """SHA-256 of the canonical stream of a run, equal at every ledger level.  # R9.3
+
+    The stream: the names that occur, symbols then strategies, sorted, each list preceded by its length and each name by that of its
+    UTF-8 bytes (uint32); the records as packed little-endian fields in the order of ``engine.schema.RECORD``, names as places in those
+    lists; the counts as (symbol, strategy, reason, number) of int64, sorted.
+    """
+    digest = hashlib.sha256()
+    packed = np.empty(len(records), _PACKED)
+    for name in _PACKED.names or ():
+        packed[name] = records[name]
+    places: dict[str, dict[str, int]] = {}
+    for field, names, at in (("symbol", symbols, 1), ("strategy", strategies, 0)):
+        used = {names[i] for i in np.unique(records[field]).tolist() if i != NONE} | {key[at] for key in counts}
+        listed = sorted(used)
+        places[field] = {name: i for i, name in enumerate(listed)}
+        digest.update(_names(listed))
+        table = np.array([places[field].get(name, NONE) for name in names] + [NONE], np.int32)
+        packed[field] = table[records[field]]
+    digest.update(packed.tobytes())
+    rows = sorted((places["symbol"][key[1]], places["strategy"][key[0]], int(Reason[key[2]]), n) for key, n in counts.items())
+    digest.update(np.array(rows, "<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _names(names: list[str]) -> bytes:
+    encoded = [name.encode() for name in names]
+    return len(names).to_bytes(4, "little") + b"".join(len(name).to_bytes(4, "little") + name for name in encoded)
+
+
+def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
+    """What a reader of the ledger needs to know; ``more`` adds dataset id, run id, seed and the like.  # R11.2"""
+    settings = result.settings
+    instruments = {
+        instrument.symbol: {
+            "kind": instrument.kind,
+            "lot": list(instrument.lot),
+            "tick": list(instrument.tick),
+            "multiplier": list(instrument.multiplier),
+        }
+        for instrument in settings.instruments
+    }
+    return {
+        "semantics_version": SEMANTICS_VERSION,
+        "priorities": {kind.name: int(kind) for kind in EventKind},
+        "symbols": list(result.symbols),
+        "strategies": list(result.strategies),
+        "instruments": instruments,
+        "decimals": settings.decimals,
+        "fees": {"maker_bps": settings.maker_bps, "taker_bps": settings.taker_bps, "per_unit": settings.per_unit},
+        "versions": {name: _version(name) for name in ("tapeline", "numpy", "numba", "pyarrow", "polars")}
+        | {"python": platform.python_version()},
+        **more,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def chain(records: NDArray[Any]) -> list[str]:
+    """Links of SHA-256, one a block of records, each over the link before and the block's bytes."""
+    packed = np.ascontiguousarray(records.astype(_PACKED))
+    links, link = [], b""
+    for start in range(0, len(packed), BLOCK):
+        link = hashlib.sha256(link + packed[start : start + BLOCK].tobytes()).digest()
+        links.append(link.hex())
+    return links
+
+
+def to_table(records: NDArray[Any], symbols: tuple[str, ...], strategies: tuple[str, ...]) -> Any:
+    """The records as an Arrow table: names as text, null where a column does not apply."""
+    import pyarrow as pa
+
+    kinds = [RecordKind(code).name if code in set(RecordKind) else "" for code in range(max(RecordKind) + 1)]
+    reasons = [Reason(code).name if code in set(Reason) else "" for code in range(max(Reason) + 1)]
+    phases = [kind.name for kind in EventKind]
+    columns: dict[str, Any] = {"seq": pa.array(np.arange(len(records), dtype=np.int64))}
+    columns["ts"] = pa.array(np.ascontiguousarray(records["ts"])).cast(pa.timestamp("us", "UTC"))
+    columns["phase"] = _text(records["phase"], phases, records["phase"] >= len(phases))
+    columns["kind"] = _text(records["kind"], kinds)
+    columns["reason"] = _text(records["reason"], reasons, records["reason"] == Reason.NONE)
+    columns["symbol"] = _text(records["symbol"], symbols, records["symbol"] == NONE)
+    columns["strategy"] = _text(records["strategy"], strategies, records["strategy"] == NONE)
+    for name in ("order_id", "proposal", "cause", "side", "qty", "price", "fee", "amount", "cash", "position", "value", "rank", "flags"):
+        values = np.ascontiguousarray(records[name])
+        columns[name] = pa.array(values, mask=(values == NONE) if name in _NULL_AT_NONE else None)
+    return pa.table(columns)
+
+
+def _text(codes: NDArray[Any], names: Any, null: NDArray[np.bool_] | None = None) -> Any:
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=null), pa.array(list(names), pa.string()))
+
+
+def write_ledger(path: Path, result: ReplayResult, header: Mapping[str, Any]) -> str:
+    """Write the trades-level ledger and return the run's ``result_hash``.
+
+    Parameters
+    ----------
+    header
+        From ``ledger_header``; the counts, the number of records, the chain and the hash are added.
+    """
+    import pyarrow as pa
+
+    counts = count_outcomes(result)
+    digest = result_hash(result.records, result.symbols, result.strategies, counts)
+    listed = [{"strategy": key[0], "symbol": key[1], "reason": key[2], "number": n} for key, n in sorted(counts.items())]
+    full = dict(header) | {"counts": listed, "records": len(result.records), "chain": chain(result.records), "result_hash": digest}
+    table = to_table(result.records, result.symbols, result.strategies)
+    table = table.replace_schema_metadata({"tapeline": json.dumps(full, ensure_ascii=False, sort_keys=True)})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return digest
+
+
+def read_ledger(path: Path) -> Ledger:
+    """Read a ledger and check its chain.
+
+    Raises
+    ------
+    LedgerError
+        If the file is not a ledger, or was cut or altered.
+    """
+    import pyarrow as pa
+    import pyarrow.compute
+
+    try:
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        header = json.loads(table.schema.metadata[b"tapeline"])
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise LedgerError(f"{path}: not a ledger ({error}); write it anew with `tapeline run`") from error
+    symbols, strategies = tuple(header["symbols"]), tuple(header["strategies"])
+    records = _records(table.filter(pa.compute.is_valid(table["seq"])), symbols, strategies)
+    links = chain(records)
+    if len(records) != header["records"]:
+        raise LedgerError(
+            f"{path}: {len(records)} records, its header says {header['records']}: the ledger was cut or added to; replay the run"
+        )
+    for number, (found, said) in enumerate(zip(links, header["chain"], strict=True)):
+        if found != said:
+            first = number * BLOCK
+            raise LedgerError(
+                f"{path}: the chain breaks in records {first} to {min(first + BLOCK, len(records)) - 1}: they were altered; replay the run"
+            )
+    return Ledger(records, symbols, strategies, header)
+
+
+def _records(table: Any, symbols: tuple[str, ...], strategies: tuple[str, ...]) -> NDArray[Any]:
+    codes: dict[str, Mapping[str, int]] = {
+        "kind": {kind.name: int(kind) for kind in RecordKind},
+        "reason": {reason.name: int(reason) for reason in Reason},
+        "phase": {kind.name: int(kind) for kind in EventKind},
+        "symbol": {name: i for i, name in enumerate(symbols)},
+        "strategy": {name: i for i, name in enumerate(strategies)},
+    }
+    missing = {"reason": 0, "phase": 255}
+    records = np.zeros(table.num_rows, RECORD)
+    for name in RECORD.names or ():
+        column = table[name].combine_chunks()
+        if name in codes:
+            known = [codes[name].get(text, NONE) for text in column.dictionary.to_pylist()]
+            names = np.array([*known, missing.get(name, NONE)])
+            places = column.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+            records[name] = names[places]
+        elif name == "ts":
+            records[name] = column.cast("int64").to_numpy()
+        else:
+            records[name] = column.fill_null(NONE).to_numpy(zero_copy_only=False) if name in _NULL_AT_NONE else column.to_numpy()
+    return records
+
+
+def jsonl(ledger: Ledger) -> Iterator[str]:
+    """One JSON object a line: the header, then the records, columns that do not apply left out."""
+    yield json.dumps({"header": dict(ledger.header)}, ensure_ascii=False, sort_keys=True)
+    for row in to_table(ledger.records, ledger.symbols, ledger.strategies).to_pylist():
+        row["ts"] = row["ts"].isoformat()
+        yield json.dumps({name: value for name, value in row.items() if value is not None}, ensure_ascii=False)

@@ -1,0 +1,157 @@
+"""The verifier: reads a ledger and nothing else, and recomputes every movement of money and lots.  # R6.4, R11
+
+It shares no arithmetic with the replay: plain integers, and Python's own rounding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.instrument import KINDS
+from engine.ledger import Ledger, LedgerError
+from engine.schema import MAKER, NONE, RECORD, Accounting, Reason, RecordKind
+
+CAUSES = {
+    RecordKind.SELECTED: (RecordKind.PROPOSAL,),
+    RecordKind.APPROVED: (RecordKind.SELECTED,),
+    RecordKind.FILL: (RecordKind.ORDER, RecordKind.POSITION),
+    RecordKind.POSITION: (RecordKind.FILL,),
+    RecordKind.FUNDING: (RecordKind.POSITION,),
+}
+"""Kinds of record that may lead to a kind.  # R11.1"""
+
+
+@dataclass
+class Totals:
+    """What a ledger adds up to.
+
+    Attributes
+    ----------
+    cash, deposits, realised, funding, fees
+        Money units.
+    lots, costs
+        Signed lots and cost of each (strategy, symbol) still held.
+    """
+
+    cash: int = 0
+    deposits: int = 0
+    realised: int = 0
+    funding: int = 0
+    fees: int = 0
+    lots: dict[tuple[int, int], int] = field(default_factory=dict)
+    costs: dict[tuple[int, int], int] = field(default_factory=dict)
+    final_equity: int = 0
+
+
+def verify_ledger(ledger: Ledger) -> Totals:
+    """Recompute cash, positions, fees and realised profit, record by record.
+
+    Raises
+    ------
+    LedgerError
+        At the first record that does not follow from those before it.
+    """
+    totals, names = Totals(), RECORD.names or ()
+    rows = [dict(zip(names, row, strict=True)) for row in ledger.records.tolist()]
+    instruments = [_Instrument(ledger.header, name) for name in ledger.symbols]
+    previous_ts = None
+    for seq, row in enumerate(rows):
+        if previous_ts is not None and row["ts"] < previous_ts:
+            raise LedgerError(f"record {seq}: ts {row['ts']} is before the record's before it; ledger time never decreases")
+        previous_ts = row["ts"]
+        _check_cause(seq, row, rows)
+        _apply(seq, row, rows, totals, instruments)
+        _equal(seq, "cash", row["cash"], totals.cash)
+        key = (row["strategy"], row["symbol"])
+        if row["symbol"] != NONE:
+            _equal(seq, "position", row["position"], totals.lots.get(key, 0))
+        held = sum(cost for (_, symbol), cost in totals.costs.items() if instruments[symbol].spot) if totals.costs else 0
+        _equal(seq, "cash and holdings at cost", totals.cash + held, totals.deposits + totals.realised + totals.funding - totals.fees)
+    _check_end(rows, totals)
+    return totals
+
+
+class _Instrument:
+    """One symbol's arithmetic, from the header alone.  # R6.3"""
+
+    def __init__(self, header: Mapping[str, Any], symbol: str) -> None:
+        spec = header["instruments"][symbol]
+        self.spot = KINDS[spec["kind"]] == Accounting.SPOT
+        self.lot = spec["lot"]
+        self.multiplier = spec["multiplier"][0] / spec["multiplier"][1]
+        self.scale = float(10 ** header["decimals"])
+        self.fees = header["fees"]
+
+    def quantity(self, lots: int) -> float:
+        return float(lots * self.lot[0] / self.lot[1])
+
+    def value(self, lots: int, price: float) -> int:
+        return round(self.quantity(lots) * price * self.multiplier * self.scale)
+
+    def fee(self, lots: int, price: float, *, maker: bool) -> int:
+        bps = self.fees["maker_bps" if maker else "taker_bps"]
+        charged = round(abs(self.value(lots, price)) * (bps / 10000))
+        return charged + (round(self.quantity(lots) * self.fees["per_unit"] * self.scale) if self.fees["per_unit"] else 0)
+
+
+def _apply(seq: int, row: dict[str, Any], rows: list[dict[str, Any]], totals: Totals, instruments: list[_Instrument]) -> None:
+    kind, key = row["kind"], (row["strategy"], row["symbol"])
+    if kind == RecordKind.DEPOSIT:
+        totals.cash += row["amount"]
+        totals.deposits += row["amount"]
+    elif kind == RecordKind.FILL:
+        _fill(seq, row, totals, instruments[row["symbol"]])
+    elif kind == RecordKind.FUNDING:
+        value = instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"])
+        _equal(seq, "funding", row["amount"], -round(value * row["value"]))
+        totals.cash += row["amount"]
+        totals.funding += row["amount"]
+    elif kind == RecordKind.POSITION:
+        fill = rows[row["cause"]]
+        _equal(seq, "lots left", row["qty"], abs(totals.lots.get(key, 0)))
+        _equal(seq, "order", row["order_id"], fill["order_id"])
+
+
+def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument) -> None:
+    key, signed = (row["strategy"], row["symbol"]), row["side"] * row["qty"]
+    fee = 0 if row["reason"] == Reason.DELISTED else instrument.fee(row["qty"], row["price"], maker=bool(row["flags"] & MAKER))
+    _equal(seq, "fee", row["fee"], fee)
+    before, value = totals.lots.get(key, 0), instrument.value(signed, row["price"])
+    realised = 0
+    if before == 0:
+        totals.lots[key], totals.costs[key] = signed, value
+    else:
+        _equal(seq, "lots closed", signed, -before)
+        realised = -value - totals.costs.pop(key)
+        del totals.lots[key]
+    amount = (-value if instrument.spot else realised) - fee
+    _equal(seq, "amount", row["amount"], amount)
+    totals.cash += amount
+    totals.realised += realised
+    totals.fees += fee
+
+
+def _check_cause(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    cause = row["cause"]
+    if cause >= seq:
+        raise LedgerError(f"record {seq}: its cause {cause} is not before it")
+    allowed = CAUSES.get(RecordKind(row["kind"]))
+    if allowed is not None and (cause == NONE or rows[cause]["kind"] not in allowed):
+        found = "nothing" if cause == NONE else RecordKind(rows[cause]["kind"]).name
+        raise LedgerError(
+            f"record {seq}: a {RecordKind(row['kind']).name} follows from {' or '.join(k.name for k in allowed)}, not from {found}"
+        )
+
+
+def _check_end(rows: list[dict[str, Any]], totals: Totals) -> None:
+    last = rows[-1] if rows else None
+    if last is None or last["kind"] != RecordKind.RUN_END:
+        raise LedgerError("the ledger does not end with RUN_END: it was cut; replay the run")
+    totals.final_equity = last["amount"]
+    if not totals.lots:
+        _equal(len(rows) - 1, "final equity", last["amount"], totals.cash)
+
+
+def _equal(seq: int, what: str, said: int, found: int) -> None:
+    if said != found:
+        raise LedgerError(f"record {seq}: {what} {said}, recomputed {found}")
