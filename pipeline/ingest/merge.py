@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import ACTIONS
+from pipeline.data_remarks import shown
 from pipeline.ingest.refusal import refusal
 from pipeline.ingest.spill import FIELDS, Piece
 
@@ -53,8 +54,8 @@ def _span(piece: Piece) -> tuple[int, int]:
         back = np.flatnonzero(np.diff(ts) < 0)
         if len(back):
             at = int(back[0]) + 1
-            rule = f"time of {piece.key.symbol} runs backwards, from {_shown(ts[at - 1])}"
-            raise refusal(piece.file, rule, "sort the rows of each symbol by time", int(row[at]), "ts", _shown(ts[at]))
+            rule = f"time of {piece.key.symbol} runs backwards, from {shown(ts[at - 1])}"
+            raise refusal(piece.file, rule, "sort the rows of each symbol by time", int(row[at]), "ts", shown(ts[at]))
         _check_twice(piece, ts, row)
         first = int(ts[0]) if first is None else first
         last = int(ts[-1])
@@ -69,7 +70,7 @@ def _check_twice(piece: Piece, ts: NDArray[np.int64], row: NDArray[np.int64]) ->
     if len(same):
         at = int(same[0]) + 1
         rule = f"a second {piece.key.kind} row of {piece.key.symbol} at this time"
-        raise refusal(piece.file, rule, "drop one of the two rows", int(row[at]), "ts", _shown(ts[at]))
+        raise refusal(piece.file, rule, "drop one of the two rows", int(row[at]), "ts", shown(ts[at]))
 
 
 def _interleaved(pieces: Sequence[Piece]) -> Rows:
@@ -79,27 +80,37 @@ def _interleaved(pieces: Sequence[Piece]) -> Rows:
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     order = np.argsort(rows["ts"], kind="stable")
     rows, owner = rows[order], owner[order]
-    twice = np.flatnonzero((np.diff(rows["ts"]) == 0) & (np.diff(owner) != 0))
-    if len(twice) and pieces[0].key.kind != "actions":
-        raise _in_two_files(pieces, rows, owner, int(twice[0]))
+    twice = np.flatnonzero(np.diff(rows["ts"]) == 0)
+    if len(twice) and pieces[0].key.kind == "spread":
+        twice = twice[owner[twice] != owner[twice + 1]]
+    if len(twice):
+        raise _in_two_files(pieces, rows, owner, twice)
     return rows
 
 
-def _in_two_files(pieces: Sequence[Piece], rows: Rows, owner: NDArray[np.int64], at: int) -> Exception:
-    one, two = rows[at], rows[at + 1]
-    key, files = pieces[0].key, [pieces[owner[at]].file, pieces[owner[at + 1]].file]
-    where = f"{files[0]} row {one['row']}"
-    when = f"{key.symbol} at {_shown(one['ts'])}"
-    if key.kind == "spread":
+def _in_two_files(pieces: Sequence[Piece], rows: Rows, owner: NDArray[np.int64], twice: NDArray[np.int64]) -> Exception:
+    """The refusal of rows of one key in two files: of the first on which they disagree, if there is one."""
+    kind = pieces[0].key.kind
+    differ = {column: ~_same(rows[column][twice], rows[column][twice + 1]) for column in FIELDS[kind]}
+    any_differs = np.logical_or.reduce(list(differ.values()))
+    nth = int(np.argmax(any_differs))
+    one, two = rows[twice[nth]], rows[twice[nth] + 1]
+    file, where = pieces[owner[twice[nth] + 1]].file, f"{pieces[owner[twice[nth]]].file} row {one['row']}"
+    when = f"{pieces[0].key.symbol} at {shown(one['ts'])}"
+    if kind == "spread":
         rule = f"quotes of {when} are in {where} too, and their order is not known"
-        return refusal(files[1], rule, "put the quotes of one symbol and instant into one file", int(two["row"]), "ts")
-    for column in FIELDS[key.kind]:
-        if one[column] != two[column] and not (one[column] != one[column] and two[column] != two[column]):
-            rule = f"{where} says {one[column]} for {when}: the files disagree"
-            return refusal(files[1], rule, "remove the wrong one", int(two["row"]), column, two[column])
-    return refusal(
-        files[1], f"{where} holds the same {key.kind} row of {when}", "remove one of the files", int(two["row"]), "ts", _shown(two["ts"])
-    )
+        return refusal(file, rule, "put the quotes of one symbol and instant into one file", int(two["row"]), "ts")
+    if not any_differs[nth]:
+        return refusal(
+            file, f"{where} holds the same {kind} row of {when}", "remove one of the files", int(two["row"]), "ts", shown(two["ts"])
+        )
+    column = next(name for name, wrong in differ.items() if wrong[nth])
+    rule = f"{where} says {one[column]} for {when}: the files disagree"
+    return refusal(file, rule, "remove the wrong one", int(two["row"]), column, two[column])
+
+
+def _same(one: NDArray[Any], two: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray((one == two) | ((one != one) & (two != two)))
 
 
 def _check_overlap(piece: Piece, rows: Rows, last: Rows | None) -> None:
@@ -108,9 +119,9 @@ def _check_overlap(piece: Piece, rows: Rows, last: Rows | None) -> None:
     overlap = opens < before
     if overlap.any():
         at = int(np.argmax(overlap))
-        rule = f"the bar of {piece.key.symbol} opens before the one before it closes, at {_shown(before[at])}"
+        rule = f"the bar of {piece.key.symbol} opens before the one before it closes, at {shown(before[at])}"
         mend = "give bars of several lengths a column 'interval', or correct the times"
-        raise refusal(piece.file, rule, mend, int(rows["row"][at]), "open_time", _shown(opens[at]))
+        raise refusal(piece.file, rule, mend, int(rows["row"][at]), "open_time", shown(opens[at]))
 
 
 def sorted_actions(pieces: Sequence[Piece]) -> Rows:
@@ -130,7 +141,7 @@ def sorted_actions(pieces: Sequence[Piece]) -> Rows:
     twice = np.flatnonzero((np.diff(rows["ts"]) == 0) & (np.diff(rows["kind"]) == 0))
     if len(twice):
         at = int(twice[0]) + 1
-        rule = f"a second {ACTIONS[rows['kind'][at]]} of {pieces[0].key.symbol} at {_shown(rows['ts'][at])}"
+        rule = f"a second {ACTIONS[rows['kind'][at]]} of {pieces[0].key.symbol} at {shown(rows['ts'][at])}"
         raise refusal(pieces[files[at]].file, rule, "add up dividends of one day, or drop one row", int(rows["row"][at]), "ts")
     return rows
 
@@ -168,7 +179,3 @@ def _mid(quotes: Rows, name: str) -> NDArray[Any]:
     if name == "volume":
         return np.full(len(quotes), np.nan)
     return np.asarray((quotes[f"bid_{name}"] + quotes[f"ask_{name}"]) / 2)
-
-
-def _shown(ts: int) -> str:
-    return str(np.datetime64(int(ts), "us")) + "Z"

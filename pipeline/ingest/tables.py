@@ -266,9 +266,10 @@ def _universe(batch: _Batch) -> Made:
     if str(batch.arrays["listed"].type) == "string":
         found, codes = batch.names("listed")
         listed = np.array([LISTED.get(name.lower(), np.nan) for name in found])[codes]
+        given = np.array(found, dtype=object)[codes]
     else:
-        listed = batch.number("listed")
-    batch.check("listed", listed, (listed != 0) & (listed != 1), "1 (listed) or 0 is meant")
+        given = listed = batch.number("listed")
+    batch.check("listed", given, (listed != 0) & (listed != 1), "1 (listed) or 0 is meant")
     return [("universe", {"ts": batch.time("ts"), "listed": listed})]
 
 

@@ -78,7 +78,7 @@ def check(file: str, column: str, values: NDArray[Any], wrong: NDArray[np.bool_]
     """Refuse the first row that is wrong."""
     if wrong.any():
         at = int(np.argmax(wrong))
-        value = values[at].item()
+        value = values[at]
         raise refusal(file, rule, mend, before + at + 1, column, "missing or NaN" if value != value else value)
 
 
