@@ -55,7 +55,7 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         slot = state.held[i]
         position = state.positions[slot]
         row = position["row"]
-        if position["next_ts"] > now or row >= tape.stop[position["symbol"]] or tape.ts[row] != now:
+        if position["next_ts"] > now or row >= tape.stop[position["symbol"]] or tape.ts[row + position["clock"]] != now:
             continue
         closed = True
         revalue(state, tape, slot, row)

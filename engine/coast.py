@@ -71,6 +71,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     time_position(state, tape, slot)
     if levels and row < tape.stop[position["symbol"]] and tape.open_ts[row] == account["now"]:
         position["next_ts"] = account["now"]
+    account["next_due"] = position["next_ts"]
 
 
 @kernel

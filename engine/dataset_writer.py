@@ -11,8 +11,8 @@ Owns the order of work that makes it so:
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -56,10 +56,16 @@ class FolderWriter:
         self._check_destination()
         self._made = [folder for folder in self.path.parents if not folder.exists()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.temporary = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".tmp", dir=self.path.parent))
+        self.temporary = self._hidden("tmp")
         self._open: dict[str, dict[str, tuple[IO[bytes], Any]]] = {}
         self._series: dict[str, list[Series]] = {}
         self._finished = False
+
+    def _hidden(self, suffix: str) -> Path:
+        """A new folder beside the destination, with the rights that the destination is to have."""
+        folder = self.path.parent / f".{self.path.name}.{secrets.token_hex(6)}.{suffix}"
+        folder.mkdir()
+        return folder
 
     def _check_destination(self) -> None:
         if not self.path.exists():
@@ -166,7 +172,7 @@ class FolderWriter:
         if not self.path.exists():
             self.temporary.rename(self.path)
         else:
-            aside = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".old", dir=self.path.parent))
+            aside = self._hidden("old")
             self.path.rename(aside / "old")
             try:
                 self.temporary.rename(self.path)

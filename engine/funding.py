@@ -14,6 +14,8 @@ from engine.tape import Tape
 @kernel
 def pay_funding(tape: Tape, state: State, now: int) -> None:
     """FUNDING_UPDATE: one payment per position and settlement.  # R7.1"""
+    if len(tape.funding_ts) == 0:
+        return
     account, scale = state.account[0], state.rules[0]["scale"]
     for i in range(account["n_held"]):
         slot = state.held[i]

@@ -78,6 +78,8 @@ def close_if_ruined(tape: Tape, state: State, now: int) -> None:
 def delist(tape: Tape, state: State, now: int) -> None:
     """CORPORATE_ACTION: pending entries of a delisted symbol end, its positions close at the last close.  # R8.4"""
     account, n_strategies = state.account[0], len(state.desks)
+    if not state.rules[0]["delistings"]:
+        return
     while True:
         symbol = delisted_now(tape, state, now)
         if symbol == NONE:

@@ -180,7 +180,7 @@ def time_position(state: State, tape: Tape, slot: int) -> None:
     row, due = position["row"], position["other_ts"]
     if row < tape.stop[position["symbol"]]:
         opens = tape.open_ts[row] if position["levels"] or position["exit_id"] != 0 else -NEVER
-        due = min(due, opens if opens > state.account[0]["now"] else tape.ts[row])
+        due = min(due, opens if opens > state.account[0]["now"] else tape.ts[row + position["clock"]])
     position["next_ts"] = due
 
 

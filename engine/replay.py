@@ -72,10 +72,7 @@ def next_instant(tape: Tape, proposals: Proposals, state: State) -> int:
     now = NEVER
     if account["next_proposal"] < len(proposals.available_ts):
         now = proposals.available_ts[account["next_proposal"]]
-    for i in range(account["n_held"]):
-        now = min(now, state.positions[state.held[i]]["next_ts"])
-    for i in range(account["n_queue"]):
-        now = min(now, state.entries[state.queue[i]]["next_ts"])
+    now = min(now, account["next_due"])
     if account["sampled"] < len(tape.grid) and equity(state) != account["last_equity"]:
         now = min(now, tape.grid[account["sampled"]])
     return now if now <= last_sample(tape, state) else NEVER
@@ -133,8 +130,20 @@ def instant(tape: Tape, proposals: Proposals, state: State, now: int, batch: int
     open_bars(tape, state, now)
     if timing == Timing.NEXT_OPEN:
         fill_entries(tape, proposals, state, now, True)
+    account["next_due"] = time_all(tape, state, now)
+
+
+@kernel
+def time_all(tape: Tape, state: State, now: int) -> int:
+    """Time anew what was visited; the earliest visit that anything needs."""
+    account, due = state.account[0], NEVER
     for i in range(account["n_held"]):
-        if state.positions[state.held[i]]["next_ts"] <= now:
-            time_position(state, tape, state.held[i])
+        slot = state.held[i]
+        if state.positions[slot]["next_ts"] <= now:
+            time_position(state, tape, slot)
+        due = min(due, state.positions[slot]["next_ts"])
     for i in range(account["n_queue"]):
-        time_entry(state, tape, state.queue[i])
+        slot = state.queue[i]
+        time_entry(state, tape, slot)
+        due = min(due, state.entries[slot]["next_ts"])
+    return due

@@ -29,6 +29,7 @@ POSITION = np.dtype(
         ("target", "<f8"),
         ("trailing", "<f8"),  # distance
         ("extreme", "<f8"),
+        ("clock", "<i8"),  # Tape.shared_clock of its symbol
         ("level_row", "<i8"),  # first bar whose close has not moved the level yet
         ("max_row", "<i8"),  # bar at whose close it is too old
         ("funding_row", "<i8"),
@@ -86,6 +87,7 @@ ACCOUNT = np.dtype(
         ("n_levels", "<i8"),  # positions with a level
         ("n_exits", "<i8"),  # positions with an exit pending
         ("now", "<i8"),
+        ("next_due", "<i8"),  # earliest visit that a position or a pending entry needs
         ("sampled", "<i8"),  # samples taken so far
         ("last_equity", "<i8"),  # of the last sample
         ("day_base", "<i8"),
@@ -129,6 +131,7 @@ RULES = np.dtype(
         ("reuse_pending_exit", "u1"),
         ("close_on_leave", "u1"),
         ("finalize_close", "u1"),
+        ("delistings", "u1"),  # whether any symbol is delisted in the run
     ],
     align=True,
 )
@@ -176,11 +179,13 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     )
     slots = np.arange(n_slots)
     state.positions["symbol"], state.positions["strategy"] = slots // len(desks), slots % len(desks)
+    state.positions["clock"] = tape.shared_clock[state.positions["symbol"]]
     rules = state.rules[0]
     for name in RULES.names or ():
         if hasattr(settings, name):
             rules[name] = getattr(settings, name)
     rules["default_half_spread"] = settings.default_spread_bps / 20000.0
+    rules["delistings"] = bool((tape.specs["delist_ts"] < NEVER).any())
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
     account = state.account[0]
@@ -189,6 +194,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     account["phase"] = OUTSIDE
     account["now"] = account["day_end"] = account["day_halt_until"] = -NEVER
     account["resume_at"] = account["overflow"] = NONE
+    account["next_due"] = NEVER
     return state
 
 

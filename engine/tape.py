@@ -61,6 +61,7 @@ class Tape(Block):
     oldest: Ints = column(np.int64)  # first row of the symbol's execution series, warm-up included
     first: Ints = column(np.int64)  # first row of the run
     stop: Ints = column(np.int64)  # one past the last row of the run
+    shared_clock: Ints = column(np.int64)  # added to a row: the row of another symbol with the same times, so that many share one
     last_ts: Ints = column(np.int64)  # close of the symbol's last bar, of the run or not
     funding_ts: Ints = column(np.int64)
     funding_rate: Floats = column(np.float64)
@@ -130,7 +131,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     first = [s.start + int(np.searchsorted(open_ts[s.start : s.stop], settings.start_us, "left")) for s in bars]
     stop = [s.start + int(np.searchsorted(ts[s.start : s.stop], settings.end_us, "right")) for s in bars]
     stop = [max(begin, end) for begin, end in zip(first, stop, strict=True)]
-    grid = _sample_grid(ts, bars, first, stop)
+    grid, clock = _sample_grid(ts, bars, first, stop)
     end = int(grid[-1]) if len(grid) else settings.start_us
     sides, quoted = _both_sides(columns)
     funding = _events(dataset, "funding", ("ts", "rate", "mark"), instruments, end)
@@ -146,6 +147,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         oldest=_ints([s.start for s in bars]),
         first=_ints(first),
         stop=_ints(stop),
+        shared_clock=clock,
         last_ts=_ints([int(ts[s.stop - 1]) if s.stop > s.start else 0 for s in bars]),
         funding_ts=funding["ts"],
         funding_rate=funding["rate"],
@@ -199,12 +201,14 @@ def build_proposals(
     if n and not (table["action"].min() >= 0 and table["action"].max() <= max(Action)):
         i = int(np.flatnonzero((table["action"] < 0) | (table["action"] > max(Action)))[0])
         raise ProposalError(f"proposal row {i}: action {table['action'][i]} is not one of {[a.name.lower() for a in Action]}")
+    if columns.get("row") is not None:
+        table["row"] = np.ascontiguousarray(columns["row"], np.int64)
     table["available_ts"] = np.maximum(table["available_ts"], settings.start_us)
     end = int(tape.grid[-1]) if len(tape.grid) else settings.start_us - 1
     if n and table["available_ts"].max() > end:
         table = {name: column[table["available_ts"] <= end] for name, column in table.items()}
     table = _sorted_proposals(table)
-    table["row"] = _last_closed(table, tape, columns.get("row") if len(table["ts"]) == n else None)
+    table["row"] = _last_closed(table, tape)
     del table["sequence"]
     return Proposals(**{name: _frozen(column) for name, column in table.items()})
 
@@ -218,18 +222,24 @@ def _execution_series(dataset: Dataset, symbol: str, interval: str) -> Series:
     return series
 
 
-def _sample_grid(ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> Ints:
+def _sample_grid(ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> tuple[Ints, Ints]:
+    """The distinct closes of the base interval, and for each symbol how far the rows with its times lie from its own.  # R5.3"""
     shortest = min((s.interval_us for s in bars), default=0)
-    closes = [ts[a:b] for s, a, b in zip(bars, first, stop, strict=True) if s.interval_us == shortest and b > a]
-    if not closes:
-        return _ints([])
-    longest = max(closes, key=len)
-    others = [c for c in closes if c is not longest and not (len(c) == len(longest) and np.array_equal(c, longest))]
-    if not others:
-        return longest
-    missing = [c[longest[np.minimum(np.searchsorted(longest, c), len(longest) - 1)] != c] for c in others]
-    extra = np.concatenate(missing)
-    return longest if not len(extra) else _frozen(np.unique(np.concatenate([longest, extra])))
+    clock = np.zeros(len(bars), np.int64)
+    base = [i for i, s in enumerate(bars) if s.interval_us == shortest and stop[i] > first[i]]
+    if not base:
+        return _ints([]), _frozen(clock)
+    longest = max(base, key=lambda i: stop[i] - first[i])
+    grid = ts[first[longest] : stop[longest]]
+    extra = []
+    for i in base:
+        closes = ts[first[i] : stop[i]]
+        if len(closes) == len(grid) and np.array_equal(closes, grid):
+            clock[i] = first[longest] - first[i]
+        else:
+            extra.append(closes[grid[np.minimum(np.searchsorted(grid, closes), len(grid) - 1)] != closes])
+    added = np.concatenate(extra) if extra else _ints([])
+    return (grid if not len(added) else _frozen(np.unique(np.concatenate([grid, added])))), _frozen(clock)
 
 
 def _both_sides(columns: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Floats], NDArray[np.int8]]:
@@ -337,23 +347,20 @@ def _codes(what: str, given: Any, names: Sequence[str], known: Sequence[str]) ->
     if array.dtype.kind not in "iu":
         unique, array = np.unique(array.astype(str), return_inverse=True)
         names = unique.tolist()
-    used = np.unique(array) if len(known) > 1 or len(names) > 1 else range(len(names) if len(array) else 0)
     place = {name: i for i, name in enumerate(known)}
-    table = np.full(max(len(names), 1), NONE, np.int32)
-    for code in used:
-        name = str(names[int(code)])
-        if name not in place:
-            row = int(np.flatnonzero(array == code)[0])
-            raise ProposalError(f"proposal row {row}: {what} {name!r} is not of this run, which has {', '.join(known[:8])}")
-        table[int(code)] = place[name]
-    return table[array] if len(array) else np.empty(0, np.int32)
+    table = np.array([*(place.get(name, NONE) for name in names), NONE], np.int32)
+    codes: NDArray[np.int32] = table[array]
+    if len(codes) and codes.min() < 0:
+        row = int(np.flatnonzero(codes < 0)[0])
+        raise ProposalError(f"proposal row {row}: {what} {names[int(array[row])]!r} is not of this run, which has {', '.join(known[:8])}")
+    return codes
 
 
 def _sorted_proposals(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    keys = (table["sequence"], table["strategy"], table["symbol"], table["available_ts"])
-    if _is_sorted(keys):
+    keys = (table["sequence"], table["strategy"], table["symbol"])
+    if _is_sorted((*keys, table["available_ts"])):
         return table
-    order = np.lexsort(keys)
+    order = np.argsort(table["available_ts"], kind="stable") if _is_sorted(keys) else np.lexsort((*keys, table["available_ts"]))
     return {name: column[order] for name, column in table.items()}
 
 
@@ -366,11 +373,11 @@ def _is_sorted(keys: Sequence[NDArray[Any]]) -> bool:
     return bool(ordered.all())
 
 
-def _last_closed(table: Mapping[str, NDArray[Any]], tape: Tape, rows: Any) -> Ints:
-    """Row of the last bar of each proposal's symbol that is closed when it is known."""
+def _last_closed(table: Mapping[str, NDArray[Any]], tape: Tape) -> Ints:
+    """Row of the last bar of each proposal's symbol that is closed when it is known; a given row is taken where it is that."""
     symbol, at = table["symbol"], table["available_ts"]
-    if rows is not None and len(rows):
-        given = np.asarray(rows, np.int64)
+    given: Ints | None = table.get("row")
+    if given is not None and len(given):
         ours = (given >= tape.oldest[symbol]) & (given < tape.stop[symbol])
         if ours.all() and (tape.ts[given] == at).all():
             return given
