@@ -13,4 +13,5 @@ def refusal(
     """
     place = file + (f" row {row}" if row is not None else "") + (f" column {column}" if column is not None else "")
     shown = f": {value}" if value is not None else ""
-    return DatasetError(f"{place}{shown}: {rule}; {mend}")
+    text = " ".join(f"{place}{shown}: {rule}; {mend}".split())  # what a broken file holds must not break the line
+    return DatasetError("".join(character if character.isprintable() else "?" for character in text))

@@ -263,7 +263,7 @@ def _spread(batch: _Batch) -> Made:
 
 
 def _universe(batch: _Batch) -> Made:
-    if str(batch.arrays["listed"].type) == "string":
+    if str(batch.arrays["listed"].type) in ("string", "large_string"):
         found, codes = batch.names("listed")
         listed = np.array([LISTED.get(name.lower(), np.nan) for name in found])[codes]
         given = np.array(found, dtype=object)[codes]
