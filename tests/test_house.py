@@ -71,9 +71,7 @@ def test_no_module_is_a_drawer_for_odds_and_ends() -> None:
 
 
 def test_nothing_is_left_to_do_and_no_machine_is_named() -> None:
-    words = re.compile(
-        "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3 + r"\b", "/" + "work/", "/" + "root/", r"\bissue #?\d"))
-    )
+    words = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "X" * 3 + r"\b", "/" + "work/", "/" + "root/", r"\bissue #?\d")))
     assert not [f"{_named(path)}: {found[0]}" for path in TEXTS if (found := words.search(path.read_text()))]
 
 
