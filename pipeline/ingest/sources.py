@@ -1,6 +1,7 @@
 """The files of a source: which there are, whether each is what its name says, and their rows in batches of bounded size."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ PARQUET, CSV = (".parquet", ".pq"), (".csv",)
 BATCH_ROWS = 250_000
 BLOCK_BYTES = 8 << 20
 MAGIC = b"PAR1"
+UNEVEN = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+): (.*)", re.DOTALL)
 
 
 class Source(NamedTuple):
@@ -31,14 +33,14 @@ class Source(NamedTuple):
 
     def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Rows as ``(number of rows before, arrays by column)``; values of CSV files stay text."""
-        before, uneven = 0, list[Any]()
+        before = 0
         try:
-            for batch in self._csv(columns, uneven) if self.is_csv else self._parquet(columns):
+            for batch in self._csv(columns) if self.is_csv else self._parquet(columns):
                 if batch.num_rows:
                     yield before, dict(zip(batch.schema.names, batch.columns, strict=True))
                 before += batch.num_rows
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            raise self._uneven(uneven[0]) if uneven else damaged(self.name, error) from None
+            raise damaged(self.name, error) from None
         if before == 0:
             raise refusal(self.name, "it holds no rows", "remove the file or export it again")
 
@@ -46,29 +48,23 @@ class Source(NamedTuple):
         with pq.ParquetFile(self.path) as file:
             yield from file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns))
 
-    def _csv(self, columns: Sequence[str], uneven: list[Any]) -> Iterator[pa.RecordBatch]:
-        def note(row: Any) -> str:
-            uneven.append(row)
-            return "error"
-
+    def _csv(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with pc.open_csv(
             self.path,
             read_options=pc.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-            parse_options=pc.ParseOptions(invalid_row_handler=note),
             convert_options=pc.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()), include_columns=list(columns), strings_can_be_null=False
             ),
         ) as reader:
             yield from reader
 
-    def _uneven(self, row: Any) -> Exception:
-        number = row.number - 1 if row.number else None
-        rule = f"{row.actual_columns} fields under {row.expected_columns} columns: the file is cut or a field holds a comma"
-        return refusal(self.name, rule, "export it again", number, value=repr(row.text[:60]))
-
 
 def damaged(name: str, error: Exception) -> Exception:
     """The refusal of a file that its reader cannot read."""
+    uneven = UNEVEN.search(str(error))
+    if uneven:
+        rule = f"{uneven[3]} fields under {uneven[2]} columns: the file is cut or a field holds a comma"
+        return refusal(name, rule, "export it again", int(uneven[1]) - 1, value=repr(uneven[4][:60]))
     reason = " ".join(str(error).split())[:160]
     return refusal(name, f"it cannot be read ({reason}): the file is cut or damaged", "export or download it again")
 
