@@ -80,9 +80,9 @@ def _finish(result: "Result", config: "RunConfig", out: Path | None, json: bool,
     if json:
         print_json(dict(result.summary))
         return
-    from pipeline.summary import render
+    from pipeline.summary import show
 
-    stdout().print(render(result.summary))
+    show(result.summary, stdout())
     stderr().print(f"written to {folder}", style="dim")
 
 
@@ -127,7 +127,7 @@ def certify(config: ConfigPath, overrides: Overrides = None, out: Out = None, js
 def ingest(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="a folder of Parquet or CSV files, or one file")],
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="the dataset folder to make")],
-    format: Annotated[str, typer.Option(help="layout of the source")] = "tidy",
+    layout: Annotated[str, typer.Option("--format", help="layout of the source")] = "tidy",
     interval: Annotated[str | None, typer.Option(help="length of bars (1h), where a file has one time a bar")] = None,
     venue: Annotated[str | None, typer.Option(help="the one venue to take (default: all)")] = None,
     kind: Annotated[str | None, typer.Option(help="kind of all instruments (default: inferred)")] = None,
@@ -144,7 +144,7 @@ def ingest(
         interval=interval, venue=venue, kind=kind, keep_crossed=keep_crossed, assume_utc=assume_utc, overwrite=overwrite
     )
     with progress() as tell:
-        report = read(source, dest, format, options, tell)
+        report = read(source, dest, layout, options, tell)
     if json:
         print_json(report.to_dict())
         return

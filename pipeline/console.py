@@ -18,6 +18,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+PIPED_WIDTH = 160
 OURS = ("engine.", "features.", "pipeline.")
 
 
@@ -34,7 +35,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (typer.Exit, typer.Abort):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, a user gets a message
             _refuse(error)
 
     return run
@@ -60,10 +61,10 @@ def _leave(message: str, status: int) -> NoReturn:
 
 
 def stdout() -> "Console":
-    """Where results go; as wide as they need where it is not a terminal."""
+    """Where results go."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True) if not sys.stdout.isatty() else Console(highlight=False)
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPED_WIDTH)
 
 
 def stderr() -> "Console":
@@ -92,8 +93,3 @@ def progress() -> Iterator[Callable[[str], None]]:
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda text: bar.update(task, description=text)
-
-    """Add the wall time of a block to ``seconds[name]``."""
-    since = time.perf_counter()
-    yield
-    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - since

@@ -1,16 +1,13 @@
 """The built-in simulated market: ``demo://perps?symbols=20&days=365&interval=1h&seed=7``.
 
-Owns the address and the model.  One market factor and one factor of each symbol's own, both with GARCH(1, 1) volatility and jumps, give a path of
-several steps a bar; candles, marks, funding, spreads, a late listing and a delisting are read off that path.
-
-Draws come from raw Philox counters and only ``+ - * / sqrt rint`` follow, so an address names the same bytes under every version of NumPy.
+Owns the address and what is read off the paths of ``pipeline.simulation``.  One market factor and one factor of each symbol's own, both with
+GARCH(1, 1) volatility and jumps, give a path of several steps a bar; candles, marks, funding, spreads, a late listing and a delisting come from there.
 """
 
 import difflib
-import math
 import re
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
@@ -18,17 +15,13 @@ from numpy.typing import NDArray
 
 from engine.dataset import ACTIONS, Dataset, DatasetError, from_columns
 from engine.schema import DAY_US
+from pipeline.simulation import FUNDING_US, HOUR_US, Draws, Factor, Floats, Grid, factor
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SCHEME = "demo://"
 EXAMPLE = "demo://perps?symbols=20&days=365&interval=1h&seed=7"
 START_US = 1_704_067_200_000_000  # 2024-01-01
-HOUR_US = 3_600_000_000
-FUNDING_US = 8 * HOUR_US
-YEAR_US = 365 * DAY_US
-STEPS_PER_BAR = 8
 MAX_BARS = 50_000_000
 
 INTERVALS = {
@@ -51,9 +44,6 @@ UNIFORM VICTOR WHISKEY XRAY YANKEE ZULU"""
 NAMES = SPELLING.split()
 
 MARKET_VOL = 0.55  # a year
-ALPHA, BETA = 0.09, 0.895  # GARCH, in blocks of an hour or a bar, whichever is longer
-MAX_VARIANCE = 25.0  # relative to the long run
-JUMPS_PER_YEAR = 8.0
 INTEREST = 0.0001  # of a funding rate, per 8 hours
 RATE_DEADBAND = 0.0005
 RATE_CAP = 0.0075
@@ -145,8 +135,8 @@ def build(spec: str) -> Dataset:
         The address cannot be read.
     """
     demo = parse(spec)
-    grid = _Grid.of(demo)
-    market = _factor(np.random.Philox(key=[demo.seed, 0]), grid, MARKET_VOL)
+    grid = Grid.of(demo.interval_us, demo.days)
+    market = factor(np.random.Philox(key=[demo.seed, 0]), grid, MARKET_VOL)
     tables: dict[str, dict[tuple[str, str, int], dict[str, Any]]] = {}
     instruments = {}
     for index in range(demo.symbols):
@@ -158,57 +148,12 @@ def build(spec: str) -> Dataset:
     return from_columns(tables, instruments, {"simulated": True, "source": spec})
 
 
-class _Draws:
-    """Uniform and bell-shaped draws with a stream of their own: NumPy promises the raw bits, not what its distributions make of them."""
-
-    def __init__(self, bits: np.random.Philox) -> None:
-        self._bits = bits
-
-    def uniform(self, n: int) -> Floats:
-        return (self._raw(n) >> np.uint64(11)).astype(np.float64) / 2**53
-
-    def normal(self, n: int) -> Floats:
-        """Sums of four 16-bit words, mean 0 and deviation 1: bounded at 3.5, the fat tails come from volatility and jumps."""
-        words = self._raw(n).view(np.uint16).astype(np.int32)
-        total = words[0::4] + words[1::4] + words[2::4] + words[3::4]
-        return np.asarray((total - 2.0 * 65_535) / math.sqrt((65_536.0**2 - 1) / 3), dtype=np.float64)
-
-    def one(self) -> float:
-        return float(self.uniform(1)[0])
-
-    def _raw(self, n: int) -> NDArray[np.uint64]:
-        return np.asarray(self._bits.random_raw(n), dtype=np.uint64)
-
-
-class _Grid(NamedTuple):
-    """How time is cut: steps of the path, blocks of one volatility, and funding periods."""
-
-    step_us: int
-    steps: int
-    steps_per_bar: int
-    steps_per_block: int
-    steps_per_funding: int
-
-    @classmethod
-    def of(cls, demo: DemoSpec) -> "_Grid":
-        step_us = min(demo.interval_us // STEPS_PER_BAR, HOUR_US)
-        block_us = max(demo.interval_us, HOUR_US)
-        return cls(step_us, demo.days * DAY_US // step_us, demo.interval_us // step_us, block_us // step_us, FUNDING_US // step_us)
-
-
-class _Factor(NamedTuple):
-    """Returns of the steps, and the volatility of the blocks relative to the long run."""
-
-    returns: Floats
-    volatility: Floats
-
-
 @dataclass(frozen=True)
 class _Symbol:
     """What is drawn once for a symbol."""
 
     name: str
-    draws: _Draws
+    draws: Draws
     price: float
     decade: int
     beta: float
@@ -217,12 +162,12 @@ class _Symbol:
     first_us: int
     last_us: int
     delisted: bool
-    factor: _Factor = field(repr=False)
+    factor: Factor = field(repr=False)
 
     @classmethod
-    def draw(cls, demo: DemoSpec, grid: _Grid, index: int) -> "_Symbol":
+    def draw(cls, demo: DemoSpec, grid: Grid, index: int) -> "_Symbol":
         bits = np.random.Philox(key=[demo.seed, index + 1])
-        draws = _Draws(bits)
+        draws = Draws(bits)
         decade = 4 - index if index < 3 else int(draws.one() * 5) - 2
         first_us, last_us = _life(demo, index)
         vol = 0.35 + 0.5 * draws.one()
@@ -237,7 +182,7 @@ class _Symbol:
             first_us=first_us,
             last_us=last_us,
             delisted=last_us < START_US + demo.days * DAY_US,
-            factor=_factor(bits, grid, vol),
+            factor=factor(bits, grid, vol),
         )
 
     @property
@@ -261,32 +206,7 @@ def _life(demo: DemoSpec, index: int) -> tuple[int, int]:
     return START_US + first * DAY_US, START_US + last * DAY_US
 
 
-def _factor(bits: np.random.Philox, grid: _Grid, vol: float) -> _Factor:
-    draws = _Draws(bits)
-    shocks = draws.normal(grid.steps)
-    block = grid.steps_per_block
-    volatility = _volatility(shocks.reshape(-1, block).sum(axis=1) / np.sqrt(block))
-    years = grid.step_us / YEAR_US
-    returns = shocks * np.repeat(volatility, block) * (vol * np.sqrt(years))
-    return _Factor(returns + 0.5 * vol * vol * years + _jumps(draws, grid, years), volatility)
-
-
-def _volatility(shocks: Floats) -> Floats:
-    """GARCH(1, 1) deviation before each shock, relative to the long run (Bollerslev 1986, Journal of Econometrics 31)."""
-    variance, out = 1.0, []
-    for square in (shocks * shocks).tolist():
-        out.append(variance)
-        variance = min(1 - ALPHA - BETA + variance * (ALPHA * square + BETA), MAX_VARIANCE)
-    return np.sqrt(np.array(out, dtype=np.float64))
-
-
-def _jumps(draws: _Draws, grid: _Grid, years: float) -> Floats:
-    size = draws.uniform(grid.steps)
-    jump = (0.015 + 0.05 * size) * np.where(size * 1024 % 2 < 1, 1.0, -1.0)
-    return np.where(draws.uniform(grid.steps) < JUMPS_PER_YEAR * years, jump, 0.0)
-
-
-def _history(demo: DemoSpec, grid: _Grid, symbol: _Symbol, market: _Factor) -> dict[str, dict[str, Any]]:
+def _history(demo: DemoSpec, grid: Grid, symbol: _Symbol, market: Factor) -> dict[str, dict[str, Any]]:
     returns = np.clip(symbol.beta * market.returns + symbol.factor.returns, -0.5, 0.5)
     levels = np.concatenate(([1.0], np.cumprod(1 + returns))) * symbol.price
     path = np.maximum(np.rint(levels * symbol.power), 2).astype(np.int64)
@@ -304,7 +224,7 @@ def _history(demo: DemoSpec, grid: _Grid, symbol: _Symbol, market: _Factor) -> d
     return tables
 
 
-def _bars(demo: DemoSpec, grid: _Grid, symbol: _Symbol, path: Ints) -> dict[str, Any]:
+def _bars(demo: DemoSpec, grid: Grid, symbol: _Symbol, path: Ints) -> dict[str, Any]:
     n = demo.bars
     inside = path[1:].reshape(n, grid.steps_per_bar)
     gap = (symbol.draws.uniform(n) * 5).astype(np.int64)  # a third of the opens is a tick from the last close
@@ -320,7 +240,7 @@ def _bars(demo: DemoSpec, grid: _Grid, symbol: _Symbol, path: Ints) -> dict[str,
     return {name: column[listed] for name, column in columns.items()}
 
 
-def _premium(grid: _Grid, symbol: _Symbol, path: Ints) -> tuple[Ints, Floats]:
+def _premium(grid: Grid, symbol: _Symbol, path: Ints) -> tuple[Ints, Floats]:
     """Times of settlement and the premium of the perpetual over its index there: it follows the last returns and fades."""
     at = path[:: grid.steps_per_funding]
     change = at[1:] / at[:-1] - 1
@@ -332,7 +252,7 @@ def _premium(grid: _Grid, symbol: _Symbol, path: Ints) -> tuple[Ints, Floats]:
     return START_US + FUNDING_US * np.arange(1, len(at), dtype=np.int64), np.array(out)
 
 
-def _funding(grid: _Grid, symbol: _Symbol, path: Ints, ts: Ints, premium: Floats) -> dict[str, Any]:
+def _funding(grid: Grid, symbol: _Symbol, path: Ints, ts: Ints, premium: Floats) -> dict[str, Any]:
     rate = np.clip(premium + np.clip(INTEREST - premium, -RATE_DEADBAND, RATE_DEADBAND), -RATE_CAP, RATE_CAP)
     price = path[grid.steps_per_funding :: grid.steps_per_funding] / symbol.power
     listed = (ts > symbol.first_us) & (ts <= symbol.last_us)
@@ -351,7 +271,7 @@ def _mark(symbol: _Symbol, price: Floats, premium: Floats) -> Floats:
     return np.asarray(np.rint(price * (1 - 0.5 * premium) * power) / power, dtype=np.float64)
 
 
-def _spread(grid: _Grid, symbol: _Symbol, path: Ints, market: _Factor) -> dict[str, Any]:
+def _spread(grid: Grid, symbol: _Symbol, path: Ints, market: Factor) -> dict[str, Any]:
     own, shared = symbol.vol, symbol.beta * MARKET_VOL
     variance = (own * symbol.factor.volatility) ** 2 + (shared * market.volatility) ** 2
     tension = np.concatenate(([1.0], variance / (own * own + shared * shared)))

@@ -6,6 +6,7 @@ Owns their reading and checking, and their union with the certified ones.  They 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,13 @@ class ExternalTable:
     strategy: str
     columns: Mapping[str, NDArray[Any]]
     content_id: str
+
+    def write(self, path: Path) -> None:
+        """Write the table as Parquet; it reads back with the same content id."""
+        import polars as pl
+
+        symbols = pl.Series(self.columns["symbol"].tolist(), dtype=pl.String)
+        pl.DataFrame({name: symbols if name == "symbol" else column for name, column in self.columns.items()}).write_parquet(path)
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,7 @@ def _frame(table: Any, where: str) -> "pl.DataFrame":
         return table
     try:
         return pl.DataFrame(dict(table) if isinstance(table, Mapping) else table)
-    except Exception as error:
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise ConfigError(f"{where}: not a table: {error}") from None
 
 

@@ -46,12 +46,13 @@ def save(result: "Result", out: str | Path, jsonl: bool = False) -> Path:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write(result: "Result", part: Path, jsonl: bool) -> None:
-    from engine import ledger
+def _write(result: "Result", part: Path, as_lines: bool) -> None:
+    from engine.ledger import jsonl, read_ledger, write_ledger
 
-    ledger.write(result.ledger_header, result.replay, part / "ledger.arrow")
-    if jsonl:
-        ledger.write_jsonl(result.ledger_header, result.replay, part / "ledger.jsonl")
+    write_ledger(part / "ledger.arrow", result.replay, result.ledger_header)
+    if as_lines:
+        with (part / "ledger.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in jsonl(read_ledger(part / "ledger.arrow")))
     result.trades.write_parquet(part / "trades.parquet")
     result.equity.write_parquet(part / "equity.parquet")
     (part / "summary.json").write_text(json.dumps(result.summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -61,7 +62,7 @@ def _write(result: "Result", part: Path, jsonl: bool) -> None:
 
 
 def _resolved(result: "Result", part: Path) -> dict[str, Any]:
-    """The config with every default written out, absolute paths, and a copy of each strategy file beside it."""
+    """The config with every default written out, absolute paths, and a copy of each strategy's file or table beside it: the folder suffices for a replay."""
     values = result.config.model_dump(mode="json", exclude_none=True)
     if "://" not in values["dataset"]:
         values["dataset"] = str(Path(values["dataset"]).resolve())
@@ -71,6 +72,11 @@ def _resolved(result: "Result", part: Path) -> dict[str, Any]:
             (part / copy.parent).mkdir(exist_ok=True)
             shutil.copyfile(strategy["file"], part / copy)
             strategy["file"] = str(copy)
+        if "proposals" in strategy:
+            copy = Path("proposals") / f"{strategy['id']}.parquet"
+            (part / copy.parent).mkdir(exist_ok=True)
+            result.external[strategy["id"]].write(part / copy)
+            strategy["proposals"] = str(copy)
     return values
 
 

@@ -73,7 +73,7 @@ def run(
     clock.stage("replay")
     replayed = replay(data, table.columns, settings, table.symbols, table.strategies)
     provenance = "external" if external else "certified"
-    return Result(checked, data, replayed, provenance, clock.stop(), {name: one.content_id for name, one in external.items()})
+    return Result(checked, data, replayed, provenance, clock.stop(), external)
 
 
 def _certified(config: RunConfig, dataset: "Dataset", settings: "Settings", store: Path | None) -> "ProposalTable | None":

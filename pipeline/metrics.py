@@ -176,7 +176,7 @@ def ratios(returns: Floats, periods_per_year: int) -> Ratios:
         cagr if math.isfinite(cagr) else None,
         deviation * root if len(returns) > 1 else None,
         mean / deviation * root if _spreads(deviation, mean) else None,
-        mean / downside * root if _spreads(downside, mean) and len(returns) > 1 else None,
+        mean / downside * root if downside > 0 and len(returns) > 1 else None,
     )
 
 

@@ -1,36 +1,29 @@
 """What a reader of a result must know before believing it: every optimistic choice, every doubt about the data."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import ACTIONS
-from engine.schema import RecordKind
+from engine.schema import DAY_US, RecordKind
 from pipeline.build import iso, lot_quantities
 
 if TYPE_CHECKING:
     from pipeline.result import Result
 
 LARGE_SHARE = 0.01
+Test = Callable[["Result"], str]
+
+FUNDING_HOLE_US = 2 * DAY_US
 
 
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
-    tests = (
-        _simulated,
-        _survivorship,
-        _rules_of_today,
-        _large_sizes,
-        _optimistic,
-        _dividends,
-        _splits_before,
-        _external,
-        _unquoted,
-        _budgets,
-        _ruin,
-    )
-    return [text for test in tests if (text := test(result))]
+    of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _dividends, _splits_before, _unquoted)
+    of_choices: tuple[Test, ...] = (_external, _optimistic, _free_spread, _budgets, _large_sizes, _ruin)
+    return [text for test in (*of_data, *of_choices) if (text := test(result))]
 
 
 def _simulated(result: "Result") -> str:
@@ -45,7 +38,8 @@ def _survivorship(result: "Result") -> str:
     gone = int(np.count_nonzero(tape.last_ts < tape.grid[-1]))
     if gone:
         return ""
-    return f"survivorship: all {n} symbols trade to the end of the run; those that failed on the way are not among them"
+    those = "the one symbol trades" if n == 1 else f"all {n} symbols trade"
+    return f"survivorship: {those} to the end of the run; symbols that failed on the way are not in the data"
 
 
 def _rules_of_today(result: "Result") -> str:
@@ -91,6 +85,35 @@ def _optimistic(result: "Result") -> str:
     return "optimistic: " + "; ".join(chosen) if chosen else ""
 
 
+def _free_spread(result: "Result") -> str:
+    """Symbols that trade without any spread."""
+    settings, tape = result.replay.settings, result.replay.tape
+    slipped = settings.default_spread_bps > 0 or settings.slippage_amount > 0
+    if slipped or (len(tape.quoted) and tape.quoted.any()):
+        return ""
+    free = int(np.count_nonzero(tape.spread_first == tape.spread_stop))
+    return (
+        f"optimistic: {free} of {len(tape.specs)} symbols trade without spread or slippage (execution.spread.default_bps is 0)"
+        if free
+        else ""
+    )
+
+
+def _funding_holes(result: "Result") -> str:
+    """Funding that stops for days within the run: nothing is paid there."""
+    found = []
+    for symbol, name in enumerate(result.replay.symbols):
+        tape = result.replay.tape
+        ts = tape.funding_ts[tape.funding_first[symbol] : tape.funding_stop[symbol]]
+        begin, end = int(tape.first[symbol]), int(tape.stop[symbol])
+        if len(ts) and begin < end:
+            run = ts[(ts >= tape.open_ts[begin]) & (ts <= tape.ts[end - 1])]
+            longest = int(np.diff(np.concatenate((tape.open_ts[begin : begin + 1], run, tape.ts[end - 1 : end]))).max())
+            if longest > FUNDING_HOLE_US:
+                found.append(f"{name} {longest / DAY_US:.0f} days")
+    return f"no funding is known, and none is paid, for a while: {', '.join(found)}" if found else ""
+
+
 def _actions(result: "Result", kind: str, since: int, until: int) -> list[tuple[str, int]]:
     found = []
     for symbol in result.replay.symbols:
@@ -104,7 +127,7 @@ def _actions(result: "Result", kind: str, since: int, until: int) -> list[tuple[
 
 def _dividends(result: "Result") -> str:
     n = len(_actions(result, "dividend", *result.period))
-    return f"{n} dividends of the period are ignored: they are in no price, and nothing is paid or received" if n else ""
+    return f"{n} dividends of the period are ignored: prices are not adjusted for them, and nothing is paid or received" if n else ""
 
 
 def _splits_before(result: "Result") -> str:

@@ -23,6 +23,8 @@ from pipeline.metrics import Account, Metrics, metrics
 if TYPE_CHECKING:
     import polars as pl
 
+    from pipeline.external import ExternalTable
+
 PACKAGES = ("tapeline", "numba", "numpy", "polars", "pyarrow")
 
 
@@ -43,7 +45,7 @@ class Result:
     seconds
         Wall time of each stage, by name.
     external
-        Content hash of each external table of proposals, by strategy.
+        External tables of proposals, by strategy.
     """
 
     config: RunConfig
@@ -51,19 +53,21 @@ class Result:
     replay: ReplayResult = field(repr=False)
     provenance: str = "certified"
     seconds: Mapping[str, float] = field(default_factory=dict)
-    external: Mapping[str, str] = field(default_factory=dict)
+    external: Mapping[str, "ExternalTable"] = field(default_factory=dict, repr=False)
 
     @cached_property
     def run_id(self) -> str:
         """Name of the run, from its inputs alone."""
-        return identity.run_id(self.config, self.replay.settings, self.dataset.id, self.external)
+        return identity.run_id(
+            self.config, self.replay.settings, self.dataset.id, {name: table.content_id for name, table in self.external.items()}
+        )
 
     @cached_property
     def result_hash(self) -> str:
         """SHA-256 of the canonical ledger: equal results have equal hashes.  # R9.3"""
-        from engine import ledger
+        from engine.ledger import count_outcomes, result_hash
 
-        return ledger.result_hash(self.replay)
+        return result_hash(self.replay.records, self.replay.symbols, self.replay.strategies, count_outcomes(self.replay))
 
     @cached_property
     def _trades(self) -> tuple[NDArray[Any], trades.Totals]:
@@ -191,12 +195,26 @@ class Result:
         """The ledger, one row a record, names written out."""
         import polars as pl
 
-        from engine import ledger
+        from engine.ledger import to_table
 
-        frame = pl.from_arrow(ledger.to_arrow(self.replay))
+        frame = pl.from_arrow(to_table(self.replay.records, self.replay.symbols, self.replay.strategies))
         if not isinstance(frame, pl.DataFrame):
             raise RunError("the ledger is not a table")
         return frame
+
+    @cached_property
+    def ledger_header(self) -> dict[str, Any]:
+        """What the ledger file says of the run.  # R11.2"""
+        from engine.ledger import ledger_header
+
+        return ledger_header(
+            self.replay,
+            dataset_id=self.dataset.id,
+            run_id=self.run_id,
+            name=self.config.name,
+            seed=self.config.seed,
+            provenance=self.provenance,
+        )
 
     def plot(self) -> Any:
         """Equity and drawdown as a Plotly figure.

@@ -4,25 +4,29 @@ import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group, RenderableType
-from rich.padding import Padding
+from rich.columns import Columns
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from engine.schema import Reason
 
 if TYPE_CHECKING:
     from pipeline.result import Result
 
 NOTHING = "-"
 MOST_ROWS = 30
+SIDE_BY_SIDE = 110  # columns of a terminal
 
 
-def render(summary: Mapping[str, Any]) -> RenderableType:
-    """The summary of a run (``Result.summary``, or a stored ``summary.json``) for a terminal."""
-    parts = [_heading(summary), _figures(summary), _profit(summary)]
-    if summary["rejected"]:
-        parts.append(_refusals(summary))
-    parts.append(_notices(summary))
-    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts))
+def show(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the summary of a run (``Result.summary``, or a stored ``summary.json``)."""
+    figures_and_profit: list[RenderableType] = [_figures(summary), _profit(summary)]
+    if console.width >= SIDE_BY_SIDE:
+        figures_and_profit = [Columns(figures_and_profit, padding=(0, 6))]
+    for part in (_heading(summary), *figures_and_profit, _refusals(summary), _notices(summary)):
+        console.print(part)
+        console.print()
 
 
 def _heading(summary: Mapping[str, Any]) -> RenderableType:
@@ -103,8 +107,11 @@ def _most(rows: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _refusals(summary: Mapping[str, Any]) -> RenderableType:
-    counted = ", ".join(f"{reason} {count:,}" for reason, count in summary["rejected"].items())
-    return Text.assemble((f"{summary['proposals']:,} proposals", ""), f"; without a fill: {counted}")
+    """Entries that were refused, and exits that had nothing to close: most rules say exit at every bar."""
+    counted = dict(summary["rejected"])
+    idle = counted.pop(Reason.NOT_HELD.name.lower(), 0)
+    entries = ", ".join(f"{reason} {count:,}" for reason, count in counted.items()) or "none"
+    return Text(f"{summary['proposals']:,} proposals; refused or cancelled: {entries}; exits with nothing to close: {idle:,}")
 
 
 def _notices(summary: Mapping[str, Any]) -> RenderableType:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.kernel import kernel
 from engine.money import value
-from engine.schema import AMBIGUOUS, MAKER, Reason, RecordKind
+from engine.schema import AMBIGUOUS, EventKind, Reason, RecordKind
 from engine.tape import Tape
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ TRADE = np.dtype(
         ("pnl", "<i8"),  # realised - fees + funding
         ("side", "i1"),
         ("exit_reason", "u1"),  # NONE while open
-        ("exit_maker", "u1"),
+        ("exit_phase", "u1"),  # EventKind
         ("ambiguous", "u1"),
         ("open", "u1"),
     ]
@@ -116,7 +116,7 @@ def _fill(trade: Any, fill: Any, realised: int) -> None:
     if fill["position"] == 0:
         trade["exit_ts"] = fill["ts"]
         trade["exit_reason"] = fill["reason"]
-        trade["exit_maker"] = 1 if fill["flags"] & MAKER else 0
+        trade["exit_phase"] = fill["phase"]
         trade["open"] = 0
 
 
@@ -186,7 +186,8 @@ def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: 
         stop = max(first, begin + np.searchsorted(tape.ts[begin:end], exit_ts, side="right"))
         bars[i] = stop - first
         best, worst = 0.0, 0.0
-        for row in range(first, stop - 1 if _left_inside(trade, tape, stop, end) else stop):
+        inside = trade["open"] == 0 and trade["exit_phase"] == EventKind.BAR_PATH
+        for row in range(first, stop - 1 if inside else stop):
             high = tape.bid_high[row] if side > 0 else -tape.ask_low[row]
             low = tape.bid_low[row] if side > 0 else -tape.ask_high[row]
             best = max(best, high - side * entry)
@@ -195,27 +196,6 @@ def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: 
             best = max(best, side * (trade["exit_price"] - entry))
             worst = min(worst, side * (trade["exit_price"] - entry))
         mae[i], mfe[i] = worst / entry, best / entry
-
-
-@kernel
-def _left_inside(trade: Any, tape: Tape, stop: int, end: int) -> bool:
-    """Whether the exit was a touch inside the bar before ``stop``, rather than a fill at a close or at the next open.
-
-    A target that the bar had reached would have filled in it, and one that it had not fills at the open: its own price tells.  A stop
-    fills at the open only if the bar stayed clear of the level and the open did not, and then no better than at that open.
-    """
-    reason, price, side = trade["exit_reason"], trade["exit_price"], trade["side"]
-    if stop == 0 or tape.ts[stop - 1] != trade["exit_ts"] or trade["open"]:
-        return False
-    if reason == Reason.TAKE_PROFIT:
-        return bool((tape.bid_high[stop - 1] if side > 0 else -tape.ask_low[stop - 1]) >= side * price)
-    if reason != Reason.STOP_LOSS and reason != Reason.TRAILING_STOP:
-        return False
-    low = tape.bid_low[stop - 1] if side > 0 else -tape.ask_high[stop - 1]
-    if low <= side * price or stop >= end or tape.open_ts[stop] != trade["exit_ts"]:
-        return True
-    opened = tape.bid_open[stop] if side > 0 else -tape.ask_open[stop]
-    return bool(opened >= low) or bool(side * price > opened)
 
 
 def trades_frame(

@@ -1,0 +1,160 @@
+"""Configs: what is accepted, what is refused, and how the refusal reads."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine.instrument import KINDS
+from pipeline.config import NOT_YET, InstrumentConfig
+from pipeline.configfile import apply_overrides, dump_yaml, load_config, parse_config, read_yaml
+from pipeline.errors import ConfigError
+
+MINIMAL: dict[str, Any] = {"dataset": "d", "strategies": [{"id": "a", "propose": {"long": "close > open"}}]}
+
+
+def config(*overrides: str) -> Any:
+    return parse_config(apply_overrides(MINIMAL, overrides))
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config(*overrides)
+    return str(caught.value)
+
+
+def test_defaults_are_the_pessimistic_ones() -> None:
+    found = config()
+    assert found.execution.intrabar == "pessimistic"
+    assert found.execution.timing == "next_open"
+    assert found.execution.finalize == "close"
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value", "mend"),
+    [
+        ("risk.halts.drawdwon=0.3", "risk.halts.drawdwon", "0.3", "did you mean 'drawdown'"),
+        ("fees=3", "fees", "3", "did you mean 'execution.fees'"),
+        ("execution.intrabar=pesimistic", "execution.intrabar", "'pesimistic'", "did you mean 'pessimistic'"),
+        ("strategies.a.budget=2", "strategies.0.budget", "2", "less than or equal to 1"),
+        ("account.cash=.inf", "account.cash", "inf", "finite"),
+        ("account.cash='100'", "account.cash", "'100'", "number"),
+        ("account.leverage=true", "account.leverage", "True", "number"),
+        ("period.start=soon", "period.start", "'soon'", "2025-06-01"),
+        ("period={start: 2025-02-01, end: 2025-01-01}", "period", "2025-01-01", "after start"),
+        ("execution.latency=5", "execution.latency", "5", "250ms"),
+        ("instruments.X.tick=0", "instruments.X.tick", "0", "positive decimal"),
+        ("risk.size={fixed_qty: 1, fixed_risk: 0.1}", "risk.size", "", "exactly one of"),
+        ("strategies.a.file=x.py", "strategies.0", "'a'", "exactly one of"),
+        ("strategies.a.params={n: 1}", "strategies.0", "'a'", "no file"),
+        ("symbols=[A, A]", "symbols", "'A'", "appears 2 times"),
+        ("execution=3", "execution", "3", "keys among timing"),
+        ("execution.fees={bps: 1, taker_bps: 2}", "execution.fees", "bps", "either"),
+        ("ledger=of", "ledger", "'of'", "'trades'"),
+    ],
+)
+def test_a_refusal_names_the_key_its_value_and_what_is_allowed(override: str, path: str, value: str, mend: str) -> None:
+    message = refusal(override)
+    assert path in message
+    assert value in message
+    assert mend in message
+
+
+@pytest.mark.parametrize("key", sorted(NOT_YET))
+def test_keys_of_a_later_version_are_refused_by_name(key: str) -> None:
+    assert f"{key}: not available yet" in refusal(f"{key}=1")
+
+
+@pytest.mark.parametrize("override", ["account.margin=isolated", "execution.intrabar=bounds", "instruments.X.kind=inverse_perp"])
+def test_values_of_a_later_version_are_refused_by_name(override: str) -> None:
+    assert "not available yet" in refusal(override)
+
+
+def test_every_kind_of_instrument_can_be_configured() -> None:
+    assert set(KINDS) <= {
+        option for option in str(InstrumentConfig.model_fields["kind"].annotation).replace("'", " ").replace(",", " ").split()
+    }
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    message = refusal("risk.max_gros=1", "seed=-1")
+    assert "risk.max_gros" in message
+    assert "seed" in message
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(ConfigError, match="dataset: missing"):
+        parse_config({"strategies": MINIMAL["strategies"]})
+
+
+def test_external_proposals_must_be_accepted() -> None:  # R11.4
+    table = {"dataset": "d", "strategies": [{"id": "a", "proposals": "p.parquet"}]}
+    with pytest.raises(ConfigError, match="accept: external"):
+        parse_config(table)
+    assert parse_config({**table, "accept": "external"}).accept == "external"
+
+
+def test_yaml_is_version_1_2(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("a: 1e-4\nb: NO\nc: 0o17\n", encoding="utf-8")
+    assert read_yaml(path) == {"a": 1e-4, "b": "NO", "c": 15}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "line"),
+        ("a: 1\na: 2\n", "line 2"),
+        ("- 1\n", "mapping"),
+        ("", "nothing"),
+        ("!!python/object/apply:os.system [ls]\n", "not YAML"),
+        ("a: &x {b: *x}\n", "aliases"),
+    ],
+)
+def test_bad_yaml_is_refused_with_the_place(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        load_config(path)
+
+
+def test_aliases_that_explode_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(ConfigError, match="more than"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("name", ["absent.yaml", "folder"])
+def test_a_config_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match=name):
+        load_config(tmp_path / name)
+
+
+def test_set_reaches_into_lists_by_index_and_id() -> None:
+    assert config("strategies.a.budget=0.5").strategies[0].budget == 0.5
+    assert config("strategies.0.budget=0.25").strategies[0].budget == 0.25
+
+
+@pytest.mark.parametrize("override", ["a", "=1", "a..b=1", "strategies.b.budget=1", "dataset.x=1", "seed=[", "strategies.7.budget=1"])
+def test_a_bad_set_is_refused(override: str) -> None:
+    assert override in refusal(override)
+
+
+def test_a_resolved_config_reads_back_as_itself(tmp_path: Path) -> None:
+    first = config(
+        "execution.slippage={bps: 1}",
+        "execution.fees={maker_bps: 2, taker_bps: 5}",
+        "period.start=2025-01-02T03:04:05Z",
+        "execution.spread=none",
+    )
+    path = tmp_path / "c.yaml"
+    path.write_text(dump_yaml(first.model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    assert load_config(path) == first
+
+
+def test_paths_of_strategies_are_relative_to_the_config(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("dataset: d\nstrategies: [{id: a, file: s/x.py}]\n", encoding="utf-8")
+    assert load_config(path).strategies[0].file == str((tmp_path / "s/x.py").resolve())
