@@ -25,7 +25,8 @@ from features.evaluate import Column
 from features.proposal_files import read_proposals, write_proposals
 from features.proposals import ProposalTable, assemble, propose_symbol
 from features.store import array, code_digest, key, read_table, write_bytes, write_table
-from features.strategy import Plan, StrategyError, StrategySpec, plan
+from features.strategy import Plan, StrategySpec, plan
+from features.strategy_file import StrategyError
 from features.tree import Feature, read
 
 BATCH = 8_000_000  # values computed at one time: bounds the memory

@@ -7,13 +7,13 @@ a value that is not there yet, those rows are not visited at all; elsewhere they
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numexpr
 import numpy as np
 from numpy.typing import NDArray
 
-from features.rules import Compare, Logic, Name, Number, Rule
+from features.rule_tree import Compare, Logic, Name, Number, Rule, Value
 
 _one_at_a_time = Lock()  # numexpr's threads serve one program at a time
 
@@ -27,16 +27,19 @@ class Column(NamedTuple):
 
 def rows_where(rule: Rule, columns: Mapping[str, Column], start: int, stop: int, *, edge: bool) -> NDArray[np.int64]:
     """Rows from ``start`` to ``stop`` at which a condition is true, or becomes true.                        # R4.5"""
-    screen = _crossing(rule.root)
     if edge:
         before = max(start - 1, 0)
         found = np.flatnonzero(_mask(rule, columns, before, stop)) + before
         becomes: NDArray[np.bool_] = np.diff(found, prepend=-2) != 1
         return found[becomes & (found >= start)]
-    if screen is None:
+    cross = _crossing(rule.root)
+    if cross is None:
         return np.flatnonzero(_mask(rule, columns, start, stop)) + start
-    rows = _crossings(screen, columns, start, stop)
-    return rows if len(rows) == 0 else rows[_at(rule, columns, rows, {})]
+    rows = _crossings(cross, columns, start, stop)
+    if cross is rule.root or not len(rows):
+        return rows
+    true: NDArray[np.bool_] = _at(rule, columns, rows, {})
+    return rows[true]
 
 
 def values_at(
@@ -90,31 +93,35 @@ def _view(column: Column, lag: int, start: int, stop: int) -> NDArray[np.float64
     return values[start - lag - first : stop - lag - first]
 
 
-def _crossing(root: Any) -> Compare | None:
-    """The new side of a cross that a condition cannot be true without; None if it has none."""
+def _crossing(root: Any) -> Logic | None:
+    """The cross of columns or constants that a condition cannot be true without; None if it has none."""
     if not isinstance(root, Logic) or root.op != "&":
         return None
     now, before = root.left, root.right
     if isinstance(now, Compare) and isinstance(before, Compare) and (now.op, before.op) in ((">", "<="), ("<", ">=")):
         later = [Name(side.name, side.lag + 1) if isinstance(side, Name) else side for side in (now.left, now.right)]
         if [before.left, before.right] == later and all(isinstance(side, Name | Number) for side in later):
-            return now
+            return root
     return _crossing(root.left) or _crossing(root.right)
 
 
-def _crossings(now: Compare, columns: Mapping[str, Column], start: int, stop: int) -> NDArray[np.int64]:
-    """Rows at which a comparison is true and was not one row before: all those at which its cross can be true.
+def _crossings(cross: Logic, columns: Mapping[str, Column], start: int, stop: int) -> NDArray[np.int64]:
+    """Rows at which a cross is true.
 
-    Crosses are rare: one comparison of all rows finds the candidates, and the rule itself is run on them alone.
+    One comparison of all rows gives the few at which it becomes true; the comparison one row before is made for those alone.
     """
-    begins = [columns[side.name].first + side.lag + 1 for side in (now.left, now.right) if isinstance(side, Name)]
-    first = max([start, 1, *begins])
+    now = cast("Compare", cross.left)
+    names = [side for side in (now.left, now.right) if isinstance(side, Name)]
+    first = max(start, 1, *(columns[name.name].first + name.lag + 1 for name in names))
     if first >= stop:
         return np.empty(0, np.int64)
-    left, right = (
-        _view(columns[side.name], side.lag, first - 1, stop) if isinstance(side, Name) else side.value
-        for side in (now.left, now.right)
-        if isinstance(side, Name | Number)
-    )
-    true = np.greater(left, right) if now.op == ">" else np.less(left, right)
-    return np.flatnonzero(true[1:] > true[:-1]) + first
+    left, right = (_side(side, columns, first - 1, stop) for side in (now.left, now.right))
+    after, ahead = (np.greater, np.less_equal) if now.op == ">" else (np.less, np.greater_equal)
+    true = after(left, right)
+    rows = np.flatnonzero(true[1:] > true[:-1])
+    known = ahead(left[rows] if isinstance(left, np.ndarray) else left, right[rows] if isinstance(right, np.ndarray) else right)
+    return (rows if known.all() else rows[known]) + first
+
+
+def _side(side: Value, columns: Mapping[str, Column], start: int, stop: int) -> NDArray[np.float64] | float:
+    return _view(columns[side.name], side.lag, start, stop) if isinstance(side, Name) else cast("Number", side).value

@@ -43,8 +43,7 @@ def compute(loaded: Sequence[Loaded], features: Sequence[Feature], limit: int | 
 
 
 def _has_gap(values: NDArray[np.float64]) -> bool:
-    with np.errstate(invalid="ignore", over="ignore"):
-        return bool(np.isnan(values.sum()))
+    return len(values) > 0 and bool(np.isnan(values.min()))
 
 
 def _narrow(columns: Loaded, features: Sequence[Feature], limit: int | None) -> dict[str, Column]:
@@ -85,6 +84,7 @@ def _column(series: pl.Series) -> Column:
     unknown = series.null_count()
     if unknown == 0:
         return Column(series.to_numpy(), 0)
-    if series.head(unknown).null_count() == unknown:
-        return Column(series.slice(unknown).to_numpy(), unknown)
+    known = series.slice(unknown)
+    if known.null_count() == 0:
+        return Column(known.to_numpy(), unknown)
     return Column(series.fill_null(float("nan")).to_numpy(), 0)

@@ -1,7 +1,7 @@
 """The experiment: overwrite the future, and look whether one bit of the past moves.
 
-1. Each symbol gets cuts, where leaks hide: the first rows, after gaps in time and in values, at ends of days, listings and the last
-   row, and some drawn from the operator tree (the same every time).
+1. Each symbol gets cuts, where leaks hide: at the first and the last row, around gaps in time and in values, before new funding
+   or quotes arrive, at ends of days and listings, and some drawn from the operator tree (the same every time).
 2. For every cut and every poison, all rows after the cut are overwritten, in the bars and in the other kinds of data alike; the columns are
    joined and computed anew; what lies at or before the cut must keep every bit.
 3. Half of the symbols is overwritten whole: the other half must keep every bit.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine.dataset import Dataset, Series
 from engine.schema import DAY_US
 from features.causality import POISONS, CausalityError, Certificate
-from features.columns import load, sources
+from features.columns import AS_OF, load, sources
 from features.evaluate import Column
 from features.frames import compute
 from features.store import code_digest
@@ -66,8 +66,9 @@ def _cuts(dataset: Dataset, series: Series, needed: Sequence[str], rng: np.rando
         return ()
     gaps = np.flatnonzero(rows["open_ts"][1:] != rows["ts"][:-1])
     days = np.flatnonzero(rows["ts"][1:] // DAY_US != rows["ts"][:-1] // DAY_US)
-    holes = [_hole_edges(column) for column in load(dataset, series, needed, last + 2).values()]
-    chosen = {0, last // 2, last, *gaps[:1], *(gaps[:1] + 1), *days[-1:], *(edge for edges in holes for edge in edges[:4])}
+    columns = load(dataset, series, needed, last + 2)
+    edges = [*map(_hole_edges, columns.values()), *(_arrivals(columns[name]) for name in needed if name in AS_OF)]
+    chosen = {0, last // 2, last, *gaps[:1], *(gaps[:1] + 1), *days[-1:], *(row for rows in edges for row in rows[:4])}
     listed = dataset.find("universe", series.symbol)
     if listed is not None:
         chosen |= {*(np.searchsorted(rows["ts"], dataset.view("universe", listed)["ts"][:2]) - 1)}
@@ -80,6 +81,12 @@ def _cuts(dataset: Dataset, series: Series, needed: Sequence[str], rng: np.rando
 def _hole_edges(column: NDArray[np.float64]) -> NDArray[np.int64]:
     edges = np.flatnonzero(np.diff(np.isnan(column)))
     return np.sort(np.concatenate([edges, edges + 1]))
+
+
+def _arrivals(column: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rows after which a new value arrives: the first, one in the middle, the last."""
+    rows = np.flatnonzero(column[1:] != column[:-1])
+    return rows[[0, len(rows) // 2, -1]] if len(rows) else rows
 
 
 class _Experiment:
@@ -156,7 +163,7 @@ def _poisoned(values: NDArray[np.float64], poison: str | None) -> NDArray[np.flo
             return np.nan
         case "plus" | "minus":
             return 1e9 if poison == "plus" else -1e9
-    return np.random.default_rng(len(values)).permutation(values)
+    return values[np.random.default_rng(len(values)).permutation(len(values))]
 
 
 def _first_difference(old: Column, new: Column, rows: int) -> int | None:

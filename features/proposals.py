@@ -115,5 +115,6 @@ def assemble(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[A
 
 
 def _joined(parts: Sequence[Mapping[str, NDArray[Any]]], name: str, lengths: Sequence[int]) -> NDArray[Any]:
-    blocks = [part.get(name, np.full(length, DEFAULTS.get(name, 0))) for part, length in zip(parts, lengths, strict=True)]
+    fill = DEFAULTS.get(name, 0)
+    blocks = [part[name] if name in part else np.full(length, fill) for part, length in zip(parts, lengths, strict=True)]
     return np.concatenate(blocks, dtype=DTYPES[name], casting="unsafe")

@@ -12,11 +12,11 @@ import ast
 import keyword
 import re
 import warnings
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from difflib import get_close_matches
-from functools import cached_property
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
+
+from features.rule_tree import Apply, Compare, Condition, Logic, Name, Number, Rule, Value, size
 
 MAX_LENGTH = 1_000  # characters
 MAX_DEPTH = 32
@@ -37,84 +37,6 @@ _STRANGE = re.compile(r"[^A-Za-z0-9_ \t\n.,+\-*/()<>=!&|~]")
 
 class RuleError(ValueError):
     """A rule that is not allowed; the message names the rule, the place in it and the mend."""
-
-
-class Name(NamedTuple):
-    """The value of a column ``lag`` bars ago."""
-
-    name: str
-    lag: int
-
-
-class Number(NamedTuple):
-    """A constant."""
-
-    value: float
-
-
-class Apply(NamedTuple):
-    """An operator or function applied to numbers."""
-
-    op: str  # + - * / ** neg abs sqrt log exp min max
-    args: tuple["Value", ...]
-
-
-class Compare(NamedTuple):
-    """A comparison of two numbers; false where either is unknown."""
-
-    op: str  # < <= > >= ==
-    left: "Value"
-    right: "Value"
-
-
-class Logic(NamedTuple):
-    """Both (``&``) or either (``|``) of two conditions."""
-
-    op: str
-    left: "Condition"
-    right: "Condition"
-
-
-Value = Name | Number | Apply
-Condition = Compare | Logic
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A checked rule.
-
-    Attributes
-    ----------
-    root
-        Its tree: a condition or a value.
-    """
-
-    root: Value | Condition
-
-    @property
-    def is_condition(self) -> bool:
-        """Whether it is true or false rather than a number."""
-        return isinstance(self.root, Compare | Logic)
-
-    @cached_property
-    def inputs(self) -> tuple[Name, ...]:
-        """The distinct names with their lags, sorted."""
-        return tuple(sorted(_names(self.root)))
-
-    @cached_property
-    def program(self) -> str:
-        """The text for numexpr, in which ``x0`` is the first of ``inputs``."""
-        return _print(self.root, {name: f"x{i}" for i, name in enumerate(self.inputs)})
-
-    @cached_property
-    def text(self) -> str:
-        """The rule written out, with ``name[3]`` for a value three bars ago."""
-        return _print(self.root, {name: f"{name.name}[{name.lag}]" if name.lag else name.name for name in self.inputs})
-
-    @cached_property
-    def required(self) -> frozenset[Name]:
-        """The inputs without which it cannot be true, or has no value."""
-        return _required(self.root)
 
 
 def parse(text: str | float, names: Collection[str], where: str, *, condition: bool) -> Rule:
@@ -150,8 +72,8 @@ class _Reader:
         body = self.tree()
         root = self.condition(body, 0, False, 0) if condition else self.value(body, 0, 0)
         rule = Rule(root)
-        if (size := _size(root)) > MAX_NODES:
-            self.fail(body, f"the rule has {size} parts written out; {MAX_NODES} are allowed: split it into features")
+        if (parts := size(root)) > MAX_NODES:
+            self.fail(body, f"the rule has {parts} parts written out; {MAX_NODES} are allowed: split it into features")
         if len(rule.inputs) > MAX_INPUTS:
             self.fail(body, f"the rule uses {len(rule.inputs)} values; {MAX_INPUTS} are allowed: split it into features")
         return rule
@@ -339,44 +261,3 @@ def _joined(op: str, parts: list[Condition]) -> Condition:
 
 def _negative(value: Value) -> Value:
     return Number(-value.value) if isinstance(value, Number) else Apply("neg", (value,))
-
-
-def _children(node: Value | Condition) -> tuple[Value | Condition, ...]:
-    match node:
-        case Apply(args=args):
-            return args
-        case Compare(left=left, right=right) | Logic(left=left, right=right):
-            return (left, right)
-    return ()
-
-
-def _names(node: Value | Condition) -> set[Name]:
-    return {node} if isinstance(node, Name) else set().union(*map(_names, _children(node)))
-
-
-def _size(node: Value | Condition) -> int:
-    return 1 + sum(map(_size, _children(node)))
-
-
-def _required(node: Value | Condition) -> frozenset[Name]:
-    if isinstance(node, Logic):
-        left, right = _required(node.left), _required(node.right)
-        return left | right if node.op == "&" else left & right
-    return frozenset(_names(node))
-
-
-def _print(node: Value | Condition, names: Mapping[Name, str]) -> str:
-    match node:
-        case Name():
-            return names[node]
-        case Number(value=value):
-            return f"({value!r})"
-        case Apply(op="neg", args=(value,)):
-            return f"(-{_print(value, names)})"
-        case Apply(op="min" | "max" as op, args=(left, right)):
-            return f"{op}imum({_print(left, names)}, {_print(right, names)})"
-        case Apply(op=op, args=args) if op in FUNCTIONS:
-            return f"{op}({', '.join(_print(arg, names) for arg in args)})"
-        case Apply(op=op, args=(left, right)) | Compare(op=op, left=left, right=right) | Logic(op=op, left=left, right=right):
-            return f"({_print(left, names)} {op} {_print(right, names)})"
-    raise AssertionError(node)

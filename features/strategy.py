@@ -13,22 +13,21 @@ YAML, its values rules or expressions. A part is addressed as ``name_part``: ``b
 """
 
 import hashlib
-import importlib.util
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from engine.schema import Action, LevelKind
 from features.catalogue import make
-from features.causality import CausalityError, check
+from features.causality import check
 from features.columns import COLUMNS
-from features.rules import Rule, RuleError, check_name, nearest, parse
+from features.rule_tree import Rule
+from features.rules import RuleError, check_name, nearest, parse
+from features.strategy_file import StrategyError, load
 from features.tree import Feature, read
 
 CONDITIONS = {
@@ -59,10 +58,6 @@ LATER = (
 
 SIDE = "side"
 """In levels: +1 for a long entry, -1 for a short one, so that ``close - side * 2 * atr`` serves both."""
-
-
-class StrategyError(ValueError):
-    """A strategy that cannot be built."""
 
 
 @dataclass(frozen=True)
@@ -159,57 +154,6 @@ def plan(spec: StrategySpec) -> Plan:
     elif spec.params:
         raise StrategyError(f"{where}: params are for a strategy with a file; write the values into the features")
     return _Builder(where, features, rules).plan(spec.id)
-
-
-def load(path: str, params: Mapping[str, Any], where: str = "strategy") -> tuple[Any, Any]:
-    """Features and rules of a Python file: of its one class with ``features`` and ``propose``, given ``params``.
-
-    Raises
-    ------
-    StrategyError
-        If the file has no such class or more than one, does not take the parameters, or fails.
-    """
-    classes = _strategy_classes(path, where)
-    if len(classes) != 1:
-        found = ", ".join(kind.__name__ for kind in classes) or "none"
-        raise StrategyError(f"{where}: {path} must define one class with features() and propose(); found {found}")
-    accepted = inspect.signature(classes[0]).parameters
-    anything = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
-    for key in params:
-        if key not in accepted and not anything:
-            raise StrategyError(
-                f"{where}: {classes[0].__name__} has no parameter {key!r}; {nearest(key, accepted) if accepted else 'it takes none'}"
-            )
-    missing = [
-        name
-        for name, p in accepted.items()
-        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and name not in params
-    ]
-    if missing:
-        raise StrategyError(f"{where}: {classes[0].__name__} needs params {', '.join(missing)}")
-    try:
-        strategy = classes[0](**params)
-        return strategy.features(), strategy.propose()
-    except (RuleError, CausalityError):
-        raise
-    except Exception as error:
-        raise StrategyError(f"{where}: {path} with params {dict(params)!r}: {type(error).__name__}: {error}") from error
-
-
-def _strategy_classes(path: str, where: str) -> list[type]:
-    if not Path(path).is_file():
-        raise StrategyError(f"{where}: no file {path}")
-    name = f"tapeline_strategy_{hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise StrategyError(f"{where}: {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise StrategyError(f"{where}: {path} cannot be run: {type(error).__name__}: {error}") from error
-    found = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name]
-    return [kind for kind in found if callable(getattr(kind, "features", None)) and callable(getattr(kind, "propose", None))]
 
 
 class _Builder:

@@ -1,0 +1,92 @@
+"""External proposals: what a user's own table may hold."""
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from engine.dataset import DatasetError
+from engine.schema import Action
+from features.external import locate
+from features.proposal_files import read_proposals
+from features.proposals import ProposalError
+from tests.features.markets import MINUTE, market
+
+T0 = 1_700_000_000_000_000
+
+
+def frame(**changed):
+    columns = {"ts": [T0 + 60, T0, T0], "symbol": ["B", "B", "A"], "strategy": ["s", "s", "s"], "action": ["enter_long", "exit", 1]}
+    columns["action"] = [0, 2, 1]
+    return pl.DataFrame(columns | changed)
+
+
+def test_defaults_are_filled_in_and_rows_sorted():
+    table = read_proposals(frame())
+    assert table.provenance == "external" and table.symbols == ("A", "B") and table.strategies == ("s",)
+    assert table.columns["action"].tolist() == [Action.ENTER_SHORT, Action.EXIT, Action.ENTER_LONG]
+    assert table.columns["sequence"].tolist() == [0, 1, 0]  # order of the rows of one strategy and symbol
+    assert table.columns["available_ts"].tolist() == table.columns["ts"].tolist() == [T0, T0, T0 + 60]
+    assert np.isnan(table.columns["stop_loss"]).all() and table.columns["row"].tolist() == [-1] * 3
+
+
+def test_names_and_timestamps_are_understood(tmp_path):
+    stamps = pl.Series([T0 + 60, T0, T0]).cast(pl.Datetime("us", "UTC"))
+    other = frame(
+        ts=stamps, action=["enter_long", "exit", "enter_short"], stop_loss=[1.0, None, 2.0], stop_loss_kind=["price", "price", "fraction"]
+    )
+    other.write_parquet(tmp_path / "p.parquet")
+    other.write_ipc(tmp_path / "p.arrow", compression="uncompressed")
+    for source in (other, other.to_arrow(), tmp_path / "p.parquet", str(tmp_path / "p.arrow")):
+        table = read_proposals(source)
+        assert table.provenance == "external"
+        assert table.columns["ts"].tolist() == [T0, T0, T0 + 60]
+        assert np.array_equal(table.columns["stop_loss"], [2, np.nan, 1], equal_nan=True)
+        assert table.columns["stop_loss_kind"].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"scores": [1.0] * 3}, "no column 'scores'; did you mean 'score'"),
+        ({"available_ts": [T0 + 60, T0, T0 - 1]}, r"row 2: available_ts \d+: it is known before its own ts"),  # R1.7
+        ({"action": [0, 9, 1]}, "row 1: action 9; it is one of enter_long"),
+        ({"action": ["enter", "exit", "exit"]}, "row 0: action 'enter'"),
+        ({"symbol": ["A", None, "B"]}, "row 1: symbol is missing"),
+        ({"symbol": [1, 2, 3]}, "symbol is int64; it is text"),
+        ({"ts": [1_700_000_000] * 3}, "row 0: ts 1700000000: it is not in microseconds"),
+        ({"ts": [1.5] * 3}, "ts is double"),
+        ({"ts": pl.Series([T0] * 3).cast(pl.Datetime("us"))}, "without a time zone"),
+        ({"score": ["a"] * 3}, "it is a number"),
+        ({"max_bars": [1, -1, 2]}, "row 1: max_bars -1: it is a whole number"),
+        ({"sequence": [1, 1, 0]}, "row 1: sequence 1: it comes twice"),
+    ],
+)
+def test_refused_table_names_row_column_and_rule(changed, reason):
+    with pytest.raises(ProposalError, match=reason):
+        read_proposals(frame(**changed))
+
+
+def test_missing_column_and_missing_or_broken_file_are_refused(tmp_path):
+    with pytest.raises(ProposalError, match="column 'action' is missing"):
+        read_proposals(frame().drop("action"))
+    with pytest.raises(ProposalError, match="no proposals at"):
+        read_proposals(tmp_path / "none.parquet")
+    for name in ("p.parquet", "p.arrow"):
+        (tmp_path / name).write_text("<html>")
+        with pytest.raises(ProposalError, match="not a table of proposals"):
+            read_proposals(tmp_path / name)
+    assert isinstance(frame().to_arrow(), pa.Table)
+
+
+def test_rows_are_the_last_bars_closed_when_proposals_became_known():
+    ts = T0 + MINUTE * np.arange(1, 4)
+    bars = {name: np.ones(3) for name in ("open", "high", "low", "close", "volume")} | {"ts": ts, "open_ts": ts - MINUTE}
+    data = market({"A": bars, "B": bars})
+    given = frame(ts=[ts[1], ts[2], ts[0]], available_ts=[ts[1] + 5, ts[2], ts[0]])
+    located = locate(read_proposals(given), data)
+    assert dict(zip(located.columns["ts"].tolist(), located.columns["row"].tolist(), strict=True)) == {ts[0]: 0, ts[1]: 4, ts[2]: 5}
+    with pytest.raises(ProposalError, match="before its first bar closes"):
+        locate(read_proposals(frame(ts=[T0, T0, T0])), data)
+    with pytest.raises(DatasetError, match="no bars of 'C'"):
+        locate(read_proposals(frame(ts=ts, symbol=["C", "A", "B"])), data)
