@@ -69,13 +69,14 @@ def render_info(described: DatasetInfo, notes: bool = True) -> Any:
     """A renderable of rich; without ``notes`` where they were shown already."""
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text  # names of symbols are no markup
 
     table = Table("kind", "symbol", "series", "rows", "from", "to", "gaps", "missing", "longest", title=f"Dataset {described.id[:16]}")
     for one in described.series:
         gaps = (f"{one.gaps:,}", f"{one.missing:,}", one.longest_gap) if one.gaps else ("", "", "")
-        table.add_row(one.kind, one.symbol, one.name, f"{one.rows:,}", one.first[:16], one.last[:16], *gaps)
+        table.add_row(one.kind, Text(one.symbol), one.name, f"{one.rows:,}", one.first[:16], one.last[:16], *gaps)
     head = ["SIMULATED data"] if described.simulated else []
-    return Group(*head, table, *(f"- {text}" for text in (*(described.notes if notes else ()), *described.remarks)))
+    return Group(*head, table, *(Text(f"- {text}") for text in (*(described.notes if notes else ()), *described.remarks)))
 
 
 def _describe(kind: str, part: Part) -> SeriesInfo:

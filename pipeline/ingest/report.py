@@ -46,8 +46,9 @@ class IngestReport:
         """A renderable of rich."""
         from rich.console import Group
         from rich.table import Table
+        from rich.text import Text  # names of files are no markup
 
         files = Table("file", "kind", "rows", "read as", title="Source")
         for file in self.files:
-            files.add_row(file.file, file.kind or "-", f"{file.rows:,}" if file.kind else "", "\n".join(file.notes))
-        return Group(files, *(f"- {note}" for note in self.notes), render_info(self.info, notes=False))
+            files.add_row(Text(file.file), file.kind or "-", f"{file.rows:,}" if file.kind else "", Text("\n".join(file.notes)))
+        return Group(files, *(Text(f"- {note}") for note in self.notes), render_info(self.info, notes=False))

@@ -326,9 +326,10 @@ def test_universe_and_missing_volume(root: Path, write: Write, tmp_path: Path) -
 def test_the_report_is_plain_data_and_renders(root: Path, write: Write, tmp_path: Path) -> None:
     from rich.console import Console
 
-    write("bars.parquet", joined(bars(3), bars(2, first=5)))
+    write("bars[/x].parquet", joined(bars(3), bars(2, first=5)))
     _, report = read(root, tmp_path / "d")
     assert json.loads(json.dumps(report.to_dict()))["files"][0]["rows"] == 5
     console = Console(record=True, width=160, file=io.StringIO())
     console.print(report.render())
-    assert "1 gaps, 2 bars missing" in console.export_text()
+    text = console.export_text()
+    assert "1 gaps, 2 bars missing" in text and "bars[/x].parquet" in text

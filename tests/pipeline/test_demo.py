@@ -8,7 +8,8 @@ import pytest
 
 from engine.dataset import ACTIONS, Dataset, DatasetError
 from engine.schema import DAY_US
-from pipeline.demo import FUNDING_US, INTERVALS, build, parse
+from pipeline.demo import INTERVALS, build, parse
+from pipeline.simulation import FUNDING_US
 
 SPEC = "demo://perps?symbols=6&days=40&interval=1h&seed=7"
 
