@@ -153,22 +153,27 @@ def _text(codes: NDArray[Any], names: Any, null: NDArray[np.bool_] | None = None
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=null), pa.array(list(names), pa.string()))
 
 
-def write_ledger(path: Path, result: ReplayResult, header: Mapping[str, Any]) -> str:
-    """Write the trades-level ledger and return the run's ``result_hash``.
+def write_ledger(path: Path, result: ReplayResult, header: Mapping[str, Any], *, full: bool = False) -> str:
+    """Write the ledger and return the run's ``result_hash``.
 
     Parameters
     ----------
     header
         From ``ledger_header``; the counts, the number of records, the chain and the hash are added.
+    full
+        Write the market events too that met a held or pending symbol, and the proposals that are otherwise counted only.
     """
     import pyarrow as pa
+
+    from engine.full_ledger import full_table
 
     counts = count_outcomes(result)
     digest = result_hash(result.records, result.symbols, result.strategies, counts)
     listed = [{"strategy": key[0], "symbol": key[1], "reason": key[2], "number": n} for key, n in sorted(counts.items())]
-    full = dict(header) | {"counts": listed, "records": len(result.records), "chain": chain(result.records), "result_hash": digest}
-    table = to_table(result.records, result.symbols, result.strategies)
-    table = table.replace_schema_metadata({"tapeline": json.dumps(full, ensure_ascii=False, sort_keys=True)})
+    said = {"level": "full" if full else "trades", "counts": listed, "result_hash": digest}
+    said |= dict(header) | {"records": len(result.records), "chain": chain(result.records)}
+    table = full_table(result) if full else to_table(result.records, result.symbols, result.strategies)
+    table = table.replace_schema_metadata({"tapeline": json.dumps(said, ensure_ascii=False, sort_keys=True)})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     return digest
@@ -208,6 +213,8 @@ def read_ledger(path: Path) -> Ledger:
 
 
 def _records(table: Any, symbols: tuple[str, ...], strategies: tuple[str, ...]) -> NDArray[Any]:
+    import pyarrow as pa
+
     codes: dict[str, Mapping[str, int]] = {
         "kind": {kind.name: int(kind) for kind in RecordKind},
         "reason": {reason.name: int(reason) for reason in Reason},
@@ -220,6 +227,7 @@ def _records(table: Any, symbols: tuple[str, ...], strategies: tuple[str, ...]) 
     for name in RECORD.names or ():
         column = table[name].combine_chunks()
         if name in codes:
+            column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
             known = [codes[name].get(text, NONE) for text in column.dictionary.to_pylist()]
             names = np.array([*known, missing.get(name, NONE)])
             places = column.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)

@@ -1,13 +1,15 @@
 """The ledger on disk, its hash and its verifier."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from engine.full_ledger import full_table
 from engine.ledger import LedgerError, count_outcomes, jsonl, ledger_header, read_ledger, result_hash, write_ledger
-from engine.schema import RecordKind
+from engine.schema import EventKind, RecordKind
 from engine.session import ReplayResult, Session
 from engine.verify import verify_ledger
 from tests.markets import random_case
@@ -89,3 +91,52 @@ def test_jsonl_gives_a_line_for_the_header_and_one_a_record(result: ReplayResult
     lines = list(jsonl(read_ledger(tmp_path / "ledger.arrow")))
     assert len(lines) == len(result.records) + 1
     assert '"kind": "DEPOSIT"' in lines[1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_full_ledger_holds_the_same_records_and_hash(seed: int, tmp_path: Path) -> None:  # R9.3, R11.3
+    run = replayed(seed)
+    plain = write_ledger(tmp_path / "trades.arrow", run, ledger_header(run))
+    assert write_ledger(tmp_path / "full.arrow", run, ledger_header(run), full=True) == plain
+    assert read_ledger(tmp_path / "full.arrow").records.tolist() == run.records.tolist()
+
+
+def test_the_full_ledger_shows_the_market_events_of_held_and_pending_symbols_in_order(result: ReplayResult) -> None:  # R11.3
+    table = full_table(result)
+    assert table["event"].to_pylist() == list(range(table.num_rows))
+    assert [seq for seq in table["seq"].to_pylist() if seq is not None] == list(range(len(result.records)))
+    times = table["ts"].cast("int64").to_numpy()
+    assert (np.diff(times) >= 0).all()
+
+
+def active_before(run: ReplayResult, symbol: int, ts: int, phase: int) -> bool:
+    """Whether a symbol is held or pending just before an event: by brute force over the records."""
+    pending, held = set(), set()
+    for row in run.records[(run.records["symbol"] == symbol)]:
+        if (row["ts"], row["phase"]) >= (ts, phase):
+            break
+        if row["kind"] == RecordKind.ORDER and row["reason"] == 0:
+            pending.add(row["order_id"])
+        elif row["kind"] in (RecordKind.FILL, RecordKind.CANCELLED):
+            pending.discard(row["order_id"])
+        elif row["kind"] == RecordKind.POSITION:
+            (held.add if row["qty"] else held.discard)(row["strategy"])
+    return bool(pending or held)
+
+
+@pytest.mark.parametrize("seed", [3, 11, 27])
+def test_the_full_ledger_holds_just_the_closes_of_held_and_pending_symbols(seed: int) -> None:  # R11.3
+    run = replayed(seed)
+    shown = {(r["symbol"], r["ts"]) for r in full_table(run).to_pylist() if r["kind"] == "CANDLE_CLOSE"}
+    tape, expected = run.tape, set()
+    for symbol, name in enumerate(run.symbols):
+        for ts in tape.ts[tape.first[symbol] : tape.stop[symbol]].tolist():
+            if ts <= run.records["ts"][-1] and active_before(run, symbol, ts, EventKind.CANDLE_CLOSE):
+                expected.add((name, datetime.fromtimestamp(ts / 1e6, UTC)))
+    assert shown == expected
+
+
+def test_the_full_ledger_stores_what_is_otherwise_counted(result: ReplayResult) -> None:  # R5.4
+    rows = full_table(result).to_pylist()
+    stored = [row for row in rows if row["seq"] is None and row["kind"] == "REJECTED"]
+    assert len(stored) == sum(count_outcomes(result).values())
