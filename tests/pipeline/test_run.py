@@ -1,0 +1,369 @@
+"""Whole runs on a small simulated market: figures that add up, names that do not depend on spelling, folders that verify."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from engine.dataset import Dataset, DatasetError, from_columns
+from engine.ledger import LedgerError
+from engine.schema import RecordKind
+from pipeline import demo
+from pipeline.config import RunConfig
+from pipeline.configfile import apply_overrides, load_config, parse_config, read_yaml
+from pipeline.errors import ConfigError, RunError
+from pipeline.folder import FILES, save
+from pipeline.launch import run
+from pipeline.result import Result
+from pipeline.verify import verify_run
+
+ROOT = Path(__file__).resolve().parents[2]
+MARKET = "demo://perps?symbols=4&days=60&interval=1h&seed=3"
+VALUES: dict[str, Any] = {
+    "name": "small",
+    "dataset": MARKET,
+    "account": {"cash": 10_000, "leverage": 3},
+    "strategies": [
+        {
+            "id": "trend",
+            "budget": 0.6,
+            "features": {"fast": {"ema": {"of": "close", "n": 5}}, "slow": {"ema": {"of": "close", "n": 20}}, "atr": {"atr": {"n": 14}}},
+            "propose": {
+                "long": "cross_up(fast, slow)",
+                "short": "cross_down(fast, slow)",
+                "exit_long": "fast < slow",
+                "exit_short": "fast > slow",
+                "score": "abs(fast - slow) / atr",
+                "stop_loss": "close - side * 3 * atr",
+            },
+        },
+        {
+            "id": "dip",
+            "budget": 0.4,
+            "features": {"z": {"zscore": {"of": "close", "n": 48}}},
+            "propose": {"long": "z < -2", "exit_long": "z > 0", "take_profit": {"fraction": 0.03}},
+        },
+    ],
+    "selector": {"max_positions": 4},
+    "risk": {"size": {"fixed_fraction": 0.3}},
+    "execution": {"fees": {"maker_bps": 2, "taker_bps": 5}, "slippage": {"bps": 1}},
+}
+
+
+def config(*overrides: str) -> RunConfig:
+    return parse_config(apply_overrides(VALUES, overrides))
+
+
+@pytest.fixture(scope="module")
+def market() -> Dataset:
+    return demo.build(MARKET)
+
+
+@pytest.fixture(scope="module")
+def result(market: Dataset) -> Result:
+    return run(config(), dataset=market)
+
+
+@pytest.mark.parametrize("finalize", ["close", "mark"])
+def test_profits_add_up_to_the_change_of_equity_exactly(market: Dataset, finalize: str) -> None:  # R6.4
+    found = run(config(f"execution.finalize={finalize}", "period.end=2024-02-20"), dataset=market)
+    change = found.replay.final_equity - found.replay.settings.cash
+    trades = found._trades[0]
+    assert len(trades) > 50
+    assert bool(trades["open"].any()) == (finalize == "mark")
+    assert int(trades["pnl"].sum() + found.unrealised.sum()) == change
+    assert sum(found.profit_by_symbol.values()) == change
+    assert sum(found.profit_by_strategy.values()) == change
+
+
+def test_fees_and_funding_of_trades_are_those_of_the_ledger(result: Result) -> None:
+    records, trades = result.replay.records, result._trades[0]
+    assert trades["fees"].sum() == records["fee"].sum()
+    assert trades["funding"].sum() == records["amount"][records["kind"] == RecordKind.FUNDING].sum()
+    assert result.metrics.funding != 0.0
+
+
+def test_every_proposal_is_filled_or_counted(result: Result) -> None:  # R5.4
+    records = result.replay.records
+    filled = np.unique(records["proposal"][(records["kind"] == RecordKind.FILL) & (records["proposal"] >= 0)])
+    assert len(filled) + sum(result.rejected.values()) == len(result.replay.proposals.ts)
+
+
+def test_the_trades_table_reads_as_the_ledger(result: Result) -> None:
+    table = result.trades
+    assert table["pnl"].sum() == pytest.approx(result.metrics.net_profit, abs=1e-6)
+    assert (table["exit_ts"] >= table["entry_ts"]).all()
+    assert (table["mae"] <= 0).all()
+    assert (table["mfe"] >= 0).all()
+    losses = table.filter(pl.col("realised") < 0)
+    assert (losses["mae"] < 0).all()
+    assert set(table["exit_reason"]) >= {"stop_loss", "signal", "take_profit"}
+
+
+def test_the_equity_table_holds_the_drawdown_of_the_summary(result: Result) -> None:
+    assert result.equity["drawdown"].max() == pytest.approx(result.summary["max_drawdown"])
+    assert result.equity["ts"].is_sorted()
+
+
+def test_the_summary_is_json_without_nan(result: Result) -> None:
+    summary = json.loads(json.dumps(result.summary, allow_nan=False))
+    keys = "run_id result_hash final_equity net_profit trades fees funding max_drawdown sharpe ambiguous_bars seconds".split()
+    assert set(keys) <= set(summary)
+
+
+def test_simulated_data_is_said_everywhere(result: Result) -> None:
+    assert any("simulated" in notice for notice in result.summary["notices"])
+    assert "simulated" in result._repr_html_()
+
+
+def test_spelling_and_order_do_not_change_a_run(market: Dataset, result: Result) -> None:  # R1.6, R9.3
+    values = {**VALUES, "strategies": VALUES["strategies"][::-1], "symbols": list(market.symbols[::-1]), "jobs": 1, "out": "elsewhere"}
+    other = run(values, dataset=market)
+    assert other.result_hash == result.result_hash
+    assert other.run_id == result.run_id
+
+
+@pytest.mark.parametrize("override", ["seed=1", "risk.size.fixed_fraction=0.2", "execution.latency=1h", "account.cash=9999"])
+def test_what_can_change_a_result_changes_the_run_id(market: Dataset, result: Result, override: str) -> None:  # R9.3
+    assert run(config(override), dataset=market).run_id != result.run_id
+
+
+def only(market: Dataset, symbol: str) -> Dataset:
+    """A dataset that holds one symbol, made from its columns alone."""
+    tables: dict[str, dict[tuple[str, str, int], Any]] = {}
+    for kind, group in market.series.items():
+        for series in group:
+            if series.symbol == symbol:
+                tables.setdefault(kind, {})[series.symbol, series.name, series.interval_us] = market.view(kind, series)
+    return from_columns(tables, {symbol: market.instruments[symbol]}, market.info)
+
+
+def test_one_symbol_of_many_is_a_dataset_of_one(market: Dataset) -> None:
+    symbol = market.symbols[2]
+    alone = run(config(), dataset=only(market, symbol))
+    among = run(config(f"symbols=[{symbol}]"), dataset=market)
+    assert alone.metrics.trades > 0
+    assert alone.result_hash == among.result_hash
+
+
+def test_a_run_comes_back_from_its_folder(result: Result, tmp_path: Path) -> None:
+    folder = save(result, tmp_path, jsonl=True)
+    assert {path.name for path in folder.iterdir()} == {*FILES, "ledger.jsonl"}
+    assert json.loads((folder / "summary.json").read_text())["result_hash"] == result.result_hash
+    assert len((folder / "ledger.jsonl").read_text().splitlines()) == len(result.replay.records) + 1
+    assert len(pl.read_parquet(folder / "trades.parquet")) == len(result.trades)
+    found = verify_run(folder)
+    assert found.result_hash == result.result_hash
+    assert found.final_equity == result.metrics.final_equity
+
+
+def test_saving_again_replaces_the_folder_and_leaves_nothing_else(result: Result, tmp_path: Path) -> None:
+    save(result, tmp_path, jsonl=True)
+    folder = save(result, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert not (folder / "ledger.jsonl").exists()
+
+
+def test_a_folder_that_cannot_be_written_leaves_nothing(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("engine.ledger.write_ledger", full)
+    with pytest.raises(RunError, match="No space left"):
+        save(result, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["final_equity", "fees", "funding", "net_profit", "result_hash", "run_id"])
+def test_an_altered_summary_is_noticed(result: Result, tmp_path: Path, key: str) -> None:
+    folder = save(result, tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary[key] = "0" if isinstance(summary[key], str) else summary[key] + 1
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(RunError, match=key.split("_")[0]):
+        verify_run(folder)
+
+
+def test_altered_trades_are_noticed(result: Result, tmp_path: Path) -> None:
+    folder = save(result, tmp_path)
+    pl.read_parquet(folder / "trades.parquet").with_columns(pl.col("pnl_units") + 1).write_parquet(folder / "trades.parquet")
+    with pytest.raises(RunError, match="trades.parquet"):
+        verify_run(folder)
+
+
+def test_an_altered_ledger_is_noticed(result: Result, tmp_path: Path) -> None:  # R11.2
+    folder = save(result, tmp_path)
+    content = bytearray((folder / "ledger.arrow").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "ledger.arrow").write_bytes(content)
+    with pytest.raises(LedgerError):
+        verify_run(folder)
+
+
+def test_an_altered_config_is_noticed_by_the_replay(result: Result, tmp_path: Path) -> None:
+    folder = save(result, tmp_path)
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("fixed_fraction: 0.3", "fixed_fraction: 0.31"))
+    with pytest.raises(RunError, match="replayed"):
+        verify_run(folder)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no ledger\.arrow"):
+        verify_run(tmp_path)
+
+
+def test_a_strategy_file_is_kept_with_the_run(market: Dataset, tmp_path: Path) -> None:
+    source = tmp_path / "mine.py"
+    source.write_text(
+        "class Mine:\n"
+        "    def __init__(self, n: int = 20):\n        self.n = n\n"
+        "    def features(self):\n        return {'top': {'donchian': {'n': self.n}}}\n"
+        "    def propose(self):\n        return {'long': 'close > lag(top_upper, 1)', 'exit_long': 'close < top_middle'}\n"
+    )
+    made = run(config(f"strategies=[{{id: mine, file: {source}, params: {{n: 24}}}}]"), dataset=market)
+    folder = save(made, tmp_path / "runs")
+    source.unlink()
+    assert verify_run(folder).result_hash == made.result_hash
+
+
+def proposals(market: Dataset) -> pl.DataFrame:
+    symbol = market.symbols[0]
+    series = market.find("bars", symbol)
+    assert series is not None
+    ts = market.view("bars", series)["ts"][[100, 200, 300, 400]]
+    frame = pl.DataFrame({"ts": ts, "symbol": [symbol] * 4, "action": ["enter_long", "exit", "enter_short", "exit"]})
+    return frame.with_columns(pl.col("ts").cast(pl.Datetime("us", "UTC")))
+
+
+EXTERNAL = "strategies=[{id: mine, proposals: memory}]"
+
+
+def test_external_proposals_run_where_they_are_accepted_and_it_is_said(market: Dataset, tmp_path: Path) -> None:  # R11.4
+    table = proposals(market)
+    made = run(config(EXTERNAL, "accept=external"), dataset=market, proposals={"mine": table})
+    assert made.metrics.trades == 2
+    assert made.provenance == "external"
+    assert any("external" in notice for notice in made.notices)
+    path = tmp_path / "p.parquet"
+    table.write_parquet(path)
+    from_file = run(config(EXTERNAL.replace("memory", str(path)), "accept=external"), dataset=market)
+    assert (from_file.result_hash, from_file.run_id) == (made.result_hash, made.run_id)
+    assert verify_run(save(made, tmp_path / "runs")).result_hash == made.result_hash
+
+
+def test_certified_and_external_proposals_share_an_account(market: Dataset, result: Result) -> None:
+    both = parse_config({**VALUES, "strategies": [*VALUES["strategies"], {"id": "mine", "proposals": "memory"}], "accept": "external"})
+    found = run(both, dataset=market, proposals={"mine": proposals(market)})
+    assert set(found.profit_by_strategy) == {"dip", "mine", "trend"}
+    nothing = proposals(market).clear()
+    without = run(both, dataset=market, proposals={"mine": nothing})
+    assert without.result_hash == result.result_hash
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda frame: frame.drop("action"), "no column 'action'"),
+        (lambda frame: frame.with_columns(colour=pl.lit(1)), "unknown column 'colour'"),
+        (lambda frame: frame.with_columns(symbol=pl.lit("NOPE")), "'NOPE' has no bars"),
+        (lambda frame: frame.with_columns(action=pl.lit("buy")), "action = 'buy'"),
+        (lambda frame: frame.with_columns(pl.col("ts").dt.replace_time_zone(None)), "no time zone"),
+        (lambda frame: frame.with_columns(score=pl.lit("high")), "must be a number"),
+        (
+            lambda frame: frame.with_columns(ts=pl.when(pl.int_range(pl.len()) == 2).then(None).otherwise(pl.col("ts"))),
+            "row 2: ts is missing",
+        ),
+        (lambda frame: frame.with_columns(available_ts=pl.col("ts").dt.offset_by("-1h")), "before"),
+    ],
+)
+def test_a_bad_external_table_is_refused(market: Dataset, change: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run(config(EXTERNAL, "accept=external"), dataset=market, proposals={"mine": change(proposals(market))})
+
+
+def test_a_run_over_a_split_is_refused(market: Dataset) -> None:
+    symbol = market.symbols[0]
+    series = market.find("bars", symbol)
+    assert series is not None
+    split = {"ts": market.view("bars", series)["ts"][500:501], "kind": [0], "value": [0.0], "num": [2], "den": [1]}
+    one = only(market, symbol)
+    tables = {kind: {(s.symbol, s.name, s.interval_us): one.view(kind, s) for s in group} for kind, group in one.series.items()}
+    with_split = from_columns({**tables, "actions": {(symbol, "", 0): split}}, one.instruments, one.info)
+    with pytest.raises(DatasetError, match="split"):
+        run(config(), dataset=with_split)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("symbols=[ALFUSDT]", "did you mean 'ALFAUSDT'"),
+        ("instruments={NOPE: {tick: 1}}", "'NOPE' has no bars"),
+        ("execution.interval=5m", "ALFAUSDT has no bars of it; it has 1h"),
+        ("period={start: 2030-01-01}", "holds no bar"),
+        ("account.cash=0.0000001", "decimals"),
+        ("account.cash=1e12", "too large"),
+    ],
+)
+def test_a_config_that_does_not_fit_the_data_is_refused(market: Dataset, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(config(override), dataset=market)
+
+
+def test_the_instruments_of_a_config_go_over_those_of_the_dataset(market: Dataset) -> None:
+    symbol = market.symbols[1]
+    found = run(config(f"instruments={{default: {{lot: 1}}, {symbol}: {{lot: 10}}}}"), dataset=market)
+    lots = {instrument.symbol: float(instrument.lot) for instrument in found.replay.settings.instruments}
+    assert lots[symbol] == 10.0
+    assert set(lots.values()) == {1.0, 10.0}
+
+
+def test_plot_says_which_extra_it_needs(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "plotly.graph_objects", None)
+    with pytest.raises(RunError, match=r"tapeline\[report\]"):
+        result.plot()
+
+
+def test_the_packaged_demo_is_the_one_in_configs() -> None:
+    assert (ROOT / "configs/demo.yaml").read_text() == (ROOT / "pipeline/demo.yaml").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_is_valid_and_says_where_its_data_come_from(path: Path) -> None:
+    found = load_config(path)
+    assert all(Path(strategy.file).is_file() for strategy in found.strategies if strategy.file)
+    assert path.read_text().startswith("# ")
+    assert "tapeline" in path.read_text().split("\nname:")[0]
+    assert read_yaml(path)["name"].replace("-", "_") == path.stem
+
+
+REAL = {"perps_trend": "perps", "two_strategies": "perps", "single_symbol": "perps", "spot": "spot", "fx": "fx", "equities": "equity"}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    source = os.environ.get("TAPELINE_DATA")
+    if not source:
+        pytest.skip("TAPELINE_DATA is not set")
+    from pipeline.ingest import ingest
+
+    folder = tmp_path_factory.mktemp("data")
+
+    def dataset(name: str) -> Path:
+        if not (folder / name).exists():
+            ingest(Path(source) / name, folder / name)
+        return folder / name
+
+    return dataset
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_configs_run_on_real_data_and_verify(real: Any, tmp_path: Path, name: str) -> None:
+    found = load_config(ROOT / "configs" / f"{name}.yaml", [f"dataset={real(REAL[name])}"])
+    made = run(found)
+    assert made.metrics.trades > 20
+    assert sum(made.profit_by_symbol.values()) == made.replay.final_equity - made.replay.settings.cash
+    assert verify_run(save(made, tmp_path)).result_hash == made.result_hash
