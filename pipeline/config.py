@@ -15,6 +15,9 @@ from engine.instrument import Decimals
 
 UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 
+MEMORY = "memory"
+"""Stands for a table that is given to ``pipeline.run``."""
+
 NOT_YET = frozenset(
     {
         "account.deposits", "account.interest", "account.liquidation_fee", "account.maintenance", "account.maintenance_basis",
@@ -171,7 +174,7 @@ class StrategyConfig(Section):
     )
     params: dict[str, Any] = Field(default_factory=dict, description="parameters of the class in file")
     proposals: str | None = Field(
-        default=None, description="a Parquet file of proposals, relative to the config, or memory; needs accept: external"
+        default=None, description="a file of proposals, relative to the config, or memory; needs accept: external unless it is certified"
     )
 
     @model_validator(mode="after")
@@ -315,20 +318,11 @@ class RunConfig(Section):
         _refuse_repeats(symbols or [], "symbol")
         return symbols
 
-    @model_validator(mode="after")
-    def _external_is_accepted(self) -> "RunConfig":
-        tables = [strategy.id for strategy in self.strategies if strategy.proposals is not None]
-        if tables and self.accept != "external":
-            raise ValueError(
-                f"strategy {tables[0]!r} brings its own proposals, whose causality nobody has checked; say accept: external to run them"
-            )
-        return self
-
     def at(self, resolve: Callable[[str], str]) -> "RunConfig":
         """The same config with the paths of strategies' files and tables resolved."""
 
         def located(strategy: StrategyConfig) -> StrategyConfig:
-            paths = {name: resolve(path) for name in ("file", "proposals") if (path := getattr(strategy, name)) not in (None, "memory")}
+            paths = {name: resolve(path) for name in ("file", "proposals") if (path := getattr(strategy, name)) not in (None, MEMORY)}
             return strategy.model_copy(update=paths)
 
         return self.model_copy(update={"strategies": [located(strategy) for strategy in self.strategies]})

@@ -73,9 +73,10 @@ def _resolved(result: "Result", part: Path) -> dict[str, Any]:
             shutil.copyfile(strategy["file"], part / copy)
             strategy["file"] = str(copy)
         if "proposals" in strategy:
-            copy = Path("proposals") / f"{strategy['id']}.parquet"
+            given = result.given[strategy["id"]]
+            copy = Path("proposals") / f"{strategy['id']}.{'parquet' if given.external else 'arrow'}"
             (part / copy.parent).mkdir(exist_ok=True)
-            result.external[strategy["id"]].write(part / copy)
+            given.write(part / copy)
             strategy["proposals"] = str(copy)
     return values
 

@@ -1,7 +1,7 @@
 """One run, from a config to its result.
 
 1. ``build`` opens the dataset and lowers the config to settings.
-2. ``features.compute`` makes certified proposals for all symbols; ``external`` reads those the user brings.
+2. ``features.compute`` makes certified proposals for all symbols; ``external`` reads those the config names.
 3. ``engine.session`` replays them.
 4. ``Result`` works out the rest when it is asked for.
 """
@@ -58,7 +58,7 @@ def run(
     """
     from engine.session import replay
     from pipeline import build
-    from pipeline.external import tables_of, union
+    from pipeline.external import given_tables, union
     from pipeline.result import Result
 
     clock = _Clock(progress or (lambda _: None))
@@ -67,13 +67,13 @@ def run(
     data = build.dataset_of(checked) if dataset is None else dataset
     settings = build.settings_of(checked, data)
     clock.stage("features and proposals")
-    external = tables_of(checked, proposals or {}, data)
-    table = union(_certified(checked, data, settings, store), external, settings)
+    given = given_tables(checked, proposals or {}, data)
+    table = union(_certified(checked, data, settings, store), given, settings)
     _announce_compilation(clock)
     clock.stage("replay")
     replayed = replay(data, table.columns, settings, table.symbols, table.strategies)
-    provenance = "external" if external else "certified"
-    return Result(checked, data, replayed, provenance, clock.stop(), external)
+    provenance = "external" if any(one.external for one in given.values()) else "certified"
+    return Result(checked, data, replayed, provenance, clock.stop(), given)
 
 
 def _certified(config: RunConfig, dataset: "Dataset", settings: "Settings", store: Path | None) -> "ProposalTable | None":

@@ -23,7 +23,7 @@ from pipeline.metrics import Account, Metrics, metrics
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipeline.external import ExternalTable
+    from pipeline.external import GivenTable
 
 PACKAGES = ("tapeline", "numba", "numpy", "polars", "pyarrow")
 
@@ -44,8 +44,8 @@ class Result:
         ``certified`` or ``external``.                                                                     # R11.4
     seconds
         Wall time of each stage, by name.
-    external
-        External tables of proposals, by strategy.
+    given
+        Tables of proposals that the config named, by strategy.
     """
 
     config: RunConfig
@@ -53,13 +53,13 @@ class Result:
     replay: ReplayResult = field(repr=False)
     provenance: str = "certified"
     seconds: Mapping[str, float] = field(default_factory=dict)
-    external: Mapping[str, "ExternalTable"] = field(default_factory=dict, repr=False)
+    given: Mapping[str, "GivenTable"] = field(default_factory=dict, repr=False)
 
     @cached_property
     def run_id(self) -> str:
         """Name of the run, from its inputs alone."""
         return identity.run_id(
-            self.config, self.replay.settings, self.dataset.id, {name: table.content_id for name, table in self.external.items()}
+            self.config, self.replay.settings, self.dataset.id, {name: table.content_id for name, table in self.given.items()}
         )
 
     @cached_property

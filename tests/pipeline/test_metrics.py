@@ -4,9 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
-from engine.schema import DAY_US
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from engine.schema import DAY_US
 from pipeline.metrics import Account, daily_equity, daily_returns, drawdown, metrics, ratios, time_in_market
 from pipeline.trades import TRADE
 

@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+
 from engine.dataset import Dataset, DatasetError, from_columns
 from engine.ledger import LedgerError
 from engine.schema import RecordKind
+from features.compute import propose
+from features.proposal_files import write_proposals
 from pipeline import demo
+from pipeline.build import strategies_of
 from pipeline.config import RunConfig
 from pipeline.configfile import apply_overrides, load_config, parse_config, read_yaml
 from pipeline.errors import ConfigError, RunError
@@ -110,7 +114,19 @@ def test_the_equity_table_holds_the_drawdown_of_the_summary(result: Result) -> N
 
 def test_the_summary_is_json_without_nan(result: Result) -> None:
     summary = json.loads(json.dumps(result.summary, allow_nan=False))
-    keys = "run_id result_hash final_equity net_profit trades fees funding max_drawdown sharpe ambiguous_bars seconds".split()
+    keys = [
+        "run_id",
+        "result_hash",
+        "final_equity",
+        "net_profit",
+        "trades",
+        "fees",
+        "funding",
+        "max_drawdown",
+        "sharpe",
+        "ambiguous_bars",
+        "seconds",
+    ]
     assert set(keys) <= set(summary)
 
 
@@ -183,14 +199,14 @@ def test_an_altered_summary_is_noticed(result: Result, tmp_path: Path, key: str)
     summary = json.loads((folder / "summary.json").read_text())
     summary[key] = "0" if isinstance(summary[key], str) else summary[key] + 1
     (folder / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(RunError, match=key.split("_")[0]):
+    with pytest.raises(RunError, match=key.split("_", maxsplit=1)[0]):
         verify_run(folder)
 
 
 def test_altered_trades_are_noticed(result: Result, tmp_path: Path) -> None:
     folder = save(result, tmp_path)
     pl.read_parquet(folder / "trades.parquet").with_columns(pl.col("pnl_units") + 1).write_parquet(folder / "trades.parquet")
-    with pytest.raises(RunError, match="trades.parquet"):
+    with pytest.raises(RunError, match=r"trades\.parquet"):
         verify_run(folder)
 
 
@@ -255,6 +271,26 @@ def test_external_proposals_run_where_they_are_accepted_and_it_is_said(market: D
     assert verify_run(save(made, tmp_path / "runs")).result_hash == made.result_hash
 
 
+def test_external_proposals_that_are_not_accepted_are_refused(market: Dataset) -> None:  # R11.4
+    with pytest.raises(ConfigError, match="accept: external"):
+        run(config(EXTERNAL), dataset=market, proposals={"mine": proposals(market)})
+
+
+def test_a_certified_file_runs_on_its_dataset_and_on_no_other(market: Dataset, tmp_path: Path) -> None:  # R11.4
+    specs = strategies_of(config())[1:]
+    series = market.columns["bars"]
+    table = propose(market, specs, market.symbols, int(series["open_ts"].min()), int(series["ts"].max()))
+    path = tmp_path / "p.arrow"
+    write_proposals(table, path)
+    by_file = config(f"strategies=[{{id: trend, budget: 0.6, proposals: {path}}}]")
+    made = run(by_file, dataset=market)
+    assert made.provenance == "certified"
+    assert made.result_hash == run(config("strategies=" + json.dumps(VALUES["strategies"][:1])), dataset=market).result_hash
+    assert verify_run(save(made, tmp_path / "runs")).result_hash == made.result_hash
+    with pytest.raises(ValueError, match="another dataset"):
+        run(by_file, dataset=only(market, market.symbols[0]))
+
+
 def test_certified_and_external_proposals_share_an_account(market: Dataset, result: Result) -> None:
     both = parse_config({**VALUES, "strategies": [*VALUES["strategies"], {"id": "mine", "proposals": "memory"}], "accept": "external"})
     found = run(both, dataset=market, proposals={"mine": proposals(market)})
@@ -267,17 +303,18 @@ def test_certified_and_external_proposals_share_an_account(market: Dataset, resu
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda frame: frame.drop("action"), "no column 'action'"),
-        (lambda frame: frame.with_columns(colour=pl.lit(1)), "unknown column 'colour'"),
+        (lambda frame: frame.drop("action"), "'action' is missing"),
+        (lambda frame: frame.with_columns(colour=pl.lit(1)), "no column 'colour'"),
         (lambda frame: frame.with_columns(symbol=pl.lit("NOPE")), "'NOPE' has no bars"),
-        (lambda frame: frame.with_columns(action=pl.lit("buy")), "action = 'buy'"),
-        (lambda frame: frame.with_columns(pl.col("ts").dt.replace_time_zone(None)), "no time zone"),
-        (lambda frame: frame.with_columns(score=pl.lit("high")), "must be a number"),
+        (lambda frame: frame.with_columns(action=pl.lit("buy")), "row 0: action 'buy'"),
+        (lambda frame: frame.with_columns(pl.col("ts").dt.replace_time_zone(None)), "without a time zone"),
+        (lambda frame: frame.with_columns(score=pl.lit("high")), "it is a number"),
         (
             lambda frame: frame.with_columns(ts=pl.when(pl.int_range(pl.len()) == 2).then(None).otherwise(pl.col("ts"))),
             "row 2: ts is missing",
         ),
         (lambda frame: frame.with_columns(available_ts=pl.col("ts").dt.offset_by("-1h")), "before"),
+        (lambda frame: frame.with_columns(strategy=pl.lit("other")), "one table is one strategy's"),
     ],
 )
 def test_a_bad_external_table_is_refused(market: Dataset, change: Any, said: str) -> None:

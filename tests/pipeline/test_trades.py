@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from engine.dataset import Dataset, from_columns
 from engine.instrument import Decimals, Instrument
 from engine.schema import AMBIGUOUS, RECORD, EventKind, Reason, RecordKind
