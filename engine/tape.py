@@ -261,7 +261,7 @@ def _marks(dataset: Dataset, bars: Sequence[Series]) -> Floats:
     mark: Floats = columns["close"]
     for series in bars:
         found = dataset.find("marks", series.symbol, series.name)
-        if found is None:
+        if found is None or found.start == found.stop:
             continue
         if mark is columns["close"]:
             mark = mark.copy()
