@@ -36,5 +36,5 @@ def certify_config(config: RunConfig, store: Path | None, progress: Callable[[st
         "features": len(certificates),
         "symbols": len(symbols),
         "cuts": sum(len(rows) for certificate in certificates for rows in certificate.cuts.values()),
-        "poisons": sorted({poison for certificate in certificates for poison in certificate.poisons}),
+        "poisons": list(dict.fromkeys(poison for certificate in certificates for poison in certificate.poisons)),
     }

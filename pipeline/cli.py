@@ -197,6 +197,22 @@ def schema() -> None:
     print_json(found | {"x-event-priorities": {kind.name: int(kind) for kind in EventKind}})
 
 
+@app.command()
+@guarded
+def bench(
+    json: Json = False,
+    workload: Annotated[
+        list[str] | None, typer.Option("--workload", metavar="NAME", help="one workload, such as W1; may be repeated")
+    ] = None,
+    repeat: Annotated[int, typer.Option(min=1, help="timed rounds")] = 5,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="whether to measure memory, in a process for each contender")] = True,
+) -> None:
+    """Time whole runs against the peers that are installed (the bench extra)."""
+    from pipeline.bench import main as measure
+
+    measure(json=json, workloads=workload, repeat=repeat, memory=memory)
+
+
 def main() -> None:
     """Entry point of the console script."""
     app()

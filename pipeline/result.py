@@ -14,7 +14,7 @@ from engine.dataset import Dataset
 from engine.schema import SEMANTICS_VERSION, Reason, RecordKind
 from engine.session import ReplayResult
 from pipeline import identity, trades
-from pipeline.benchmark import BuyAndHold, buy_and_hold
+from pipeline.buy_and_hold import BuyAndHold, buy_and_hold
 from pipeline.build import iso, lot_quantities, multipliers, trades_in_sessions
 from pipeline.config import RunConfig
 from pipeline.errors import RunError

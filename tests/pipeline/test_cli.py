@@ -169,7 +169,7 @@ def test_the_schema_is_json_schema_with_the_order_of_events() -> None:  # R1.2
 
 def test_help_lists_verbs_that_work_and_no_others() -> None:
     shown = call("--help").output
-    for verb in ("demo", "ingest", "data", "certify", "run", "verify", "schema"):
+    for verb in ("demo", "ingest", "data", "certify", "run", "verify", "schema", "bench"):
         assert verb in shown
     for verb in ("sweep", "walkforward", "report", "explain", "diff"):
         assert f" {verb} " not in shown
