@@ -1,5 +1,6 @@
 """What one bar does to the positions of its symbol: its open, its inside and its close.  # R1.3, R3.1"""
 
+from engine.block import prefetch
 from engine.execution import close_as_taker, close_by_order, close_position, open_price
 from engine.exits import gap_price, reached_by_open, reason_of_stop, touched, trail
 from engine.kernel import kernel
@@ -58,6 +59,7 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         if position["next_ts"] > now or row >= tape.stop[position["symbol"]] or tape.ts[row + position["clock"]] != now:
             continue
         closed = True
+        prefetch(tape.mark, row + 8)  # the next cache line of this symbol; a hundred symbols are too many streams for the hardware
         revalue(state, tape, slot, row)
         position["row"] = row + 1
         if row >= position["max_row"] and position["exit_id"] == 0:

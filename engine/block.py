@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate
-from numba.extending import NativeValue, infer_getattr, models, register_model, typeof_impl, unbox
+from numba.extending import NativeValue, infer_getattr, intrinsic, models, overload, register_model, typeof_impl, unbox
 from numba.np import numpy_support
 from numba.np.arrayobj import make_array, populate_array
 from numpy.typing import DTypeLike, NDArray
@@ -117,3 +117,30 @@ def _get_array(context: Any, builder: Any, typ: BlockType, value: Any, attr: str
     data = builder.inttoptr(word(2 * i), array.data.type)
     populate_array(array, data=data, shape=[word(2 * i + 1)], strides=[itemsize], itemsize=itemsize, meminfo=None)
     return array._getvalue()
+
+
+def prefetch(array: NDArray[Any], index: int) -> None:
+    """Ask the processor to bring one element near; a hint, so any index is allowed and nothing happens in plain Python."""
+
+
+@intrinsic
+def _prefetch(context: Any, array: types.Array, index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        held = make_array(signature.args[0])(context, builder, args[0])
+        address = builder.bitcast(builder.gep(held.data, [args[1]]), cgutils.voidptr_t)
+        number = ir.IntType(32)
+        hint = builder.module.declare_intrinsic(
+            "llvm.prefetch", [cgutils.voidptr_t], ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+        )
+        builder.call(hint, [address, number(0), number(3), number(1)])  # to read, in all caches, as data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@overload(prefetch)
+def _compiled_prefetch(array: Any, index: Any) -> Any:
+    def compiled(array: Any, index: Any) -> Any:
+        _prefetch(array, index)
+
+    return compiled

@@ -35,6 +35,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     current = account["cash"] + account["open_value"]
     base, midnight, peak = account["day_base"], account["day_end"], account["peak"]
     drawdown_on = account["resume_at"] == NONE
+    watched = rules["daily_loss_halt"] < np.inf or rules["drawdown_halt"] < np.inf
     while row < stop and tape.ts[row] < horizon:
         now = tape.ts[row]
         if levels and moved_by_bar(tape, state, slot, row, seen):
@@ -50,12 +51,13 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
         if equity <= 0 or abs(at_mark) >= MONEY_LIMIT:
             break
         if k < len(tape.grid) and tape.grid[k] == now:
-            day, before = (midnight, base) if now <= midnight else (day_end(now), last)
-            top = max(peak, equity) if drawdown_on else peak
-            if alerts(account, rules, now, day, before, top, equity):
-                break
-            midnight, base, peak, last = day, before, top, equity
-            state.equity[k] = equity
+            if watched:
+                day, before = (midnight, base) if now <= midnight else (day_end(now), last)
+                top = max(peak, equity) if drawdown_on else peak
+                if alerts(account, rules, now, day, before, top, equity):
+                    break
+                midnight, base, peak = day, before, top
+            last = state.equity[k] = equity
             k += 1
         current, worth, seen = equity, at_mark, now - 1
         row += 1

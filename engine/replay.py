@@ -16,6 +16,7 @@ Spread snapshots are looked up where a fill needs one.  This module owns the ord
 """
 
 from engine.bars import bar_paths, close_candles, open_bars
+from engine.block import prefetch
 from engine.coast import coast
 from engine.decisions import execute, fill_entries, fill_exits_at_close, propose_exits
 from engine.funding import pay_funding
@@ -32,6 +33,8 @@ from engine.state import State
 from engine.tape import Proposals, Tape
 
 DONE, FULL, PAUSED, OVERFLOW = 0, 1, 2, 3
+
+AHEAD = 4  # proposals
 
 
 @kernel
@@ -94,6 +97,7 @@ def instant(tape: Tape, proposals: Proposals, state: State, now: int, batch: int
     first = account["next_proposal"]
     stop = first + batch
     account["next_proposal"] = stop
+    fetch_ahead(tape, proposals, first, stop)
     account["phase"] = EventKind.BAR_PATH
     if account["n_levels"] > 0:
         bar_paths(tape, state, now)
@@ -147,3 +151,15 @@ def time_all(tape: Tape, state: State, now: int) -> int:
         time_entry(state, tape, slot)
         due = min(due, state.entries[slot]["next_ts"])
     return due
+
+
+@kernel
+def fetch_ahead(tape: Tape, proposals: Proposals, first: int, stop: int) -> None:
+    """Bring near the bars at which proposals soon to come are decided and filled: they lie far apart in memory."""
+    for i in range(first + AHEAD, min(stop + AHEAD, len(proposals.row))):
+        row = proposals.row[i]
+        prefetch(tape.close, row)
+        prefetch(tape.ts, row)
+        prefetch(tape.open_ts, row + 1)
+        prefetch(tape.bid_open, row + 1)
+        prefetch(tape.ask_open, row + 1)
