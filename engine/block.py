@@ -141,6 +141,6 @@ def _prefetch(context: Any, array: types.Array, index: Any) -> Any:
 @overload(prefetch)
 def _compiled_prefetch(array: Any, index: Any) -> Any:
     def compiled(array: Any, index: Any) -> Any:
-        _prefetch(array, index)
+        _prefetch(array, index)  # type: ignore[call-arg]
 
     return compiled

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.ledger import to_table
+from engine.record_table import to_table
 from engine.schema import COUNTED, NONE, Action, EventKind, Reason, RecordKind
 from engine.session import ReplayResult
 from engine.tape import Tape

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.full_ledger import full_table
+from engine.record_table import NULL_AT_NONE, to_table
 from engine.schema import COUNTED, NONE, RECORD, SEMANTICS_VERSION, EventKind, Reason, RecordKind
 from engine.session import ReplayResult
 
@@ -25,7 +27,6 @@ Counts = Mapping[tuple[str, str, str], int]
 """Proposals that are counted and not stored, by (strategy, symbol, reason).  # R5.4"""
 
 _PACKED = np.dtype([(name, RECORD[name]) for name in RECORD.names or ()])
-_NULL_AT_NONE = ("order_id", "proposal", "cause")
 
 
 class LedgerError(ValueError):
@@ -127,32 +128,6 @@ def chain(records: NDArray[Any]) -> list[str]:
     return links
 
 
-def to_table(records: NDArray[Any], symbols: tuple[str, ...], strategies: tuple[str, ...]) -> Any:
-    """The records as an Arrow table: names as text, null where a column does not apply."""
-    import pyarrow as pa
-
-    kinds = [RecordKind(code).name if code in set(RecordKind) else "" for code in range(max(RecordKind) + 1)]
-    reasons = [Reason(code).name if code in set(Reason) else "" for code in range(max(Reason) + 1)]
-    phases = [kind.name for kind in EventKind]
-    columns: dict[str, Any] = {"seq": pa.array(np.arange(len(records), dtype=np.int64))}
-    columns["ts"] = pa.array(np.ascontiguousarray(records["ts"])).cast(pa.timestamp("us", "UTC"))
-    columns["phase"] = _text(records["phase"], phases, records["phase"] >= len(phases))
-    columns["kind"] = _text(records["kind"], kinds)
-    columns["reason"] = _text(records["reason"], reasons, records["reason"] == Reason.NONE)
-    columns["symbol"] = _text(records["symbol"], symbols, records["symbol"] == NONE)
-    columns["strategy"] = _text(records["strategy"], strategies, records["strategy"] == NONE)
-    for name in ("order_id", "proposal", "cause", "side", "qty", "price", "fee", "amount", "cash", "position", "value", "rank", "flags"):
-        values = np.ascontiguousarray(records[name])
-        columns[name] = pa.array(values, mask=(values == NONE) if name in _NULL_AT_NONE else None)
-    return pa.table(columns)
-
-
-def _text(codes: NDArray[Any], names: Any, null: NDArray[np.bool_] | None = None) -> Any:
-    import pyarrow as pa
-
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=null), pa.array(list(names), pa.string()))
-
-
 def write_ledger(path: Path, result: ReplayResult, header: Mapping[str, Any], *, full: bool = False) -> str:
     """Write the ledger and return the run's ``result_hash``.
 
@@ -164,8 +139,6 @@ def write_ledger(path: Path, result: ReplayResult, header: Mapping[str, Any], *,
         Write the market events too that met a held or pending symbol, and the proposals that are otherwise counted only.
     """
     import pyarrow as pa
-
-    from engine.full_ledger import full_table
 
     counts = count_outcomes(result)
     digest = result_hash(result.records, result.symbols, result.strategies, counts)
@@ -235,7 +208,7 @@ def _records(table: Any, symbols: tuple[str, ...], strategies: tuple[str, ...]) 
         elif name == "ts":
             records[name] = column.cast("int64").to_numpy()
         else:
-            records[name] = column.fill_null(NONE).to_numpy(zero_copy_only=False) if name in _NULL_AT_NONE else column.to_numpy()
+            records[name] = column.fill_null(NONE).to_numpy(zero_copy_only=False) if name in NULL_AT_NONE else column.to_numpy()
     return records
 
 
