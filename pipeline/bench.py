@@ -26,6 +26,7 @@ from pipeline.bench_workloads import (
     dataset_of,
     market,
     prepare,
+    result_of,
 )
 from pipeline.errors import ConfigError
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SAME_TRADES = 0.1  # fraction by which a peer's number of trades may differ
-STEPPED_BARS = 20_000
+SMALL_BARS = 20_000  # of the market for what has a cost an event
 
 
 def main(json: bool = False, workloads: Sequence[str] | None = None, repeat: int = 5, memory: bool = True) -> None:
@@ -60,8 +61,9 @@ def main(json: bool = False, workloads: Sequence[str] | None = None, repeat: int
     with told.status("") as status:
         for workload in chosen:
             found["workloads"][workload.name] = bench(workload, peers, repeat, memory, status.update)
-        status.update("step by step")
-        found["step_ns_per_instant"] = stepped(WORKLOADS["W1"].with_bars(STEPPED_BARS))
+        status.update("step by step, and the full ledger")
+        small = WORKLOADS["W1"].with_bars(SMALL_BARS)
+        found |= {"step_ns_per_instant": stepped(small), "full_ledger_ns_per_event": full_ledger(small)}
     if json:
         console.print_json(dumps(found))
         return
@@ -181,11 +183,23 @@ def stepped(workload: Workload) -> float:
     return round((time.perf_counter() - since) * 1e9 / steps, 1)
 
 
+def full_ledger(workload: Workload) -> float:
+    """Cost of one row of the full ledger, records and market events, in ns; the second of two."""
+    from engine.full_ledger import full_table
+
+    replayed = result_of(dataset_of(workload, market(workload)), workload).replay
+    full_table(replayed)
+    since = time.perf_counter()
+    table = full_table(replayed)
+    return round((time.perf_counter() - since) * 1e9 / table.num_rows, 1)
+
+
 def _tables(found: dict[str, Any]) -> list[Any]:
     lines: list[Any] = [_table(name, one) for name, one in found["workloads"].items()]
     named = {name for one in found["workloads"].values() for name in one["peers"]}
     lines += [f"{name}: {PEERS[name].differs}" for name in sorted(named)]
-    return [*lines, f"step by step: {found['step_ns_per_instant']:,.0f} ns an instant"]
+    lines.append(f"step by step: {found['step_ns_per_instant']:,.0f} ns an instant")
+    return [*lines, f"full ledger: {found['full_ledger_ns_per_event']:,.0f} ns a row, when it is asked for"]
 
 
 def _table(name: str, one: dict[str, Any]) -> "Table":

@@ -165,7 +165,12 @@ def prepare(workload: Workload, bars: Market) -> Prepared:
 
 def outcome_of(dataset: "Dataset", workload: Workload) -> Outcome:
     """Run a workload, and work out its metrics."""
+    result = result_of(dataset, workload)
+    return Outcome(result.metrics.trades, result.metrics.final_equity, result)
+
+
+def result_of(dataset: "Dataset", workload: Workload) -> "Result":
+    """Run a workload."""
     from pipeline.launch import run
 
-    result = run(config_of(workload), dataset=dataset)
-    return Outcome(result.metrics.trades, result.metrics.final_equity, result)
+    return run(config_of(workload), dataset=dataset)

@@ -65,7 +65,7 @@ def test_prints_one_json_object(capsys: pytest.CaptureFixture[str], monkeypatch:
     bench.main(json=True, workloads=["W1"], repeat=1, memory=False)
     found = json.loads(capsys.readouterr().out)
     assert found["workloads"].keys() == {"W1"}
-    assert found["step_ns_per_instant"] > 0
+    assert found["step_ns_per_instant"] > 0 and found["full_ledger_ns_per_event"] > 0
 
 
 def test_prints_a_table_with_every_contender(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
