@@ -8,10 +8,11 @@
 Work is split by symbol, never by time: a history that starts elsewhere has other bits, one that ends elsewhere has not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -23,23 +24,17 @@ from features.causality import CausalityError, Certificate
 from features.columns import AS_OF, bar_series, load
 from features.evaluate import Column
 from features.proposal_files import read_proposals, write_proposals
-from features.proposals import ProposalTable, assemble, propose_symbol
+from features.proposals import Found, Job, ProposalTable, assemble, find
 from features.store import array, code_digest, key, read_table, write_bytes, write_table
 from features.strategy import Plan, StrategySpec, plan
 from features.strategy_file import StrategyError
 from features.tree import Feature, read
 
-BATCH = 8_000_000  # values computed at one time: bounds the memory
+T = TypeVar("T")
+
+BATCH = 2_000_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
 
 _issued: dict[tuple[str, str, str], Certificate] = {}
-
-
-class Job(NamedTuple):
-    """The first ``stop`` bars of a symbol, of which those from ``start`` on lie in the period."""
-
-    series: Series
-    start: int
-    stop: int
 
 
 def propose(
@@ -87,7 +82,7 @@ def propose(
     if path and certify and path.exists():
         return read_proposals(path)
     certificates = _certified(dataset, plans, [job.series for job in jobs], interval, store) if certify else ()
-    columns = assemble(_parts(dataset, plans, jobs, interval, store, workers))
+    columns = assemble(_found(dataset, plans, jobs, interval, store, workers), dataset.columns["bars"]["ts"])
     provenance = "certified" if certify else "uncertified"
     table = ProposalTable(columns, names, tuple(one.id for one in plans), provenance, dataset.id, certificates)
     if path and certify:
@@ -169,24 +164,17 @@ def _direct(plans: Sequence[Plan]) -> list[str]:
     return sorted({name for one in plans for name in one.inputs if name not in one.features})
 
 
-def _parts(
+def _found(
     dataset: Dataset, plans: Sequence[Plan], jobs: Sequence[Job], interval: str, store: Path | None, workers: int | None
-) -> list[dict[str, NDArray[Any]]]:
-    """The proposals of each symbol and strategy, in that order."""
+) -> Iterator[Found]:
     features, direct = _features(plans), _direct(plans)
     computed = _stored(dataset, jobs, features, interval, store, workers) if store else _computed(dataset, jobs, features, workers)
-    bars = dataset.columns["bars"]["ts"]
-    parts: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
     for code, columns in computed:
-        series, start, stop = jobs[code]
-        columns |= {name: Column(values, 0) for name, values in _loaded(dataset, series, direct, stop).items()}
+        job = jobs[code]
+        columns |= {name: Column(values, 0) for name, values in _loaded(dataset, job.series, direct, job.stop).items()}
         for strategy, one in enumerate(plans):
             inputs = {name: columns[one.features[name].digest if name in one.features else name] for name in one.inputs}
-            part = propose_symbol(one, inputs, bars[series.start : series.start + stop], start, stop)
-            rows = len(part["row"])
-            part["row"] += series.start
-            parts[code, strategy] = part | {"symbol": np.full(rows, code, np.int32), "strategy": np.full(rows, strategy, np.int32)}
-    return [part for _, part in sorted(parts.items())]
+            yield from find(one, inputs, job, code, strategy)
 
 
 def _loaded(dataset: Dataset, series: Series, names: Sequence[str], stop: int) -> dict[str, NDArray[np.float64]]:
@@ -202,15 +190,36 @@ def _computed(
 ) -> Iterator[tuple[int, dict[str, Column]]]:
     """Features of every job; jobs of equal length together, so not in order."""
     needed = sorted({column for feature in features for column in feature.columns})
+
+    def compute(batch: Sequence[int]) -> list[dict[str, Column]]:
+        loaded = [_loaded(dataset, jobs[code].series, needed, jobs[code].stop) for code in batch]
+        return frames.compute(loaded, features, workers)
+
+    batches = list(_batches(jobs, len(features) + len(needed)))
+    for batch, results in zip(batches, _one_ahead(compute, batches, workers != 1), strict=True):
+        yield from zip(batch, results, strict=True)
+
+
+def _batches(jobs: Sequence[Job], columns: int) -> Iterator[list[int]]:
     lengths: dict[int, list[int]] = {}
     for code, job in enumerate(jobs):
         lengths.setdefault(job.stop, []).append(code)
     for stop, codes in lengths.items():
-        size = max(1, BATCH // max(1, stop * (len(features) + len(needed))))
-        for at in range(0, len(codes), size):
-            batch = codes[at : at + size]
-            loaded = [_loaded(dataset, jobs[code].series, needed, stop) for code in batch]
-            yield from zip(batch, frames.compute(loaded, features, workers), strict=True)
+        size = max(1, BATCH // max(1, stop * columns))
+        yield from (codes[at : at + size] for at in range(0, len(codes), size))
+
+
+def _one_ahead(compute: Callable[[Sequence[int]], T], batches: Sequence[Sequence[int]], concurrent: bool) -> Iterator[T]:
+    """Results in order; while the caller is at one, the next is computed (Polars needs no interpreter lock)."""
+    if len(batches) < 2 or not concurrent:
+        yield from map(compute, batches)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(compute, batches[0])
+        for batch in batches[1:]:
+            result, coming = coming.result(), pool.submit(compute, batch)
+            yield result
+        yield coming.result()
 
 
 def _stored(

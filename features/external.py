@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.dataset import Dataset
 from engine.schema import PROPOSAL_COLUMNS, Action, LevelKind
 from features.columns import bar_series
-from features.proposals import DEFAULTS, DTYPES, ProposalError, ProposalTable
+from features.proposals import DEFAULTS, DTYPES, ProposalError, ProposalTable, places
 from features.rules import nearest
 
 REQUIRED = ("ts", "symbol", "strategy", "action")
@@ -124,18 +124,13 @@ def _numbers(table: pa.Table, name: str, dtype: Any, where: str) -> NDArray[Any]
 
 
 def _sequence(table: pa.Table, columns: dict[str, NDArray[Any]], where: str) -> NDArray[np.int64]:
-    keys = columns["symbol"].astype(np.int64) * (int(columns["strategy"].max(initial=0)) + 1) + columns["strategy"]
     if "sequence" not in table.column_names:
-        order = np.lexsort([np.arange(len(keys)), keys])
-        place = np.empty(len(keys), np.int64)
-        begins = np.flatnonzero(np.diff(keys[order], prepend=-1))
-        place[order] = np.arange(len(keys)) - np.repeat(begins, np.diff(np.append(begins, len(keys))))
-        return place
+        return places(columns["symbol"], columns["strategy"])
     given = _numbers(table, "sequence", np.int64, where)
-    order = np.lexsort([given, keys])
-    twice = (np.diff(keys[order], prepend=-1) == 0) & (np.diff(given[order], prepend=-1) == 0)
-    repeated = np.zeros(len(keys), bool)
-    repeated[order[twice]] = True
+    order = np.lexsort([given, columns["strategy"], columns["symbol"]])
+    same = [np.diff(values[order], prepend=-1) == 0 for values in (columns["symbol"], columns["strategy"], given)]
+    repeated = np.zeros(len(given), bool)
+    repeated[order[np.logical_and.reduce(same)]] = True
     _refuse(repeated, given, "sequence", where, "it comes twice for one strategy and symbol")
     return given
 

@@ -1,13 +1,14 @@
 """Rules to proposals, and the table of proposals that stage one hands to stage two."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.schema import Action
+from engine.dataset import Series
+from engine.schema import Action, LevelKind
 from features.causality import Certificate
 from features.evaluate import Column, rows_where, values_at
 from features.strategy import SIDE, Plan
@@ -69,52 +70,91 @@ class ProposalTable:
         return len(self.columns["ts"])
 
 
-def propose_symbol(plan: Plan, columns: Mapping[str, Column], ts: NDArray[np.int64], start: int, stop: int) -> dict[str, NDArray[Any]]:
-    """Proposals of one strategy on one symbol, for its bars from ``start`` to ``stop``, in time order.
+class Job(NamedTuple):
+    """The first ``stop`` bars of a symbol, of which those from ``start`` on lie in the period."""
 
-    ``row`` counts within the symbol; columns that would hold their default alone are left out.
+    series: Series
+    start: int
+    stop: int
+
+
+class Found(NamedTuple):
+    """Proposals of one action, by one strategy on one symbol.
+
+    Attributes
+    ----------
+    symbol, strategy
+        Codes.
+    rows
+        Rows in the dataset's bars, in time order.
+    values
+        Score, levels and ``max_bars`` of entries, by column, where the strategy gives them.
+    kinds
+        ``LevelKind`` of those levels, by column.
     """
-    found = [(action, rows_where(rule, columns, start, stop, edge=plan.edge)) for action, rule in plan.conditions.items()]
-    rows = np.concatenate([rows for _, rows in found])
-    actions = np.repeat(np.array([action for action, _ in found], np.int8), [len(rows) for _, rows in found])
-    if len(found) > 1:
-        order = np.argsort(rows, kind="stable")
-        rows, actions = rows[order], actions[order]
-    part = {"ts": ts[rows], "action": actions, "sequence": np.arange(len(rows)), "row": rows}
-    return part | _entry_values(plan, columns, rows, actions)
+
+    symbol: int
+    strategy: int
+    action: Action
+    rows: NDArray[np.int64]
+    values: Mapping[str, NDArray[np.float64]]
+    kinds: Mapping[str, LevelKind]
 
 
-def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], actions: NDArray[np.int8]) -> dict[str, NDArray[Any]]:
+def find(plan: Plan, columns: Mapping[str, Column], job: Job, symbol: int, strategy: int) -> Iterator[Found]:
+    """The proposals of one strategy on one symbol in the period."""
+    for action, rule in plan.conditions.items():
+        rows = rows_where(rule, columns, job.start, job.stop, edge=plan.edge)
+        entry = action in (Action.ENTER_LONG, Action.ENTER_SHORT)
+        values = _entry_values(plan, columns, rows, 1.0 if action == Action.ENTER_LONG else -1.0) if entry else {}
+        kinds = {f"{name}_kind": level.kind for name, level in plan.levels.items()}
+        yield Found(symbol, strategy, action, rows + job.series.start, values, kinds)
+
+
+def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], side: float) -> dict[str, NDArray[np.float64]]:
     rules = {"score": plan.score, "max_bars": plan.max_bars} | {name: level.rule for name, level in plan.levels.items()}
-    given = {name: rule for name, rule in rules.items() if rule is not None}
-    if not given:
-        return {}
-    entries = np.flatnonzero(actions <= Action.ENTER_SHORT)
-    side = {SIDE: np.where(actions[entries] == Action.ENTER_LONG, 1.0, -1.0)}
-    table: dict[str, NDArray[Any]] = {f"{name}_kind": np.full(len(rows), level.kind, np.int8) for name, level in plan.levels.items()}
-    for name, rule in given.items():
-        values = values_at(rule, columns, rows[entries], side)
-        if name == "max_bars":
-            values = np.where(values >= 1.0, np.minimum(values, 2.0**31), 0.0)
-        table[name] = np.full(len(rows), DEFAULTS.get(name, 0), DTYPES[name])
-        table[name][entries] = values
-    return table
+    sides = {SIDE: np.full(len(rows), side)}
+    values = {name: values_at(rule, columns, rows, sides) for name, rule in rules.items() if rule is not None}
+    if "max_bars" in values:
+        values["max_bars"] = np.where(values["max_bars"] >= 1.0, np.minimum(values["max_bars"], 2.0**31), 0.0)
+    return values
 
 
-def assemble(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """One table from parts that are in time order each and come in (symbol, strategy) order."""
-    lengths = [len(part["ts"]) for part in parts]
-    columns: dict[str, NDArray[Any]] = {}
-    order = np.argsort(_joined(parts, "ts", lengths), kind="stable") if len(parts) > 1 else slice(None)
+def assemble(found: Iterable[Found], ts: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """One sorted table of all that was found; ``ts`` are the closes of the dataset's bars."""
+    parts = sorted(found, key=lambda part: part[:3])
+    lengths = [len(part.rows) for part in parts]
+    rows = np.concatenate([part.rows for part in parts]) if parts else np.empty(0, np.int64)
+    times = ts[rows]
+    # parts come by symbol, strategy and action, so a stable sort by time is the whole order
+    order = np.argsort(times, kind="stable")
+    columns = {"ts": times[order], "available_ts": times[order], "row": rows[order]}
+    for place, name in enumerate(("symbol", "strategy", "action")):
+        columns[name] = np.repeat(np.array([part[place] for part in parts], DTYPES[name]), lengths)[order]
+    columns["sequence"] = places(columns["symbol"], columns["strategy"])
     for name, dtype in DTYPES.items():
-        if any(name in part for part in parts):
-            columns[name] = _joined(parts, name, lengths)[order]
-        elif name != "available_ts":
-            columns[name] = np.full(sum(lengths), DEFAULTS.get(name, 0), dtype)
-    return {name: columns["ts" if name == "available_ts" else name] for name in DTYPES}
+        if name not in columns:
+            columns[name] = _column(name, dtype, parts, lengths, order)
+    return {name: columns[name] for name in DTYPES}
 
 
-def _joined(parts: Sequence[Mapping[str, NDArray[Any]]], name: str, lengths: Sequence[int]) -> NDArray[Any]:
-    fill = DEFAULTS.get(name, 0)
-    blocks = [part[name] if name in part else np.full(length, fill) for part, length in zip(parts, lengths, strict=True)]
-    return np.concatenate(blocks, dtype=DTYPES[name], casting="unsafe")
+def places(symbol: NDArray[np.int32], strategy: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The place of each row among those of its symbol and strategy."""
+    keys = symbol.astype(np.int64) * (int(strategy.max(initial=0)) + 1) + strategy
+    small = keys.astype(np.uint16) if int(keys.max(initial=0)) < 2**16 else keys  # NumPy sorts these by radix
+    order = np.argsort(small, kind="stable")
+    begins = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    place = np.empty(len(keys), np.int64)
+    place[order] = np.arange(len(keys)) - np.repeat(begins, np.diff(np.append(begins, len(keys))))
+    return place
+
+
+def _column(name: str, dtype: Any, parts: Sequence[Found], lengths: Sequence[int], order: NDArray[np.int64]) -> NDArray[Any]:
+    default = DEFAULTS.get(name, 0)
+    if name.endswith("_kind"):
+        kinds = np.array([part.kinds.get(name, default) for part in parts], dtype)
+        return np.repeat(kinds, lengths)[order] if kinds.any() else np.zeros(len(order), dtype)
+    if not any(name in part.values for part in parts):
+        return np.full(len(order), default, dtype)
+    blocks = [part.values[name] if name in part.values else np.full(length, default) for part, length in zip(parts, lengths, strict=True)]
+    return np.concatenate(blocks)[order].astype(dtype)
