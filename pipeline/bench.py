@@ -191,7 +191,7 @@ def full_ledger(workload: Workload) -> float:
     full_table(replayed)
     since = time.perf_counter()
     table = full_table(replayed)
-    return round((time.perf_counter() - since) * 1e9 / table.num_rows, 1)
+    return round((time.perf_counter() - since) * 1e9 / int(table.num_rows), 1)
 
 
 def _tables(found: dict[str, Any]) -> list[Any]:
