@@ -301,7 +301,9 @@ class RunConfig(Section):
     risk: Risk = Risk()
     execution: Execution = Execution()
     accept: Literal["external"] | None = Field(default=None, description="external: run proposals that carry no certificate, and say so")
-    ledger: Literal["trades"] = "trades"
+    ledger: Literal["off", "trades", "full"] = Field(
+        default="trades", description="what is kept: full adds the events that met a held symbol"
+    )
     seed: int = Field(default=0, ge=0, lt=2**63)
     jobs: int | None = Field(default=None, ge=1, le=1024, description="workers of stage one (default: one a core)")
     out: str = Field(default="runs", min_length=1, description="folder that receives runs/<run_id>")

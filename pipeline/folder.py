@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pipeline.result import Result
 
 FILES = ("ledger.arrow", "trades.parquet", "equity.parquet", "summary.json", "config.yaml")
+CLAIMS = ("run_id", "result_hash", "final_equity", "net_profit", "fees", "funding", "currency", "dataset_id", "ledger")
+"""What a summary says and ``verify`` checks."""
 
 
 def save(result: "Result", out: str | Path, jsonl: bool = False) -> Path:
@@ -49,8 +51,10 @@ def save(result: "Result", out: str | Path, jsonl: bool = False) -> Path:
 def _write(result: "Result", part: Path, as_lines: bool) -> None:
     from engine.ledger import jsonl, read_ledger, write_ledger
 
-    write_ledger(part / "ledger.arrow", result.replay, result.ledger_header)
-    if as_lines:
+    level = result.config.ledger
+    if level != "off":
+        write_ledger(part / "ledger.arrow", result.replay, result.ledger_header, full=level == "full")
+    if level != "off" and as_lines:
         with (part / "ledger.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in jsonl(read_ledger(part / "ledger.arrow")))
     result.trades.write_parquet(part / "trades.parquet")
@@ -108,17 +112,24 @@ def read_summary(folder: str | Path) -> Mapping[str, Any]:
         If the folder is not that of a run.
     """
     folder = Path(folder)
-    missing = [name for name in FILES if not (folder / name).is_file()]
-    if missing:
-        trouble = f"it has no {missing[0]}" if folder.is_dir() else "there is no such folder"
-        raise RunError(f"{folder}: not the folder of a run: {trouble}")
+    _require(folder, "summary.json")
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{folder / 'summary.json'}: cannot be read: {error}") from None
-    if not isinstance(summary, dict):
-        raise RunError(f"{folder / 'summary.json'}: not a summary")
+    lacking = [name for name in CLAIMS if name not in summary] if isinstance(summary, dict) else ["a summary"]
+    if lacking:
+        raise RunError(f"{folder / 'summary.json'}: not the summary of a run: it lacks {lacking[0]}")
+    for name in FILES:
+        if name != "ledger.arrow" or summary["ledger"] != "off":
+            _require(folder, name)
     return summary
+
+
+def _require(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        trouble = f"it has no {name}" if folder.is_dir() else "there is no such folder"
+        raise RunError(f"{folder}: not the folder of a run: {trouble}")
 
 
 def stored_config(folder: str | Path) -> RunConfig:

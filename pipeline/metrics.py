@@ -20,6 +20,9 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+MOST_LOG_GROWTH = 700.0  # beyond it a float is infinite
+
+
 @dataclass(frozen=True)
 class Metrics:
     """Figures of a run; money in units of the account currency, fractions of 1, None where a figure does not exist.
@@ -32,7 +35,7 @@ class Metrics:
         Mean daily return over its standard deviation (Sharpe 1994), or over its downside deviation below 0 (Sortino and
         Price 1994), times the square root of the periods.
     cagr, calmar
-        Growth of a year at the rate of the run, and that over the maximum drawdown (Young 1991).
+        Growth of a year at the rate of the run, from the final equity, and that over the maximum drawdown (Young 1991).
     turnover
         Traded notional, both sides, over the mean of the daily equity; of the whole run, not of a year.
     time_in_market
@@ -114,14 +117,15 @@ def metrics(
     found = ratios(daily_returns(daily), periods_per_year)
     deepest, longest_us = drawdown(equity, sample_ts, initial, account.start_us)
     mean = float(daily.mean())
+    cagr = growth(final / initial, len(daily) - 1, periods_per_year)
     return Metrics(
         final_equity=final / scale,
         net_profit=(final - initial) / scale,
         total_return=final / initial - 1.0,
-        **asdict(found),
+        **asdict(found) | {"cagr": cagr},
         max_drawdown=float(deepest),
         longest_drawdown_days=float(longest_us) / DAY_US,
-        calmar=found.cagr / float(deepest) if found.cagr is not None and deepest > 0 else None,
+        calmar=cagr / float(deepest) if cagr is not None and deepest > 0 else None,
         periods_per_year=periods_per_year,
         periods=len(daily) - 1,
         **_of_trades(trades, scale),
@@ -167,17 +171,27 @@ def ratios(returns: Floats, periods_per_year: int) -> Ratios:
     if not len(returns):
         return Ratios(None, None, None, None)
     root = math.sqrt(periods_per_year)
-    growth = float(np.prod(1.0 + returns))
-    cagr = growth ** (periods_per_year / len(returns)) - 1.0 if growth > 0 else -1.0
     deviation = float(returns.std(ddof=1)) if len(returns) > 1 else 0.0
     downside = math.sqrt(float(np.mean(np.minimum(returns, 0.0) ** 2)))
     mean = float(returns.mean())
     return Ratios(
-        cagr if math.isfinite(cagr) else None,
+        growth(float(np.prod(1.0 + returns)), len(returns), periods_per_year),
         deviation * root if len(returns) > 1 else None,
         mean / deviation * root if _spreads(deviation, mean) else None,
         mean / downside * root if downside > 0 and len(returns) > 1 else None,
     )
+
+
+def growth(factor: float, periods: int, periods_per_year: int) -> float | None:
+    """Growth of a year at the rate of a run.
+
+    >>> round(growth(1.21, 730, 365), 12)
+    0.1
+    """
+    if not periods:
+        return None
+    rate = periods_per_year / periods * math.log(factor) if factor > 0 else -math.inf
+    return math.expm1(rate) if rate < MOST_LOG_GROWTH else None
 
 
 def _spreads(deviation: float, mean: float) -> bool:

@@ -14,8 +14,8 @@ from engine.dataset import Dataset
 from engine.schema import SEMANTICS_VERSION, Reason, RecordKind
 from engine.session import ReplayResult
 from pipeline import identity, trades
-from pipeline.buy_and_hold import BuyAndHold, buy_and_hold
 from pipeline.build import iso, lot_quantities, multipliers, trades_in_sessions
+from pipeline.buy_and_hold import BuyAndHold, buy_and_hold
 from pipeline.config import RunConfig
 from pipeline.errors import RunError
 from pipeline.metrics import Account, Metrics, metrics
@@ -163,6 +163,7 @@ class Result:
             "dataset_id": self.dataset.id,
             "semantics": SEMANTICS_VERSION,
             "seed": self.config.seed,
+            "ledger": self.config.ledger,
             "versions": {"python": platform.python_version(), **_versions()},
         }
 
@@ -192,12 +193,14 @@ class Result:
 
     @cached_property
     def ledger(self) -> "pl.DataFrame":
-        """The ledger, one row a record, names written out."""
+        """The ledger, one row a record, names written out; with ``ledger: full`` the market events in between, whose ``seq`` is null."""
         import polars as pl
 
-        from engine.ledger import to_table
+        from engine.full_ledger import full_table
+        from engine.record_table import to_table
 
-        frame = pl.from_arrow(to_table(self.replay.records, self.replay.symbols, self.replay.strategies))
+        full, replay = self.config.ledger == "full", self.replay
+        frame = pl.from_arrow(full_table(replay) if full else to_table(replay.records, replay.symbols, replay.strategies))
         if not isinstance(frame, pl.DataFrame):
             raise RunError("the ledger is not a table")
         return frame

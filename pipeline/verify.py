@@ -63,6 +63,8 @@ def verify_run(folder: str | Path, progress: Callable[[str], None] = lambda _: N
 
     folder = Path(folder)
     summary = read_summary(folder)
+    if summary["ledger"] == "off":
+        raise RunError(f"{folder}: the run kept no ledger (ledger: off), so there is nothing to verify; run it with ledger: trades")
     progress("ledger")
     ledger = read_ledger(folder / "ledger.arrow")
     _check_hash(folder, ledger, summary)

@@ -50,7 +50,7 @@ def test_defaults_are_the_pessimistic_ones() -> None:
         ("symbols=[A, A]", "symbols", "'A'", "appears 2 times"),
         ("execution=3", "execution", "3", "keys among timing"),
         ("execution.fees={bps: 1, taker_bps: 2}", "execution.fees", "bps", "either"),
-        ("ledger=of", "ledger", "'of'", "'trades'"),
+        ("ledger=trade", "ledger", "'trade'", "did you mean 'trades'"),
     ],
 )
 def test_a_refusal_names_the_key_its_value_and_what_is_allowed(override: str, path: str, value: str, mend: str) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.schema import DAY_US
-from pipeline.metrics import Account, daily_equity, daily_returns, drawdown, metrics, ratios, time_in_market
+from pipeline.metrics import Account, daily_equity, daily_returns, drawdown, growth, metrics, ratios, time_in_market
 from pipeline.trades import TRADE
 
 with warnings.catch_warnings():
@@ -46,6 +46,18 @@ def test_calmar_is_growth_over_drawdown() -> None:
     found = metrics(np.zeros(0, TRADE), ts, equity, Account(10**8, int(equity[-1]), SCALE, 0, 3 * DAY_US), False, 0.0, 0)
     assert found.cagr is not None
     assert found.calmar == pytest.approx(found.cagr / 0.1)
+
+
+def test_growth_of_a_year_agrees_with_the_return_of_the_run() -> None:
+    ts = np.array([DAY_US, 2 * DAY_US], np.int64)
+    found = metrics(np.zeros(0, TRADE), ts, np.array([110, 120], np.int64), Account(100, 119, 1.0, 0, 2 * DAY_US), False, 0.0, 0)
+    assert found.total_return == pytest.approx(0.19)
+    assert found.cagr == pytest.approx(1.19 ** (365 / 2) - 1)
+
+
+@pytest.mark.parametrize(("factor", "periods"), [(1e300, 1), (1.0, 0)])
+def test_growth_that_no_float_holds_is_none(factor: float, periods: int) -> None:
+    assert growth(factor, periods, 365) is None
 
 
 def test_a_close_at_midnight_belongs_to_the_day_that_ends() -> None:  # R5.3

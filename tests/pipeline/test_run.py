@@ -176,6 +176,30 @@ def test_a_run_comes_back_from_its_folder(result: Result, tmp_path: Path) -> Non
     assert found.final_equity == result.metrics.final_equity
 
 
+@pytest.mark.parametrize("level", ["off", "full"])
+def test_the_ledger_level_changes_what_is_kept_and_nothing_else(
+    market: Dataset, result: Result, tmp_path: Path, level: str
+) -> None:  # R9.3, R11.3
+    made = run(config(f"ledger={level}"), dataset=market)
+    assert (made.result_hash, made.run_id) == (result.result_hash, result.run_id)
+    folder = save(made, tmp_path)
+    assert (folder / "ledger.arrow").exists() == (level == "full")
+    if level == "full":
+        assert made.ledger["seq"].null_count() > 0
+        assert made.ledger["seq"].drop_nulls().to_list() == list(range(len(result.replay.records)))
+        assert verify_run(folder).records == len(result.replay.records)
+    else:
+        with pytest.raises(RunError, match="kept no ledger"):
+            verify_run(folder)
+
+
+def test_a_summary_that_lacks_a_claim_is_refused(result: Result, tmp_path: Path) -> None:
+    folder = save(result, tmp_path)
+    (folder / "summary.json").write_text("{}")
+    with pytest.raises(RunError, match="it lacks run_id"):
+        verify_run(folder)
+
+
 def test_saving_again_replaces_the_folder_and_leaves_nothing_else(result: Result, tmp_path: Path) -> None:
     save(result, tmp_path, jsonl=True)
     folder = save(result, tmp_path)
@@ -184,7 +208,7 @@ def test_saving_again_replaces_the_folder_and_leaves_nothing_else(result: Result
 
 
 def test_a_folder_that_cannot_be_written_leaves_nothing(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("engine.ledger.write_ledger", full)
@@ -228,7 +252,7 @@ def test_an_altered_config_is_noticed_by_the_replay(result: Result, tmp_path: Pa
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no ledger\.arrow"):
+    with pytest.raises(RunError, match=r"no summary\.json"):
         verify_run(tmp_path)
 
 
