@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.execution import half_spread, half_spread_of_close, taker_price
+from engine.execution import half_spread, taker_price
 from engine.exits import gap_price, level_price, on_tick, reached_by_open, touched
 from engine.halts import day_end, halted
 from engine.instrument import Decimals
@@ -87,8 +87,10 @@ def test_products_become_money() -> None:  # R6.3 R7.1 R7.2
 
 @pytest.mark.parametrize(
     ("side", "price", "expected"),
-    [(1, 95.0, STOP), (1, 94.0, STOP), (1, 95.1, 0), (1, 110.0, TARGET), (1, 111.0, TARGET), (1, 109.9, 0)]
-    + [(-1, 110.0, STOP), (-1, 109.9, 0), (-1, 95.0, TARGET), (-1, 95.1, 0)],
+    [
+        *((1, 95.0, STOP), (1, 94.0, STOP), (1, 95.1, 0), (1, 110.0, TARGET), (1, 111.0, TARGET), (1, 109.9, 0)),
+        *((-1, 110.0, STOP), (-1, 109.9, 0), (-1, 95.0, TARGET), (-1, 95.1, 0)),
+    ],
 )
 def test_an_open_at_a_level_has_passed_it(side: int, price: float, expected: int) -> None:  # R1.3 R2.4
     stop, target = (95.0, 110.0) if side > 0 else (110.0, 95.0)
@@ -123,8 +125,10 @@ def test_a_bar_that_reaches_both_is_ambiguous_and_the_policy_decides(side: int, 
 @pytest.mark.parametrize("policy", list(Intrabar))
 @pytest.mark.parametrize(
     ("side", "high", "low", "expected"),
-    [(1, 109.9, 90.0, STOP), (1, 110.0, 90.1, TARGET), (1, 109.9, 90.1, 0)]
-    + [(-1, 110.0, 90.1, STOP), (-1, 109.9, 90.0, TARGET), (-1, 109.9, 90.1, 0)],
+    [
+        *((1, 109.9, 90.0, STOP), (1, 110.0, 90.1, TARGET), (1, 109.9, 90.1, 0)),
+        *((-1, 110.0, 90.1, STOP), (-1, 109.9, 90.0, TARGET), (-1, 109.9, 90.1, 0)),
+    ],
 )
 def test_a_level_is_touched_at_its_very_price_whatever_the_policy(policy: int, side: int, high: float, low: float, expected: int) -> None:
     # R3.2
@@ -278,19 +282,3 @@ def test_free_slots_are_what_positions_and_pending_entries_leave() -> None:  # R
     assert free_slots(run.state) == 2
     run.state.rules[0]["max_positions"] = 0
     assert free_slots(run.state) == 0
-
-
-def test_quoted_bars_hold_their_spread() -> None:  # R2.2 R5.2
-    dataset = market({"A": [FLAT, FLAT]})
-    bars = {name: column.copy() for name, column in dataset.columns["bars"].items()}
-    for name in ("open", "high", "low", "close"):
-        bars[f"bid_{name}"], bars[f"ask_{name}"] = np.array([99.0, NAN]), np.array([101.0, NAN])
-    from engine.dataset import from_columns
-
-    tape = Session(from_columns({"bars": {("A", "1h", 3_600_000_000): bars}}), table(propose(1)), settings(2)).tape
-    assert tape.quoted.tolist() == [1, 0]
-    assert tape.bid_open.tolist() == [99.0, 100.0]
-    assert tape.ask_close.tolist() == [101.0, 100.0]
-    assert (half_spread(tape, 0, 0, at(1), 0.007), half_spread(tape, 0, 1, at(1), 0.007)) == (0.0, 0.007)
-    assert half_spread_of_close(tape, 0, 0, at(1), 0.007) == 0.01
-    assert half_spread_of_close(tape, 0, 1, at(1), 0.007) == 0.007
