@@ -12,7 +12,7 @@ from engine.execution import half_spread, half_spread_of_close
 from engine.instrument import Decimals
 from engine.schema import NEVER, NONE
 from engine.session import ReplayResult, replay
-from engine.tape import Proposals, ProposalError, build_proposals, build_tape
+from engine.tape import ProposalError, Proposals, build_proposals, build_tape
 from tests.oracle.examples import FLAT, HOUR, LONG, at, instrument, market, propose, settings, table
 
 NAN = math.nan
