@@ -64,8 +64,9 @@ def _wide(loaded: Sequence[Loaded], features: Sequence[Feature]) -> dict[str, li
     frame = pl.DataFrame(
         [pl.Series(f"{name}|{key}", values) for key, columns in zip(keys, loaded, strict=True) for name, values in columns.items()]
     )
-    series = iter(frame.select(exprs).get_columns())
-    return {digest: [_column(next(series)) for _ in keys] for digest, expr in wide.items() if expr is not None}
+    # a result is called after its first column, with the key of that column's symbol
+    found = {tuple(series.name.rsplit("|", 2)[1:]): series for series in frame.select(exprs).get_columns()}
+    return {digest: [_column(found[key, digest]) for key in keys] for digest, expr in wide.items() if expr is not None}
 
 
 def _piecewise(columns: Loaded, feature: Feature, gaps: frozenset[str]) -> Column:

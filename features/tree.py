@@ -13,6 +13,42 @@ GAP_AWARE = frozenset({"IsNan", "IsNotNan", "FillNull", "FillNullWithStrategy", 
 """Operators by which an expression deals with unknown inputs itself, so that it is given the gaps."""
 
 
+WIDENS = frozenset(
+    {
+        "Column",
+        "Literal",
+        "BinaryExpr",
+        "Ternary",
+        "Cast",
+        "RollingExpr",
+        "Shift",
+        "Diff",
+        "PctChange",
+        "EwmMean",
+        "EwmStd",
+        "EwmVar",
+        "Abs",
+    }
+    | {
+        "Negate",
+        "Clip",
+        "Log",
+        "Exp",
+        "PowSqrt",
+        "CumSum",
+        "CumCount",
+        "CumMin",
+        "CumMax",
+        "IsNull",
+        "IsNotNull",
+        "IsNan",
+        "IsNotNan",
+        "Not",
+    }
+)
+"""Operators that Polars expands column by column.  Others, such as a horizontal maximum, would take the columns of all symbols at once."""
+
+
 class Operator(NamedTuple):
     """One node: its name, what it was told, and the trees it is applied to."""
 
@@ -108,6 +144,8 @@ def lookback(tree: Any) -> int:
     node = operator(tree)
     before = max((lookback(child) for child in node.inputs), default=0)
     match node.name:
+        case "Ternary" if operator(node.inputs[0]).name == "IsNotNull" and not _is_null(node.inputs[2]):
+            return lookback(node.inputs[2])  # the other branch holds until the asked one is known
         case "RollingExpr":
             return before + max(int(node.options["options"]["min_periods"]) - 1, 0)
         case "EwmMean" | "EwmStd" | "EwmVar":
@@ -116,6 +154,11 @@ def lookback(tree: Any) -> int:
             return before + max(integer(node.inputs[1]) or 0, 0)
         case _:
             return before
+
+
+def _is_null(tree: Any) -> bool:
+    node = operator(tree)
+    return node.name == "Literal" and "Null" in str(node.options)
 
 
 def integer(tree: Any) -> int | None:
@@ -131,12 +174,7 @@ def integer(tree: Any) -> int | None:
 
 def widen(feature: Feature, keys: Sequence[str]) -> pl.Expr | None:
     """The same computation on the columns ``name|key`` of every key at once; None where the expression cannot be expanded so."""
-    first = feature.tree
-    while (node := operator(first)).name not in ("Column", "Literal"):
-        if not node.inputs:
-            return None
-        first = node.inputs[1] if node.name == "Ternary" else node.inputs[0]
-    if node.name == "Literal":  # the result would be named after the literal, once for all keys
+    if not all(map(_widens, walk(feature.tree))) or _first_leaf(feature.tree).name != "Column":
         return None
     tree = _substitute(feature.tree, keys)
     try:
@@ -145,6 +183,19 @@ def widen(feature: Feature, keys: Sequence[str]) -> pl.Expr | None:
         return None
     # Polars reads some decimals one unit in the last place off: such an expression would give other bits than the narrow one
     return wide if json.loads(wide.meta.serialize(format="json")) == tree else None
+
+
+def _widens(node: Operator) -> bool:
+    others = node.inputs[1:] if node.name not in ("BinaryExpr", "Ternary") else ()
+    return node.name in WIDENS and all(operator(tree).name == "Literal" for tree in others)
+
+
+def _first_leaf(tree: Any) -> Operator:
+    """The leaf that a result is named after; a literal would name the results of all keys alike."""
+    node = operator(tree)
+    while node.inputs:
+        node = operator(node.inputs[1] if node.name == "Ternary" else node.inputs[0])
+    return node
 
 
 def _substitute(tree: Any, keys: Sequence[str]) -> Any:

@@ -16,7 +16,7 @@ def ema(of: str | pl.Expr = "close", n: int = 20) -> pl.Expr:
     Lookback n - 1; it remembers every earlier value. (TA-Lib EMA.)
     """
     x = column(of)
-    return recursion(x, x.rolling_mean(n), n, 2.0 / (n + 1))
+    return recursion(x, x.rolling_mean(n), x.shift(n), 2.0 / (n + 1))
 
 
 def wilder(of: str | pl.Expr = "close", n: int = 14) -> pl.Expr:
@@ -25,7 +25,7 @@ def wilder(of: str | pl.Expr = "close", n: int = 14) -> pl.Expr:
     Lookback n - 1; it remembers every earlier value. Wilder, New Concepts in Technical Trading Systems (1978).
     """
     x = column(of)
-    return recursion(x, x.rolling_mean(n), n, 1.0 / n)
+    return recursion(x, x.rolling_mean(n), x.shift(n), 1.0 / n)
 
 
 def wma(of: str | pl.Expr = "close", n: int = 20) -> pl.Expr:
@@ -39,7 +39,9 @@ def vwap(n: int = 20) -> pl.Expr:
     return pl.when(volume > 0).then((typical_price() * pl.col("volume")).rolling_sum(n) / volume)
 
 
-def recursion(x: pl.Expr, seed: pl.Expr, n: int, alpha: float) -> pl.Expr:
-    """``y += alpha * (x - y)`` from the n-th known value of x on, where y is ``seed``."""
-    known = x.cum_count()
-    return pl.when(known > n).then(x).when(known == n).then(seed).ewm_mean(alpha=alpha, adjust=False)
+def recursion(x: pl.Expr, seed: pl.Expr, later: pl.Expr, alpha: float) -> pl.Expr:
+    """``y += alpha * (x - y)``, started with ``seed`` in the row before ``later`` becomes known; ``seed`` is unknown before that row.
+
+    The tree of a nested recursion holds ``x`` once for every time it is named here, so ``later`` is something short.
+    """
+    return pl.when(later.is_not_null()).then(x).otherwise(seed).ewm_mean(alpha=alpha, adjust=False)

@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from features.expressions.averages import ema, recursion, sma, wilder
-from features.expressions.price import column, returns
+from features.expressions.averages import ema, recursion, sma
+from features.expressions.price import column, returns, share
 from features.expressions.volatility import true_range
 
 
@@ -17,10 +17,10 @@ def rsi(of: str | pl.Expr = "close", n: int = 14) -> pl.Expr:
 
     Lookback n. (TA-Lib RSI; Wilder, 1978.)
     """
-    change = column(of).diff()
-    up, down = wilder(change.clip(lower_bound=0.0), n), wilder((-change).clip(lower_bound=0.0), n)
-    both = up + down
-    return pl.when(both > 0).then(100.0 * up / both).when(both <= 0).then(0.0)
+    x = column(of)
+    gain, loss = x.diff().clip(lower_bound=0.0), -x.diff().clip(upper_bound=0.0)
+    up, down = (recursion(change, change.rolling_mean(n), x.shift(n + 1), 1.0 / n) for change in (gain, loss))
+    return 100.0 * share(up, up + down)
 
 
 def macd(of: str | pl.Expr = "close", fast: int = 12, slow: int = 26, signal: int = 9) -> dict[str, pl.Expr]:
@@ -29,9 +29,11 @@ def macd(of: str | pl.Expr = "close", fast: int = 12, slow: int = 26, signal: in
     Parts: ``line``, ``signal``, ``hist``. As in TA-Lib the fast EMA starts together with the slow one, from the SMA of its last values.
     """
     x = column(of)
-    line = recursion(x, x.rolling_mean(fast), slow, 2.0 / (fast + 1)) - ema(x, slow)
-    average = ema(line, signal)
-    return {"line": pl.when(average.is_not_null()).then(line), "signal": average, "hist": line - average}
+    seed = pl.when(x.shift(slow - 1).is_not_null()).then(x.rolling_mean(fast))
+    line = recursion(x, seed, x.shift(slow), 2.0 / (fast + 1)) - ema(x, slow)
+    average = recursion(line, line.rolling_mean(signal), x.shift(slow + signal - 1), 2.0 / (signal + 1))
+    shown = x.shift(slow + signal - 2).is_not_null()
+    return {"line": pl.when(shown).then(line), "signal": average, "hist": line - average}
 
 
 def stochastic(n: int = 14, k: int = 3, d: int = 3) -> dict[str, pl.Expr]:
@@ -41,10 +43,10 @@ def stochastic(n: int = 14, k: int = 3, d: int = 3) -> dict[str, pl.Expr]:
     """
     low = pl.col("low").rolling_min(n)
     width = pl.col("high").rolling_max(n) - low
-    raw = pl.when(width > 0).then(100.0 * (pl.col("close") - low) / width).when(width <= 0).then(0.0)
-    slow = sma(raw, k)
+    slow = sma(100.0 * share(pl.col("close") - low, width), k)
     average = sma(slow, d)
-    return {"k": pl.when(average.is_not_null()).then(slow), "d": average}
+    shown = pl.col("high").shift(n + k + d - 3).is_not_null()
+    return {"k": pl.when(shown).then(slow), "d": average}
 
 
 def adx(n: int = 14) -> dict[str, pl.Expr]:
@@ -55,23 +57,21 @@ def adx(n: int = 14) -> dict[str, pl.Expr]:
     index; TA-Lib repeats the last contribution there.
     """
     up, down = pl.col("high").diff(), -pl.col("low").diff()
-    span = _wilder_sum(true_range(), n)
-    plus, minus = _percent(_wilder_sum(_larger(up, down), n), span), _percent(_wilder_sum(_larger(down, up), n), span)
-    both = plus + minus
-    spread = pl.when(plus > minus).then(plus - minus).when(plus <= minus).then(minus - plus)
-    return {"index": wilder(_percent(spread, both), n), "plus": plus, "minus": minus}
+    plus, minus, span = (_wilder_sum(x, n) for x in (_larger(up, down), _larger(down, up), true_range()))
+    # TA-Lib shows the sums from the value after their seed on
+    shown = pl.col("high").shift(n).is_not_null()
+    moved = pl.when(shown).then(100.0 * share((plus - minus).abs(), plus + minus))
+    return {
+        "index": recursion(moved, moved.rolling_mean(n), pl.col("high").shift(2 * n), 1.0 / n),
+        "plus": pl.when(shown).then(100.0 * share(plus, span)),
+        "minus": pl.when(shown).then(100.0 * share(minus, span)),
+    }
 
 
 def _larger(move: pl.Expr, opposite: pl.Expr) -> pl.Expr:
-    counts = (move > opposite) & (move > 0)
-    return pl.when(counts).then(move).when(~counts).then(0.0)
-
-
-def _percent(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
-    return pl.when(whole > 0).then(100.0 * part / whole).when(whole <= 0).then(0.0)
+    return pl.when((move > opposite) & (move > 0)).then(move).otherwise(0.0 * move)
 
 
 def _wilder_sum(x: pl.Expr, n: int) -> pl.Expr:
-    # TA-Lib starts from the sum of n - 1 values, smooths from the n-th on and shows that one first
-    smoothed = recursion(x, x.rolling_sum(n - 1) / n, n - 1, 1.0 / n)
-    return pl.when(x.shift(n - 1).is_not_null()).then(smoothed)
+    # one n-th of Wilder's sum, which starts from n - 1 values: the factor cancels
+    return recursion(x, x.rolling_sum(n - 1) / n, pl.col("high").shift(n), 1.0 / n)

@@ -28,3 +28,9 @@ def log_returns(of: str | pl.Expr = "close", n: int = 1) -> pl.Expr:
 def typical_price() -> pl.Expr:
     """Mean of high, low and close. Lookback 0. (TA-Lib TYPPRICE.)"""
     return (pl.col("high") + pl.col("low") + pl.col("close")) / 3.0
+
+
+def share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    """``part / whole`` of amounts that are not negative; 0 where the whole is 0."""
+    # 0 / 1e-300 is 0, and to name ``whole`` once alone keeps the operator trees small
+    return part / whole.clip(lower_bound=1e-300)

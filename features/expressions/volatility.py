@@ -4,22 +4,23 @@ import math
 
 import polars as pl
 
-from features.expressions.averages import ema, sma, wilder
+from features.expressions.averages import ema, recursion, sma
 from features.expressions.price import column, log_returns
 from features.expressions.rolling import std
 
 
 def true_range() -> pl.Expr:
     """``max(high, previous close) - min(low, previous close)``. Lookback 1. (TA-Lib TRANGE; Wilder, 1978.)"""
-    high, low, before = pl.col("high"), pl.col("low"), pl.col("close").shift(1)
-    top = pl.when(before > high).then(before).when(before <= high).then(high)
-    bottom = pl.when(before < low).then(before).when(before >= low).then(low)
-    return top - bottom
+    before = pl.col("close").shift(1)
+    top = pl.when(before > pl.col("high")).then(before).otherwise(pl.col("high"))
+    bottom = pl.when(before < pl.col("low")).then(before).otherwise(pl.col("low"))
+    return top - bottom + 0.0 * before  # the first row has no previous close, and is unknown
 
 
 def atr(n: int = 14) -> pl.Expr:
     """Average true range: Wilder's smoothing of the true range. Lookback n. (TA-Lib ATR; Wilder, 1978.)"""
-    return wilder(true_range(), n)
+    x = true_range()
+    return recursion(x, x.rolling_mean(n), pl.col("high").shift(n + 1), 1.0 / n)
 
 
 def bollinger(of: str | pl.Expr = "close", n: int = 20, k: float = 2.0) -> dict[str, pl.Expr]:

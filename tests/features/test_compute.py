@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from engine.dataset import DatasetError, from_columns
 from engine.schema import Action, LevelKind
 from features import frames
+from features.catalogue import FACTORIES
 from features.causality import CausalityError
 from features.compute import certify, propose
 from features.expressions import ema, rsi, sma
@@ -152,6 +154,23 @@ def test_wide_expression_is_given_up_where_a_constant_would_lose_a_bit():
         assert a.keys() == b.keys()
         for name in a:
             assert a[name].first == b[name].first and a[name].values.tobytes() == b[name].values.tobytes()
+
+
+def test_many_symbols_at_once_give_the_bits_of_one_for_every_expression():
+    made = {name: factory() for name, factory in FACTORIES.items()}
+    exprs = [expr for parts in made.values() for expr in (parts.values() if isinstance(parts, dict) else [parts])]
+    high, close = pl.col("high"), pl.col("close")
+    exprs += [pl.max_horizontal("high", "close"), pl.coalesce(close, high), high.clip(close, 2 * close), 1.0 / close]
+    exprs += [pl.when(high > 101).then(1.0).otherwise(close), pl.lit(2.0) + high, close.cast(pl.Float32).shift(1)]
+    features = list({feature.digest: feature for feature in map(read, exprs)}.values())
+    names = ("open", "high", "low", "close", "volume")
+    loaded = [{name: walk(150, seed)[name] for name in names} for seed in range(3)]
+    together, single = frames.compute(loaded, features), [frames.compute([one], features)[0] for one in loaded]
+    for a, b in zip(together, single, strict=True):
+        for feature in features:
+            assert a[feature.digest].first == b[feature.digest].first
+            assert a[feature.digest].values.tobytes() == b[feature.digest].values.tobytes()
+    assert sum(widen(feature, ["0", "1"]) is not None for feature in features) > len(features) // 2
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
