@@ -22,7 +22,8 @@ def figure(result: "Result") -> Any:
         from plotly.graph_objects import Figure, Scatter
     except ImportError:
         raise RunError("plot() needs Plotly: pip install 'tapeline[report]'") from None
-    frame = result.equity.gather_every(max(1, len(result.equity) // MOST_POINTS))
+    step = max(1, len(result.equity) // MOST_POINTS)
+    frame = result.equity.gather_every(step, offset=max(0, len(result.equity) - 1) % step)
     chart = Figure()
     chart.add_trace(Scatter(x=frame["ts"].to_list(), y=frame["equity"].to_list(), name=f"equity ({result.config.account.currency})"))
     chart.add_trace(Scatter(x=frame["ts"].to_list(), y=(-frame["drawdown"]).to_list(), name="drawdown", fill="tozeroy", yaxis="y2"))

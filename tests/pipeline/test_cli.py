@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from pipeline.cli import app
+from pipeline.cli import main
 from pipeline.console import guarded
+from pipeline.verbs import app
 
 CONFIG = """
 name: small
@@ -117,6 +118,17 @@ def test_an_interrupt_is_status_130_and_writes_nothing(folder: Path, monkeypatch
     assert not runs(folder)
 
 
+def test_an_interrupt_before_the_verb_began_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.verbs.app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "tapeline: interrupted\n"
+
+
 def test_a_defect_is_one_line_without_a_traceback(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise TypeError("not like this")
@@ -183,7 +195,7 @@ def modules_after(code: str) -> set[str]:
 def test_importing_the_package_and_the_command_line_loads_nothing_heavy() -> None:
     heavy = {"numba", "polars", "pyarrow", "pydantic", "numpy", "numexpr", "joblib"}
     assert not modules_after("import pipeline") & heavy
-    assert not modules_after("import pipeline.cli") & heavy
+    assert not modules_after("import pipeline.verbs") & heavy
 
 
 def test_the_function_run_is_not_hidden_by_a_module_of_its_name() -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -383,9 +385,29 @@ def test_the_instruments_of_a_config_go_over_those_of_the_dataset(market: Datase
 
 
 def test_plot_says_which_extra_it_needs(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "plotly.graph_objects", None)
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     with pytest.raises(RunError, match=r"tapeline\[report\]"):
         result.plot()
+
+
+def test_plot_draws_equity_and_drawdown(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[dict[str, Any]] = []
+
+    class Figure:
+        def add_trace(self, trace: dict[str, Any]) -> None:
+            drawn.append(trace)
+
+        def update_layout(self, **layout: Any) -> None:
+            drawn.append(layout)
+
+    plotly = ModuleType("plotly.graph_objects")
+    plotly.__dict__.update(Figure=Figure, Scatter=dict)
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", plotly)
+    result.plot()
+    equity, drawdown, layout = drawn
+    assert equity["y"][-1] == result.equity["equity"][-1]
+    assert min(drawdown["y"]) == pytest.approx(-result.metrics.max_drawdown)
+    assert "simulated" in layout["title"]
 
 
 def test_the_packaged_demo_is_the_one_in_configs() -> None:
