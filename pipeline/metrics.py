@@ -65,7 +65,7 @@ class Metrics:
     worst_trade: float | None
     fees: float
     funding: float
-    turnover: float
+    turnover: float | None
     time_in_market: float
     ambiguous_bars: int
 
@@ -131,7 +131,7 @@ def metrics(
         **_of_trades(trades, scale),
         fees=int(trades["fees"].sum()) / scale,
         funding=int(trades["funding"].sum()) / scale,
-        turnover=traded * scale / mean if mean > 0 else 0.0,
+        turnover=traded * scale / mean if mean > 0 else None,
         time_in_market=time_in_market(trades, account.start_us, account.end_us),
         ambiguous_bars=ambiguous_bars,
     )

@@ -69,7 +69,7 @@ def figures(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("best, worst trade", f"{money(summary['best_trade'])}, {money(summary['worst_trade'])}", ""),
         ("fees", money(-summary["fees"]), ""),
         ("funding", money(summary["funding"]), ""),
-        ("turnover", f"{summary['turnover']:,.1f} x equity", ""),
+        ("turnover (x equity)", ratio(summary["turnover"]), ""),
         ("time in market", percent(summary["time_in_market"]), ""),
         ("ambiguous bars", f"{summary['ambiguous_bars']:,}", ""),
     ]

@@ -376,6 +376,21 @@ def test_a_config_that_does_not_fit_the_data_is_refused(market: Dataset, overrid
         run(config(override), dataset=market)
 
 
+def test_a_ruined_account_is_said_and_has_figures(market: Dataset) -> None:  # R7.4
+    found = run(config("account={cash: 1000, leverage: 100}", "risk.size.fixed_fraction=90"), dataset=market)
+    assert found.summary["bankrupt"]
+    assert any("ruined" in notice for notice in found.notices)
+    assert sum(found.profit_by_symbol.values()) == found.replay.final_equity - found.replay.settings.cash
+    json.dumps(found.summary, allow_nan=False)
+
+
+def test_a_run_without_trades_has_figures(market: Dataset) -> None:
+    found = run(config("strategies.0.propose={long: close < 0}", "strategies.1.propose={long: close < 0}"), dataset=market)
+    assert (found.metrics.trades, found.metrics.net_profit, found.metrics.sharpe) == (0, 0.0, None)
+    assert len(found.trades) == 0
+    json.dumps(found.summary, allow_nan=False)
+
+
 def test_the_instruments_of_a_config_go_over_those_of_the_dataset(market: Dataset) -> None:
     symbol = market.symbols[1]
     found = run(config(f"instruments={{default: {{lot: 1}}, {symbol}: {{lot: 10}}}}"), dataset=market)
