@@ -1,7 +1,7 @@
 """From a file to an answer: config, run, result, and the command line.
 
->>> from pipeline import run                                                            # doctest: +SKIP
->>> run("configs/demo.yaml").summary["sharpe"]                                          # doctest: +SKIP
+    import pipeline
+    pipeline.run("configs/demo.yaml").summary["sharpe"]
 
 Names are imported when they are first used, so that ``import pipeline`` costs nothing.
 """
