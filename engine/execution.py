@@ -182,10 +182,11 @@ def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, pr
     position["target"] = level_price(tape, symbol, target, proposals.take_profit_kind[proposal], price, side, side > 0)
     if proposals.trailing_kind[proposal] == LevelKind.FRACTION:
         distance = price * distance
-    position["trailing"] = distance if distance > 0.0 else np.nan
+    trails = 0.0 < distance < np.inf
+    position["trailing"] = distance if trails else np.nan
     position["extreme"] = price
     position["trailed"] = 0
-    if distance > 0.0:
+    if trails:
         move_stop(state, tape, slot)
     none = np.isnan(position["stop"]) and np.isnan(position["target"]) and np.isnan(position["trailing"])
     position["levels"] = 0 if none else 1

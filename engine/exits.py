@@ -56,7 +56,7 @@ def touched(policy: int, side: int, opened: float, high: float, low: float, clos
 def level_price(tape: Tape, symbol: int, level: float, kind: int, anchor: float, direction: int, up: bool) -> float:
     """A stop or target on the tick; NaN where there is none.  ``direction`` is +1 for a level above the anchor.  # R2.1, R2.7"""
     price = anchor * (1.0 + direction * level) if kind == LevelKind.FRACTION else level
-    if not price > 0.0:
+    if not 0.0 < price < np.inf:
         return np.nan
     price = on_tick(tape, symbol, price, up)
     return price if price > 0.0 else np.nan

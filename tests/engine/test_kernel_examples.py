@@ -272,6 +272,15 @@ def test_a_stop_passed_by_the_open_fills_there_and_both_levels_inside_go_by_the_
     assert (fills(both)[1], of_kind(both, FILL)[1]["flags"] & 1) == ((3, 110.0, "TAKE_PROFIT"), 1)
 
 
+@pytest.mark.parametrize("action", [Action.ENTER_LONG, SHORT])
+@pytest.mark.parametrize("name", ["stop_loss", "take_profit", "trailing"])
+@pytest.mark.parametrize("kind", list(LevelKind))
+@pytest.mark.parametrize("level", [math.nan, math.inf, -math.inf])
+def test_a_level_that_is_no_finite_number_is_none(action: Action, name: str, kind: LevelKind, level: float) -> None:  # R2.1
+    result = one_symbol([FLAT, (100, 120, 80, 100), FLAT], propose(1, action, **{name: level, f"{name}_kind": int(kind)}))
+    assert fills(result) == [(1, 100.0, "FILLED"), (3, 100.0, "RUN_ENDED")]
+
+
 def test_ruin_closes_in_position_order_and_ends_the_run() -> None:  # R7.4
     # 90 lots at leverage 10 lose 11.2 each in the bar that closes at 3
     size = (strategy(SizeKind.FIXED_QTY, 90.0),)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.block import Block, column
+from engine.block import Block, column, prefetch
 from engine.dataset import Dataset, DatasetError, from_columns
 from engine.execution import half_spread, half_spread_of_close
 from engine.instrument import Decimals
@@ -220,12 +220,14 @@ def test_compiled_code_reads_the_arrays_of_a_block(monkeypatch: pytest.MonkeyPat
 
     @numba.njit
     def dot(pair: Any, notes: Any) -> float:
+        prefetch(pair.prices, 99)
         notes.numbers[0] = len(pair.numbers)
         return float((pair.numbers * pair.prices).sum())
 
     notes = Notes(numbers=np.zeros(1, np.int64))
     assert dot(Pair(numbers=np.array([2, 3]), prices=np.array([0.5, 10.0])), notes) == 31.0
     assert notes.numbers[0] == 2
+    prefetch(notes.numbers, 0)
 
     @numba.njit
     def unknown(pair: Any) -> Any:

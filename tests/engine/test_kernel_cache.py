@@ -1,0 +1,49 @@
+"""Where compiled code is kept: by version of the engine's sources, and wherever there is room for it."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from numba.core import config
+
+from engine import kernel
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the engine's sources, and a cache of its own."""
+    folder = tmp_path / "engine"
+    shutil.copytree(Path(kernel.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(kernel, "__file__", str(folder / "kernel.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+def test_an_edit_to_any_source_is_another_folder(sources: Path, tmp_path: Path) -> None:
+    before = kernel.cache_folder.__wrapped__()
+    assert before.is_dir() and before.parent == tmp_path / "cache" / "tapeline"
+    assert kernel.cache_folder.__wrapped__() == before
+    with (sources / "money.py").open("a") as file:
+        file.write("\n")
+    assert kernel.cache_folder.__wrapped__() != before
+
+
+def test_compiled_code_goes_to_the_temporary_folder_where_home_cannot_be_written(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("in the way")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "other"))
+    folder = kernel.cache_folder.__wrapped__()
+    assert folder.is_dir() and folder.is_relative_to(tmp_path / "other")
+
+
+def test_an_engine_is_compiled_once_its_folder_holds_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(config, "DISABLE_JIT", 1)
+    assert kernel.is_compiled()
+    monkeypatch.setattr(config, "DISABLE_JIT", 0)
+    assert not kernel.is_compiled()
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine" / "replay.nbc").touch()
+    assert kernel.is_compiled()
