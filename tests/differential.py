@@ -1,11 +1,15 @@
 """Comparing the kernel's replay with the plain oracle's, record by record."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+from engine.dataset import Dataset
 from engine.schema import RECORD, EventKind, Reason, RecordKind
 from engine.session import ReplayError, Session
+from engine.settings import Settings
 from tests.markets import Case, random_case
+from tests.oracle.replay import OracleResult
 from tests.oracle.replay import replay as plain_replay
 
 FIELDS = RECORD.names or ()
@@ -34,6 +38,14 @@ def oracle_run(case: Case) -> dict[str, Any]:
         "outcomes": [int(outcome) for outcome in result.outcomes],
         "final_equity": result.final_equity,
     }
+
+
+def agreed_replay(dataset: Dataset, proposals: Mapping[str, list[Any]], settings: Settings) -> OracleResult:
+    """The compiled replay, in the oracle's words; an error unless the oracle's is the same."""
+    case = Case(dataset, dict(proposals), settings)
+    ours = kernel_run(case)
+    assert ours == oracle_run(case)
+    return OracleResult(**ours)
 
 
 def outcome_of(run: Any, case: Case) -> dict[str, Any]:
