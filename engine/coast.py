@@ -30,7 +30,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     row, stop = position["row"], min(tape.stop[position["symbol"]], position["max_row"])
     horizon = quiet_until(tape, proposals, state, slot, until)
     qty, multiplier, scale = position["qty"], position["multiplier"], rules["scale"]
-    levels, seen = position["levels"] != 0, account["now"]
+    levels = position["levels"] != 0
     k, last, worth = account["sampled"], account["last_equity"], position["value"]
     current = account["cash"] + account["open_value"]
     base, midnight, peak = account["day_base"], account["day_end"], account["peak"]
@@ -38,7 +38,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     watched = rules["daily_loss_halt"] < np.inf or rules["drawdown_halt"] < np.inf
     while row < stop and tape.ts[row] < horizon:
         now = tape.ts[row]
-        if levels and moved_by_bar(tape, state, slot, row, seen):
+        if levels and moved_by_bar(tape, state, slot, row, row != position["row"] or tape.open_ts[row] > account["now"]):
             break
         if k < len(tape.grid) and tape.grid[k] < now:
             if current != last:
@@ -59,7 +59,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
                 midnight, base, peak = day, before, top
             last = state.equity[k] = equity
             k += 1
-        current, worth, seen = equity, at_mark, now - 1
+        current, worth = equity, at_mark
         row += 1
     if row == position["row"]:
         return
@@ -87,11 +87,11 @@ def alerts(account: np.void, rules: np.void, now: int, midnight: int, base: int,
 
 
 @kernel
-def moved_by_bar(tape: Tape, state: State, slot: int, row: int, seen: int) -> bool:
-    """Whether the open of a bar, if it is still to come after ``seen``, or its inside, reaches a level of the position."""
+def moved_by_bar(tape: Tape, state: State, slot: int, row: int, opens: bool) -> bool:
+    """Whether a bar reaches a level of the position by its inside or, if that is still to come, by its open."""
     position = state.positions[slot]
     side = position["side"]
-    if tape.open_ts[row] > seen:
+    if opens:
         trail(state, tape, slot, row)
         if reached_by_open(side, open_price(tape, -side, row), position["stop"], position["target"]) != Reason.NONE:
             return True

@@ -157,7 +157,9 @@ def _with_nulls(given: dict[str, Any], n: int, result: ReplayResult) -> Any:
     import pyarrow as pa
 
     schema = to_table(result.records[:0], result.symbols, result.strategies).schema
-    return _plain(pa.table({field.name: given.get(field.name, pa.nulls(n, field.type)) for field in schema}))
+    columns = [given[field.name] if field.name in given else pa.nulls(n, field.type) for field in schema]
+    plain = _plain(pa.table(columns, schema.names))
+    return plain.cast(_plain(to_table(result.records[:0], result.symbols, result.strategies)).schema)
 
 
 def _plain(table: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from typing import NamedTuple
 
 from engine.schema import Accounting
@@ -22,6 +23,7 @@ class Decimals(NamedTuple):
     power: int
 
     @classmethod
+    @cache
     def parse(cls, value: str | float | Decimal) -> "Decimals":
         """Read a decimal from text or from the shortest text of a float.
 

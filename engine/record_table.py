@@ -1,5 +1,6 @@
 """Ledger records as an Arrow table: names as text, null where a column does not apply."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,20 +18,30 @@ def to_table(records: NDArray[Any], symbols: tuple[str, ...], strategies: tuple[
     kinds = [RecordKind(code).name if code in set(RecordKind) else "" for code in range(max(RecordKind) + 1)]
     reasons = [Reason(code).name if code in set(Reason) else "" for code in range(max(Reason) + 1)]
     phases = [kind.name for kind in EventKind]
-    columns: dict[str, Any] = {"seq": pa.array(np.arange(len(records), dtype=np.int64))}
-    columns["ts"] = pa.array(np.ascontiguousarray(records["ts"])).cast(pa.timestamp("us", "UTC"))
+    columns: dict[str, Any] = {"seq": _numbers(np.arange(len(records), dtype=np.int64))}
+    columns["ts"] = _numbers(records["ts"]).view(pa.timestamp("us", "UTC"))
     columns["phase"] = _text(records["phase"], phases, records["phase"] >= len(phases))
     columns["kind"] = _text(records["kind"], kinds)
     columns["reason"] = _text(records["reason"], reasons, records["reason"] == Reason.NONE)
     columns["symbol"] = _text(records["symbol"], symbols, records["symbol"] == NONE)
     columns["strategy"] = _text(records["strategy"], strategies, records["strategy"] == NONE)
     for name in ("order_id", "proposal", "cause", "side", "qty", "price", "fee", "amount", "cash", "position", "value", "rank", "flags"):
-        values = np.ascontiguousarray(records[name])
-        columns[name] = pa.array(values, mask=(values == NONE) if name in NULL_AT_NONE else None)
-    return pa.table(columns)
+        columns[name] = _numbers(records[name], records[name] == NONE if name in NULL_AT_NONE else None)
+    return pa.Table.from_arrays(list(columns.values()), list(columns))
 
 
-def _text(codes: NDArray[Any], names: Any, null: NDArray[np.bool_] | None = None) -> Any:
+def _text(codes: NDArray[Any], names: Sequence[str], null: NDArray[np.bool_] | None = None) -> Any:
     import pyarrow as pa
 
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=null), pa.array(list(names), pa.string()))
+    encoded = [name.encode() for name in names]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    dictionary = pa.Array.from_buffers(pa.string(), len(names), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])
+    return pa.DictionaryArray.from_arrays(_numbers(codes.astype(np.int32), null), dictionary)
+
+
+def _numbers(values: NDArray[Any], null: NDArray[np.bool_] | None = None) -> Any:
+    """An Arrow array over the buffer of a NumPy one.  ``pa.array`` would import pandas, where it is installed, to look for its types."""
+    import pyarrow as pa
+
+    valid = None if null is None else pa.py_buffer(np.packbits(~null, bitorder="little"))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [valid, pa.py_buffer(np.ascontiguousarray(values))])

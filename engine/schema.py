@@ -176,8 +176,6 @@ COUNTED = (Reason.ALREADY_HELD, Reason.ALREADY_PENDING, Reason.NOT_HELD)  # not 
 RECORD = np.dtype(
     [
         ("ts", "<i8"),  # us, UTC
-        ("order_id", "<i8"),
-        ("proposal", "<i8"),  # row of the run's sorted proposals
         ("qty", "<i8"),  # lots, never negative
         ("price", "<f8"),
         ("fee", "<i8"),  # money
@@ -185,10 +183,12 @@ RECORD = np.dtype(
         ("cash", "<i8"),  # money, after the record
         ("position", "<i8"),  # signed lots of (strategy, symbol), after the record
         ("value", "<f8"),  # score, funding rate or fraction lost
-        ("cause", "<i8"),  # seq of the record that led here
+        ("order_id", "<i4"),
+        ("proposal", "<i4"),  # row of the run's sorted proposals
+        ("cause", "<i4"),  # seq of the record that led here
         ("symbol", "<i4"),
-        ("strategy", "<i4"),
         ("rank", "<i4"),
+        ("strategy", "<i2"),
         ("kind", "u1"),
         ("side", "i1"),  # +1 buy, -1 sell
         ("reason", "u1"),
