@@ -164,6 +164,8 @@ class Session:
                     raise ReplayError(
                         f"{path}: {name} does not fit this run; restore beside the dataset, proposals and settings it was saved from"
                     )
+            if any(str(saved[name].tolist()) != str(getattr(self.state, name).tolist()) for name in ("rules", "desks")):
+                raise ReplayError(f"{path}: it was saved under other settings; restore beside those it was saved from")
             ledger = np.empty(len(saved["ledger"]) + len(self.state.ledger), self.state.ledger.dtype)
             ledger[: len(saved["ledger"])] = saved["ledger"]
             self.state = State(**{name: saved[name] for name in State.columns if name != "ledger"}, ledger=ledger)

@@ -349,6 +349,10 @@ def _codes(what: str, given: Any, names: Sequence[str], known: Sequence[str]) ->
         names = unique.tolist()
     place = {name: i for i, name in enumerate(known)}
     table = np.array([*(place.get(name, NONE) for name in names), NONE], np.int32)
+    outside = np.flatnonzero((array < 0) | (array >= len(names)))
+    if len(outside):
+        row = int(outside[0])
+        raise ProposalError(f"proposal row {row}: {what} code {array[row]} names none of the {len(names)} given names; codes count from 0")
     codes: NDArray[np.int32] = table[array]
     if len(codes) and codes.min() < 0:
         row = int(np.flatnonzero(codes < 0)[0])

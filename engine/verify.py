@@ -133,8 +133,8 @@ def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument
 
 def _check_cause(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     cause = row["cause"]
-    if cause >= seq:
-        raise LedgerError(f"record {seq}: its cause {cause} is not before it")
+    if not NONE <= cause < seq:
+        raise LedgerError(f"record {seq}: its cause {cause} is not a record before it")
     allowed = CAUSES.get(RecordKind(row["kind"]))
     if allowed is not None and (cause == NONE or rows[cause]["kind"] not in allowed):
         found = "nothing" if cause == NONE else RecordKind(rows[cause]["kind"]).name

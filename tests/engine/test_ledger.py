@@ -1,5 +1,6 @@
 """The ledger on disk, its hash and its verifier."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -140,3 +141,36 @@ def test_the_full_ledger_stores_what_is_otherwise_counted(result: ReplayResult) 
     rows = full_table(result).to_pylist()
     stored = [row for row in rows if row["seq"] is None and row["kind"] == "REJECTED"]
     assert len(stored) == sum(count_outcomes(result).values())
+
+
+@pytest.mark.parametrize("cause", [-5, 10_000])
+def test_a_cause_that_is_no_earlier_record_is_noticed(result: ReplayResult, cause: int, tmp_path: Path) -> None:  # R11.1
+    write_ledger(tmp_path / "ledger.arrow", result, ledger_header(result))
+    ledger = read_ledger(tmp_path / "ledger.arrow")
+    ledger.records["cause"][-2] = cause
+    with pytest.raises(LedgerError, match="is not a record before it"):
+        verify_ledger(ledger)
+
+
+def test_a_ledger_without_an_end_was_cut(result: ReplayResult, tmp_path: Path) -> None:  # R11.2
+    write_ledger(tmp_path / "ledger.arrow", result, ledger_header(result))
+    ledger = read_ledger(tmp_path / "ledger.arrow")
+    with pytest.raises(LedgerError, match="does not end with RUN_END"):
+        verify_ledger(replace(ledger, records=ledger.records[:-1]))
+
+
+def test_time_that_runs_backwards_is_noticed(result: ReplayResult, tmp_path: Path) -> None:  # R1.3
+    write_ledger(tmp_path / "ledger.arrow", result, ledger_header(result))
+    ledger = read_ledger(tmp_path / "ledger.arrow")
+    ledger.records["ts"][-1] = 0
+    with pytest.raises(LedgerError, match="never decreases"):
+        verify_ledger(ledger)
+
+
+def test_a_fill_follows_from_an_order_or_a_position(result: ReplayResult, tmp_path: Path) -> None:  # R11.1
+    write_ledger(tmp_path / "ledger.arrow", result, ledger_header(result))
+    ledger = read_ledger(tmp_path / "ledger.arrow")
+    at = int(np.flatnonzero(ledger.records["kind"] == RecordKind.FILL)[0])
+    ledger.records["cause"][at] = 0
+    with pytest.raises(LedgerError, match="a FILL follows from ORDER or POSITION, not from DEPOSIT"):
+        verify_ledger(ledger)

@@ -104,3 +104,12 @@ def test_a_run_that_has_ended_stays_ended() -> None:  # R9.4
     before = fingerprint(session.run())
     assert session.step() and session.advance(0)
     assert fingerprint(session.run()) == before
+
+
+def test_a_session_saved_under_other_settings_is_refused(tmp_path: Path) -> None:  # R9.4
+    case = random_case(3)
+    saved = tmp_path / "session.npz"
+    session_of(case).save(saved)
+    other = case._replace(settings=replace(case.settings, taker_bps=case.settings.taker_bps + 1))
+    with pytest.raises(ReplayError, match="other settings"):
+        session_of(other).restore(saved)

@@ -11,8 +11,9 @@ from engine.dataset import Dataset, DatasetError, from_columns
 from engine.execution import half_spread, half_spread_of_close
 from engine.instrument import Decimals
 from engine.schema import NEVER, NONE
-from engine.session import ReplayResult, replay
+from engine.session import ReplayResult, Session, replay
 from engine.tape import ProposalError, Proposals, build_proposals, build_tape
+from tests.markets import random_case
 from tests.oracle.examples import FLAT, HOUR, LONG, at, instrument, market, propose, settings, table
 
 NAN = math.nan
@@ -241,3 +242,12 @@ def test_compiled_code_reads_the_arrays_of_a_block(monkeypatch: pytest.MonkeyPat
 def test_a_tick_is_a_positive_decimal(text: str) -> None:  # R6.3
     with pytest.raises(ValueError, match=f"'{text}' is not a positive decimal"):
         Decimals.parse(text)
+
+
+@pytest.mark.parametrize("code", [-1, -2, 7])
+def test_a_code_that_names_nothing_is_refused(code: int) -> None:
+    case = random_case(3)
+    names = sorted(instrument.symbol for instrument in case.settings.instruments)
+    table = {"ts": [case.settings.start_us], "symbol": [code], "strategy": [case.settings.strategies[0].id], "action": [0]}
+    with pytest.raises(ProposalError, match="names none of the"):
+        Session(case.dataset, table, case.settings, symbols=names[:2])
