@@ -234,7 +234,7 @@ def _sample_grid(ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: S
     extra = []
     for i in base:
         closes = ts[first[i] : stop[i]]
-        if len(closes) == len(grid) and np.array_equal(closes, grid):
+        if i == longest or (len(closes) == len(grid) and np.array_equal(closes, grid)):
             clock[i] = first[longest] - first[i]
         else:
             extra.append(closes[grid[np.minimum(np.searchsorted(grid, closes), len(grid) - 1)] != closes])

@@ -98,7 +98,7 @@ def bench(
     times = {name: round(seconds * 1e9 / rows[name], 2) for name, seconds in medians.items()}
     found = {
         "ns_per_bar": times.pop(OURS),
-        **_stages(workload, [one[OURS][1] for one in rounds]),
+        **_stages(workload, [one[OURS][1] for one in rounds], ours.held_bars()),
         "certificate_ms": round(certificate_ms, 1),
     }
     found |= _against(times, outcomes, found["ns_per_bar"], {name for name in times if rows[name] == workload.rows})
@@ -129,14 +129,12 @@ def _seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - since
 
 
-def _stages(workload: Workload, ours: Sequence[Outcome]) -> dict[str, float]:
+def _stages(workload: Workload, ours: Sequence[Outcome], held: int) -> dict[str, float]:
     """Medians of the stages as the timed runs report them, and the replay's cost for each bar on which a position was held."""
-    stage_one, replay = (
-        statistics.median(one.result.seconds[name] for one in ours if one.result) * 1e9 for name in ("features and proposals", "replay")
-    )
+    stage_one, replay = (statistics.median(one.seconds[name] for one in ours) * 1e9 for name in ("features and proposals", "replay"))
     return {
         "replay_ns_per_bar": round(replay / workload.rows, 2),
-        "replay_ns_per_held_bar": round(replay / max(ours[0].held_bars, 1), 2),
+        "replay_ns_per_held_bar": round(replay / max(held, 1), 2),
         "stage_one_ns_per_bar": round(stage_one / workload.rows, 2),
     }
 

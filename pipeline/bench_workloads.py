@@ -4,8 +4,9 @@ One-minute bars of independent random walks at 20 basis points a bar; each opens
 crosses over the 50-bar mean, out when it crosses under; decided at the close, filled at the next open, 5 basis points a fill, no spread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -71,22 +72,11 @@ class Market(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a contender says it did."""
+    """What a contender says it did; nothing of it holds on to the memory of a run, so that every round starts alike."""
 
     trades: int
     final_equity: float
-    result: "Result | None" = None  # of ours
-
-    @property
-    def held_bars(self) -> int:
-        """Bars on which a position was held, of all positions of our result."""
-        if self.result is None:
-            return 0
-        from pipeline.trades import trades_of
-
-        trades, _ = trades_of(self.result.replay.records, len(self.result.replay.symbols), 1)
-        leave = np.where(trades["open"] != 0, self.result.period[1], trades["exit_ts"])
-        return int((leave - trades["entry_ts"]).sum()) // MINUTE_US
+    seconds: Mapping[str, float] = MappingProxyType({})  # by stage; of ours
 
 
 class Prepared(NamedTuple):
@@ -94,6 +84,7 @@ class Prepared(NamedTuple):
 
     run: Callable[[], Outcome]
     certify: Callable[[], object] | None = None
+    held_bars: Callable[[], int] = lambda: 0  # bars on which a position was held, of all positions
 
 
 def market(workload: Workload) -> Market:
@@ -160,13 +151,14 @@ def prepare(workload: Workload, bars: Market) -> Prepared:
     return Prepared(
         lambda: outcome_of(dataset, workload),
         lambda: certify(dataset, strategies_of(config), dataset.symbols),
+        lambda: held_bars(result_of(dataset, workload)),
     )
 
 
 def outcome_of(dataset: "Dataset", workload: Workload) -> Outcome:
     """Run a workload, and work out its metrics."""
     result = result_of(dataset, workload)
-    return Outcome(result.metrics.trades, result.metrics.final_equity, result)
+    return Outcome(result.metrics.trades, result.metrics.final_equity, dict(result.seconds))
 
 
 def result_of(dataset: "Dataset", workload: Workload) -> "Result":
@@ -174,3 +166,12 @@ def result_of(dataset: "Dataset", workload: Workload) -> "Result":
     from pipeline.launch import run
 
     return run(config_of(workload), dataset=dataset)
+
+
+def held_bars(result: "Result") -> int:
+    """Bars on which a position was held, of all positions."""
+    from pipeline.trades import trades_of
+
+    trades, _ = trades_of(result.replay.records, len(result.replay.symbols), 1)
+    leave = np.where(trades["open"] != 0, result.period[1], trades["exit_ts"])
+    return int((leave - trades["entry_ts"]).sum()) // MINUTE_US
