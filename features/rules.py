@@ -10,11 +10,13 @@ So a rule is element-wise over named columns and their past: it cannot look ahea
 
 import ast
 import keyword
+import math
+import operator
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from features.rule_tree import Apply, Compare, Condition, Logic, Name, Number, Rule, Value, size
 
@@ -25,12 +27,17 @@ MAX_INPUTS = 28  # distinct (name, lag); numexpr takes 31 operands
 MAX_CONSTANT = 1e15
 MAX_LAG = 10_000
 MAX_POWER = 10
+SMALLEST_DIVISOR = 1e-300  # numexpr multiplies by the inverse of a constant, which must be finite
 
 FUNCTIONS = {"abs": 1, "sqrt": 1, "log": 1, "exp": 1, "min": 2, "max": 2, "lag": 2, "cross_up": 2, "cross_down": 2}
 """Functions a rule may use, with their number of arguments."""
 
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _COMPARE = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+_CONSTANT: Mapping[str, Callable[..., Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "**": operator.pow,
+    "abs": abs, "sqrt": math.sqrt, "log": math.log, "exp": math.exp, "min": min, "max": max,
+}  # fmt: skip
 _NEGATED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _STRANGE = re.compile(r"[^A-Za-z0-9_ \t\n.,+\-*/()<>=!&|~]")
 
@@ -79,6 +86,8 @@ class _Reader:
         return rule
 
     def tree(self) -> ast.expr:
+        if not self.text:
+            raise RuleError(f"{self.where}: the rule is empty; leave the key out, or write text such as 'cross_up(fast, slow)'")
         if len(self.text) > MAX_LENGTH:
             raise RuleError(f"{self.where}: the rule has {len(self.text)} characters; {MAX_LENGTH} are allowed")
         if strange := _STRANGE.search(self.text):
@@ -156,9 +165,9 @@ class _Reader:
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return self.value(operand, lag, depth + 1)
             case ast.BinOp(op=ast.Pow(), left=left, right=right):
-                return Apply("**", (self.value(left, lag, depth + 1), self.power(right)))
+                return self.apply(node, "**", self.value(left, lag, depth + 1), self.power(right))
             case ast.BinOp(op=op, left=left, right=right) if type(op) in _ARITHMETIC:
-                return Apply(_ARITHMETIC[type(op)], (self.value(left, lag, depth + 1), self.value(right, lag, depth + 1)))
+                return self.apply(node, _ARITHMETIC[type(op)], self.value(left, lag, depth + 1), self.value(right, lag, depth + 1))
             case ast.Call(func=ast.Name(id=name)):
                 return self.call(node, name, lag, depth)
             case _:
@@ -172,7 +181,22 @@ class _Reader:
         if name == "lag":
             inner, bars = self.lagged(node)
             return self.value(inner, lag + bars, depth + 1)
-        return Apply(name, tuple(self.value(argument, lag, depth + 1) for argument in self.arguments(node)))
+        return self.apply(node, name, *(self.value(argument, lag, depth + 1) for argument in self.arguments(node)))
+
+    def apply(self, node: ast.expr, op: str, *args: Value) -> Value:
+        """An operator applied; of constants alone, the constant it gives, so that numexpr has none to work out."""
+        if op == "/" and isinstance(args[1], Number) and not abs(args[1].value) > SMALLEST_DIVISOR:
+            self.fail(node, "division by zero")
+        constants = [arg.value for arg in args if isinstance(arg, Number)]
+        if len(constants) < len(args):
+            return Apply(op, args)
+        try:
+            found = float(_CONSTANT[op](*constants))
+        except (ArithmeticError, ValueError, TypeError):
+            found = math.nan
+        if not math.isfinite(found):
+            self.fail(node, "these constants give no finite number")
+        return Number(found)
 
     def arguments(self, node: ast.Call) -> list[ast.expr]:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
@@ -216,6 +240,8 @@ class _Reader:
                 return "a number is needed here, not a condition; put comparisons beside '&' and '|' in brackets"
             case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
                 return "a number is needed here, not a condition; put comparisons beside '&' and '|' in brackets"
+            case ast.BinOp(op=op):
+                return f"'{type(op).__name__}' is not an operator of rules; use + - * / **"
             case ast.Attribute(attr=attr):
                 return f"attributes ('.{attr}') are not allowed in a rule"
             case ast.Constant(value=bool()):
