@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import inspect
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,14 @@ def load(path: str, params: Mapping[str, Any], where: str = "strategy") -> tuple
         return strategy.features(), strategy.propose()
     except (RuleError, CausalityError):
         raise
-    except Exception as error:
-        raise StrategyError(f"{where}: {path} with params {dict(params)!r}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a file may not end the program
+        raise StrategyError(f"{where}: {path}{_line(error, path)} with params {dict(params)!r}: {type(error).__name__}: {error}") from error
+
+
+def _line(error: BaseException, path: str) -> str:
+    """The last line of the file that an error passed."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f" line {lines[-1]}" if lines else ""
 
 
 def _strategy_classes(path: str, where: str) -> list[type]:
@@ -60,7 +67,7 @@ def _strategy_classes(path: str, where: str) -> list[type]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise StrategyError(f"{where}: {path} cannot be run: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise StrategyError(f"{where}: {path}{_line(error, path)} cannot be run: {type(error).__name__}: {error}") from error
     found = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name]
     return [kind for kind in found if callable(getattr(kind, "features", None)) and callable(getattr(kind, "propose", None))]

@@ -132,6 +132,8 @@ def test_python_strategy_is_loaded_by_path_with_params(tmp_path):
         (WHOLE + WHOLE.replace("Mine", "Yours"), {"n": 5}, "found Mine, Yours"),
         ("import nothing_of_that_name", {}, "cannot be run: ModuleNotFoundError"),
         ("def (", {}, "cannot be run: SyntaxError"),
+        ("\nraise SystemExit(0)", {}, "line 2 cannot be run: SystemExit"),
+        ("class A:\n  features = propose = lambda self: exit(0)", {}, "line 2 with params {}: SystemExit"),
     ],
 )
 def test_python_strategy_that_cannot_be_made_is_refused(tmp_path, body, params, reason):
