@@ -2,9 +2,10 @@
 
 1. The ledger's chain, its hash, and every movement of cash and lots, from ``ledger.arrow`` alone.
 2. The figures that the folder claims, against the ledger.
-3. The run itself: replayed from ``config.yaml``, it must give the same hash.
+3. The run itself: replayed from ``config.yaml``, it must give the same hash, the same summary and the same tables.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +14,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import RunError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from engine.ledger import Ledger
     from engine.verify import Totals
+    from pipeline.result import Result
+
+CIRCUMSTANCES = ("seconds", "seconds_by_stage", "versions")
+"""What a summary and a ledger's header say of the making, which another replay need not repeat."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def verify_run(folder: str | Path, progress: Callable[[str], None] = lambda _: N
     totals = verify_ledger(ledger)
     scale = 10 ** int(ledger.header["decimals"])
     _check_figures(folder, totals, scale, summary)
-    _replay(folder, summary, progress)
+    _replay(folder, ledger, summary, progress)
     return Verification(
         run_id=summary["run_id"],
         result_hash=summary["result_hash"],
@@ -97,8 +104,6 @@ def _check_hash(folder: Path, ledger: "Ledger", summary: Mapping[str, Any]) -> N
 
 
 def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[str, Any]) -> None:
-    import polars as pl
-
     figures = {
         "final_equity": totals.final_equity,
         "fees": totals.fees,
@@ -108,22 +113,58 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
     for name, units in figures.items():
         if summary.get(name) != units / scale:
             raise RunError(f"{folder / 'summary.json'}: {name} {summary.get(name)}, but the ledger comes to {units / scale}")
-    parts = pl.read_parquet(folder / "trades.parquet", columns=["pnl_units"])["pnl_units"].sum()
+    trades = _table(folder / "trades.parquet")
+    parts = trades["pnl_units"].sum() if "pnl_units" in trades.columns else None
     earned = totals.realised - totals.fees + totals.funding
+    if parts is None:
+        raise RunError(f"{folder / 'trades.parquet'}: not the trades of a run: it has no column pnl_units; run the config anew")
     if parts != earned:
         raise RunError(f"{folder / 'trades.parquet'}: profits add up to {parts / scale}, but the ledger comes to {earned / scale}")
 
 
-def _replay(folder: Path, summary: Mapping[str, Any], progress: Callable[[str], None]) -> None:
+def _replay(folder: Path, ledger: "Ledger", summary: Mapping[str, Any], progress: Callable[[str], None]) -> None:
     from pipeline.folder import stored_config
     from pipeline.launch import run
 
     result = run(stored_config(folder), progress=progress)
     if result.dataset.id != summary["dataset_id"]:
         raise RunError(
-            f"{folder}: made from dataset {summary['dataset_id'][:16]}, but {result.config.dataset} now holds {result.dataset.id[:16]}; "
+            f"{folder}: made from dataset {summary['dataset_id']!s:.16}, but {result.config.dataset} now holds {result.dataset.id[:16]}; "
             "the ledger itself is sound"
         )
     for name in ("run_id", "result_hash"):
         if getattr(result, name) != summary[name]:
             raise RunError(f"{folder}: replayed, {name} is {getattr(result, name)}, not {summary[name]}; the ledger itself is sound")
+    progress("summary and tables")
+    _check_values(folder / "summary.json", summary, json.loads(json.dumps(result.summary)))
+    _check_values(folder / "ledger.arrow", ledger.header, json.loads(json.dumps(result.ledger_header)))
+    _check_tables(folder, result)
+
+
+def _check_values(path: Path, said: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    for name in found:
+        if name not in CIRCUMSTANCES and said.get(name) != found[name]:
+            raise RunError(f"{path}: {name} is {said.get(name)!r:.60}, but the replay gives {found[name]!r:.60}; run the config anew")
+
+
+def _check_tables(folder: Path, result: "Result") -> None:
+    import polars as pl
+    import pyarrow as pa
+
+    tables = {"trades.parquet": result.trades, "equity.parquet": result.equity}
+    for name, table in tables.items():
+        if not _table(folder / name).equals(table):
+            raise RunError(f"{folder / name}: does not hold what the replay gives; run the config anew")
+    with pa.memory_map(str(folder / "ledger.arrow")) as source:
+        ledger = pl.DataFrame(pa.ipc.open_file(source).read_all())
+    if not result.ledger.equals(ledger):
+        raise RunError(f"{folder / 'ledger.arrow'}: its market events are not those of the replay; run the config anew")
+
+
+def _table(path: Path) -> "pl.DataFrame":
+    import polars as pl
+
+    try:
+        return pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}); run the config anew") from None
