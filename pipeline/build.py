@@ -54,7 +54,7 @@ def symbols_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
     ]
     for key, symbol in named:
         if symbol not in known:
-            near = get_close_matches(symbol, known, 1, 0.6)
+            near = [name for name in known if name.casefold() == symbol.casefold()] or get_close_matches(symbol, known, 1, 0.6)
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"{key}: {symbol!r} has no bars in {config.dataset}{hint}; it has {_few(known)}")
     return tuple(sorted(config.symbols)) if config.symbols else known

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from engine.instrument import Decimals
 
 UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+LONGEST_US = 36_500 * UNITS_US["d"]
 
 MEMORY = "memory"
 """Stands for a table that is given to ``pipeline.run``."""
@@ -64,7 +65,10 @@ def duration_us(value: object) -> int:
     match = re.fullmatch(r"(\d{1,9})(us|ms|s|m|h|d)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("must be a whole number with a unit (us, ms, s, m, h, d), such as 250ms, 8h or 30d")
-    return int(match[1]) * UNITS_US[match[2]]
+    found = int(match[1]) * UNITS_US[match[2]]
+    if found > LONGEST_US:
+        raise ValueError("must be at most 36500d")
+    return found
 
 
 def _duration(value: object) -> str:

@@ -19,6 +19,17 @@ from pipeline.errors import ConfigError
 MOST_BYTES = 1_000_000
 MOST_NODES = 100_000
 
+WORDS = {
+    "must be": "Input should be",
+    "must": "Value should",
+    "an integer": "a valid integer",
+    "a ": "a valid ",
+    "must have": "List should have",
+    "must not be empty": "String should have at least 1 character",
+    "": " after validation",
+}
+"""How we say what pydantic says."""
+
 Loc = tuple[int | str, ...]
 
 
@@ -63,9 +74,11 @@ def dump_yaml(values: Mapping[str, Any]) -> str:
 def read_yaml(path: Path) -> Any:
     """The one document of a YAML file, as plain values."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ConfigError(f"{path}: {path.stat().st_size} bytes; a config has at most {MOST_BYTES}")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)  # a device may have no end
+        if len(content) > MOST_BYTES:
+            raise ConfigError(f"{path}: longer than {MOST_BYTES} bytes, which is the most a config has")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); is it a config?") from None
     except FileNotFoundError:
@@ -186,12 +199,9 @@ def _message(kind: str, message: str, context: Mapping[str, Any], loc: Loc) -> s
         return f"must be a mapping{f' with keys among {_listed(keys)}' if keys else ''}"
     if kind == "string_pattern_mismatch":
         return "must be a name of letters, digits, '_', '-' and '.', at most 64 long, starting with a letter or digit"
-    return (
-        message.replace("Input should be", "must be")
-        .replace("Value should", "must")
-        .replace("a valid ", "a ")
-        .replace("List should", "must")
-    )
+    for ours, theirs in WORDS.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def _unknown_key(loc: Loc, path: str, value: object) -> str:

@@ -43,6 +43,10 @@ def test_defaults_are_the_pessimistic_ones() -> None:
         ("period.start=soon", "period.start", "'soon'", "2025-06-01"),
         ("period={start: 2025-02-01, end: 2025-01-01}", "period", "2025-01-01", "after start"),
         ("execution.latency=5", "execution.latency", "5", "250ms"),
+        ("execution.latency=999999999d", "execution.latency", "999999999d", "at most 36500d"),
+        ("selector.max_positions=1.5", "selector.max_positions", "1.5", "must be an integer"),
+        ("symbols=[]", "symbols", "", "must have at least 1 item, not 0"),
+        ("dataset=''", "dataset", "''", "must not be empty"),
         ("instruments.X.tick=0", "instruments.X.tick", "0", "positive decimal"),
         ("risk.size={fixed_qty: 1, fixed_risk: 0.1}", "risk.size", "", "exactly one of"),
         ("strategies.a.file=x.py", "strategies.0", "'a'", "exactly one of"),
@@ -122,6 +126,13 @@ def test_a_config_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> Non
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigError, match=name):
         load_config(tmp_path / name)
+
+
+def test_a_config_without_end_is_refused() -> None:
+    if not Path("/dev/zero").exists():
+        pytest.skip("no device without end here")
+    with pytest.raises(ConfigError, match="longer than"):
+        load_config("/dev/zero")
 
 
 def test_set_reaches_into_lists_by_index_and_id() -> None:
