@@ -1,6 +1,7 @@
 """Proposal tables as files: our own, certified, and external ones of the user's."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from engine.schema import PROPOSAL_COLUMNS
 from features import external
 from features.causality import CausalityError, Certificate
 from features.proposals import DTYPES, ProposalError, ProposalTable
 from features.store import read_table, write_table
+
+METADATA_KEYS = ("provenance", "dataset", "symbols", "strategies", "certificates", "checksum")
 
 
 def write_proposals(table: ProposalTable, path: Path) -> None:
@@ -25,7 +29,7 @@ def write_proposals(table: ProposalTable, path: Path) -> None:
         "symbols": table.symbols,
         "strategies": table.strategies,
         "certificates": [certificate.to_json() for certificate in table.certificates],
-        "checksum": _checksum(table.columns),
+        "checksum": _checksum(table),
     }
     columns: dict[str, Any] = dict(table.columns)
     for name, names in (("symbol", table.symbols), ("strategy", table.strategies)):
@@ -35,11 +39,34 @@ def write_proposals(table: ProposalTable, path: Path) -> None:
     write_table(path, columns, metadata)
 
 
-def read_proposals(source: Path | str | pa.Table | pl.DataFrame) -> ProposalTable:
+def write_external(table: ProposalTable, path: Path) -> None:
+    """Write an external table as Parquet, names written out; it reads back with the same content id."""
+    columns: dict[str, Any] = {name: table.columns[name] for name in PROPOSAL_COLUMNS}
+    for name, names in (("symbol", table.symbols), ("strategy", table.strategies)):
+        columns[name] = pl.Series([names[code] for code in columns[name].tolist()], dtype=pl.String)
+    pl.DataFrame(columns).write_parquet(path)
+
+
+def content_id(table: ProposalTable) -> str:
+    """SHA-256 of all proposals of a table, wherever they came from."""
+    digest = hashlib.sha256("\0".join((*table.symbols, "", *table.strategies)).encode())
+    for name in PROPOSAL_COLUMNS:
+        digest.update(np.ascontiguousarray(table.columns[name]).tobytes())
+    return digest.hexdigest()
+
+
+def read_proposals(source: Any, strategy: str = "") -> ProposalTable:
     """Read proposals: a file of ``write_proposals``, or an external table in memory, in Parquet or in Arrow.
 
     An external table has ``ts``, ``symbol``, ``strategy``, ``action`` (an ``engine.schema.Action``, as its number or its name in
     lower case) and any other of ``engine.schema.PROPOSAL_COLUMNS``; times are int64 us UTC or timestamps with a time zone.
+
+    Parameters
+    ----------
+    source
+        The path of a file; a data frame, an Arrow table or a mapping of columns.
+    strategy
+        Whose proposals they are, where the table has no column ``strategy``; named in messages.
 
     Raises
     ------
@@ -48,21 +75,43 @@ def read_proposals(source: Path | str | pa.Table | pl.DataFrame) -> ProposalTabl
     CausalityError
         If a certified file was altered after it was certified.
     """
-    if isinstance(source, str | Path):
-        path = Path(source)
-        if not path.is_file():
-            raise ProposalError(f"no proposals at {path}")
-        try:
-            if path.suffix == ".parquet":
-                return external.read(pq.read_table(path), str(path))
-            table, metadata = read_table(path)
-        except (ValueError, OSError) as error:
-            raise error if isinstance(error, ProposalError) else ProposalError(f"{path}: not a table of proposals ({error})") from None
-        return _ours(table, metadata, path) if metadata else external.read(table, str(path))
-    return external.read(source.to_arrow() if isinstance(source, pl.DataFrame) else source, "proposals")
+    where = f"strategy {strategy}: " if strategy else ""
+    if not isinstance(source, str | Path):
+        return external.read(_owned(_in_memory(source, where), strategy), f"{where}proposals")
+    path = Path(source)
+    table, metadata = _file(path, where)
+    return _ours(table, metadata, path) if metadata else external.read(_owned(table, strategy), f"{where}{path}")
+
+
+def _file(path: Path, where: str) -> tuple[pa.Table, dict[str, Any]]:
+    if not path.is_file():
+        raise ProposalError(f"{where}no proposals at {path}")
+    try:
+        return (pq.read_table(path), {}) if path.suffix == ".parquet" else read_table(path)
+    except (ValueError, OSError) as error:
+        raise ProposalError(f"{where}{path}: not a table of proposals ({error})") from None
+
+
+def _in_memory(source: Any, where: str) -> pa.Table:
+    if isinstance(source, pa.Table):
+        return source
+    try:
+        frame = source if isinstance(source, pl.DataFrame) else pl.DataFrame(dict(source) if isinstance(source, Mapping) else source)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise ProposalError(f"{where}proposals: not a table: {error}") from None
+    return frame.to_arrow()
+
+
+def _owned(table: pa.Table, strategy: str) -> pa.Table:
+    if not strategy or "strategy" in table.column_names:
+        return table
+    return table.append_column("strategy", pa.array([strategy] * len(table), pa.string()))
 
 
 def _ours(table: pa.Table, metadata: Mapping[str, Any], path: Path) -> ProposalTable:
+    lacking = [name for name in METADATA_KEYS if name not in metadata] + [name for name in DTYPES if name not in table.column_names]
+    if lacking:
+        raise CausalityError(f"{path}: the proposals lack {lacking[0]}: they were altered after they were certified; compute them anew")
     columns: dict[str, NDArray[Any]] = {}
     for name, dtype in DTYPES.items():
         column = table.column(name).combine_chunks()
@@ -73,15 +122,16 @@ def _ours(table: pa.Table, metadata: Mapping[str, Any], path: Path) -> ProposalT
         elif pa.types.is_timestamp(column.type):
             column = column.cast(pa.int64())
         columns[name] = column.to_numpy(zero_copy_only=False).astype(dtype, copy=False)
-    if _checksum(columns) != metadata["checksum"]:
-        raise CausalityError(f"{path}: the proposals were altered after they were certified; compute them anew")
     certificates = tuple(Certificate.from_json(text) for text in metadata["certificates"])
     names = tuple(metadata["symbols"]), tuple(metadata["strategies"])
-    return ProposalTable(columns, *names, metadata["provenance"], metadata["dataset"], certificates)
+    found = ProposalTable(columns, *names, metadata["provenance"], metadata["dataset"], certificates)
+    if _checksum(found) != metadata["checksum"]:
+        raise CausalityError(f"{path}: the proposals were altered after they were certified; compute them anew")
+    return found
 
 
-def _checksum(columns: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
+def _checksum(table: ProposalTable) -> str:
+    digest = hashlib.sha256(json.dumps([table.provenance, table.dataset_id, table.symbols, table.strategies]).encode())
     for name in DTYPES:
-        digest.update(np.ascontiguousarray(columns[name]).data)
+        digest.update(np.ascontiguousarray(table.columns[name]).data)
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """One run, from a config to its result.
 
 1. ``build`` opens the dataset and lowers the config to settings.
-2. ``features.compute`` makes certified proposals for all symbols; ``external`` reads those the config names.
+2. ``features.compute`` makes certified proposals for all symbols; ``given`` reads those the config names.
 3. ``engine.session`` replays them.
 4. ``Result`` works out the rest when it is asked for.
 """
@@ -58,7 +58,7 @@ def run(
     """
     from engine.session import replay
     from pipeline import build
-    from pipeline.external import given_tables, union
+    from pipeline.given import given_tables, union
     from pipeline.result import Result
 
     clock = _Clock(progress or (lambda _: None))

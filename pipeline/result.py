@@ -23,7 +23,7 @@ from pipeline.metrics import Account, Metrics, metrics
 if TYPE_CHECKING:
     import polars as pl
 
-    from pipeline.external import GivenTable
+    from pipeline.given import GivenTable
 
 PACKAGES = ("tapeline", "numba", "numpy", "polars", "pyarrow")
 

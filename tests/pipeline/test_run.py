@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from engine.dataset import Dataset, DatasetError, from_columns
 from engine.ledger import LedgerError
 from engine.schema import RecordKind
+from features.causality import CausalityError
 from features.compute import propose
-from features.proposal_files import write_proposals
+from features.proposal_files import read_proposals, write_proposals
 from pipeline import demo
 from pipeline.build import strategies_of
 from pipeline.config import RunConfig
@@ -219,7 +222,10 @@ def test_a_folder_that_cannot_be_written_leaves_nothing(result: Result, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("key", ["final_equity", "fees", "funding", "net_profit", "result_hash", "run_id"])
+@pytest.mark.parametrize(
+    "key",
+    ["final_equity", "fees", "funding", "net_profit", "result_hash", "run_id", "sharpe", "max_drawdown", "trades", "currency", "seed"],
+)
 def test_an_altered_summary_is_noticed(result: Result, tmp_path: Path, key: str) -> None:
     folder = save(result, tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
@@ -233,6 +239,54 @@ def test_altered_trades_are_noticed(result: Result, tmp_path: Path) -> None:
     folder = save(result, tmp_path)
     pl.read_parquet(folder / "trades.parquet").with_columns(pl.col("pnl_units") + 1).write_parquet(folder / "trades.parquet")
     with pytest.raises(RunError, match=r"trades\.parquet"):
+        verify_run(folder)
+
+
+@pytest.mark.parametrize(("name", "column"), [("trades.parquet", "entry_price"), ("equity.parquet", "equity")])
+def test_an_altered_table_is_noticed_by_the_replay(result: Result, tmp_path: Path, name: str, column: str) -> None:
+    folder = save(result, tmp_path)
+    pl.read_parquet(folder / name).with_columns(pl.col(column) * 2).write_parquet(folder / name)
+    with pytest.raises(RunError, match=f"{name}: does not hold what the replay gives"):
+        verify_run(folder)
+
+
+@pytest.mark.parametrize("name", ["trades.parquet", "equity.parquet"])
+def test_a_table_that_is_no_table_is_refused(result: Result, tmp_path: Path, name: str) -> None:
+    folder = save(result, tmp_path)
+    (folder / name).write_text("<html>")
+    with pytest.raises(RunError, match=f"{name}: not a Parquet file"):
+        verify_run(folder)
+
+
+def test_trades_without_their_profits_are_refused(result: Result, tmp_path: Path) -> None:
+    folder = save(result, tmp_path)
+    pl.read_parquet(folder / "trades.parquet").drop("pnl_units").write_parquet(folder / "trades.parquet")
+    with pytest.raises(RunError, match="no column pnl_units"):
+        verify_run(folder)
+
+
+def test_an_altered_notice_or_dataset_id_is_noticed(result: Result, tmp_path: Path) -> None:
+    folder = save(result, tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**summary, "notices": []}))
+    with pytest.raises(RunError, match="notices is"):
+        verify_run(folder)
+    (folder / "summary.json").write_text(json.dumps({**summary, "dataset_id": 5}))
+    with pytest.raises(RunError, match="made from dataset 5"):
+        verify_run(folder)
+
+
+def test_an_altered_market_event_of_a_full_ledger_is_noticed(market: Dataset, tmp_path: Path) -> None:  # R11.3
+    folder = save(run(config("ledger=full"), dataset=market), tmp_path)
+    with pa.memory_map(str(folder / "ledger.arrow")) as source:
+        table = pa.ipc.open_file(source).read_all()
+    events = pc.is_null(table["seq"])
+    doubled = pc.if_else(events, pc.multiply(table["price"], 2.0), table["price"])
+    changed = table.set_column(table.schema.get_field_index("price"), table.schema.field("price"), doubled)
+    (folder / "ledger.arrow").unlink()
+    with pa.ipc.new_file(str(folder / "ledger.arrow"), changed.schema) as writer:
+        writer.write_table(changed)
+    with pytest.raises(RunError, match="market events"):
         verify_run(folder)
 
 
@@ -317,6 +371,16 @@ def test_a_certified_file_runs_on_its_dataset_and_on_no_other(market: Dataset, t
         run(by_file, dataset=only(market, market.symbols[0]))
 
 
+def test_a_certified_file_whose_dataset_was_altered_is_refused(market: Dataset, tmp_path: Path) -> None:  # R11.4
+    series = market.columns["bars"]
+    table = propose(market, strategies_of(config())[1:], market.symbols, int(series["open_ts"].min()), int(series["ts"].max()))
+    path = tmp_path / "p.arrow"
+    write_proposals(table, path)
+    path.write_bytes(path.read_bytes().replace(b'"' + table.dataset_id.encode(), b'"' + table.dataset_id[::-1].encode()))
+    with pytest.raises(CausalityError, match="altered"):
+        read_proposals(path)
+
+
 def test_certified_and_external_proposals_share_an_account(market: Dataset, result: Result) -> None:
     both = parse_config({**VALUES, "strategies": [*VALUES["strategies"], {"id": "mine", "proposals": "memory"}], "accept": "external"})
     found = run(both, dataset=market, proposals={"mine": proposals(market)})
@@ -364,6 +428,7 @@ def test_a_run_over_a_split_is_refused(market: Dataset) -> None:
     ("override", "said"),
     [
         ("symbols=[ALFUSDT]", "did you mean 'ALFAUSDT'"),
+        ("symbols=[alfausdt]", "did you mean 'ALFAUSDT'"),
         ("instruments={NOPE: {tick: 1}}", "'NOPE' has no bars"),
         ("execution.interval=5m", "ALFAUSDT has no bars of it; it has 1h"),
         ("period={start: 2030-01-01}", "holds no bar"),

@@ -4,7 +4,6 @@ Owns which tables a config needs, what they must prove, and their union with the
 this dataset; any other table is causal by its ``available_ts`` only, and runs only where the config says ``accept: external``.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,17 +36,9 @@ class GivenTable:
 
     def write(self, path: Path) -> None:
         """Write the table as Parquet, or as a certified file; it reads back with the same content id."""
-        from features.proposal_files import write_proposals
+        from features.proposal_files import write_external, write_proposals
 
-        if not self.external:
-            write_proposals(self.table, path)
-            return
-        import polars as pl
-
-        names = {"symbol": self.table.symbols, "strategy": self.table.strategies}
-        columns = {name: self.table.columns[name] for name in PROPOSAL_COLUMNS}
-        texts = {name: pl.Series([known[code] for code in columns[name].tolist()], dtype=pl.String) for name, known in names.items()}
-        pl.DataFrame(columns | texts).write_parquet(path)
+        (write_external if self.external else write_proposals)(self.table, path)
 
 
 @dataclass(frozen=True)
@@ -78,11 +69,12 @@ def given_tables(config: RunConfig, in_memory: Mapping[str, Any], dataset: Datas
 
 def _given(strategy: str, path: str, in_memory: Mapping[str, Any], config: RunConfig, dataset: Dataset) -> GivenTable:
     from features.causality import require_certificate
+    from features.proposal_files import content_id, read_proposals
 
     where = f"strategy {strategy}: proposals {path}"
     if path == MEMORY and strategy not in in_memory:
         raise ConfigError(f"strategy {strategy} says proposals: {MEMORY}; give run(config, proposals={{{strategy!r}: table}})")
-    table = _in_memory(in_memory[strategy], strategy, where) if path == MEMORY else _file(Path(path), strategy)
+    table = read_proposals(in_memory[strategy] if path == MEMORY else path, strategy)
     if table.provenance != "external":
         require_certificate(table, dataset.id)
     elif config.accept != "external":
@@ -92,43 +84,7 @@ def _given(strategy: str, path: str, in_memory: Mapping[str, Any], config: RunCo
     stray = sorted(set(table.symbols) - set(dataset.symbols))
     if stray:
         raise ConfigError(f"{where}: symbol {stray[0]!r} has no bars in {config.dataset}")
-    return GivenTable(table, _content_id(table))
-
-
-def _file(path: Path, strategy: str) -> "ProposalTable":
-    from features.proposal_files import read_proposals
-
-    if path.suffix != ".parquet" or not path.is_file():
-        return read_proposals(path)
-    import polars as pl
-
-    try:
-        frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ConfigError(f"strategy {strategy}: {path}: not a Parquet file: {str(error).splitlines()[0]}") from None
-    return _in_memory(frame, strategy, str(path))
-
-
-def _in_memory(given: Any, strategy: str, where: str) -> "ProposalTable":
-    """A data frame, Arrow table or mapping of columns; a table without a column strategy is all of its strategy."""
-    import polars as pl
-
-    from features import external
-
-    try:
-        frame = given if isinstance(given, pl.DataFrame) else pl.DataFrame(dict(given) if isinstance(given, Mapping) else given)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise ConfigError(f"{where}: not a table: {error}") from None
-    if "strategy" not in frame.columns:
-        frame = frame.with_columns(strategy=pl.lit(strategy))
-    return external.read(frame.to_arrow(), where)
-
-
-def _content_id(table: "ProposalTable") -> str:
-    digest = hashlib.sha256("\0".join((*table.symbols, "", *table.strategies)).encode())
-    for name in PROPOSAL_COLUMNS:
-        digest.update(np.ascontiguousarray(table.columns[name]).tobytes())
-    return digest.hexdigest()
+    return GivenTable(table, content_id(table))
 
 
 def union(made: "ProposalTable | None", given: Mapping[str, GivenTable], settings: Settings) -> Union:
