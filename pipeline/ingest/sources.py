@@ -83,7 +83,11 @@ def find_sources(root: Path) -> tuple[list[Source], list[str]]:
         if root.suffix.lower() not in PARQUET + CSV:
             raise refusal(root.name, f"{root.suffix or 'no suffix'} is not read", "give Parquet (.parquet) or CSV (.csv) files")
         return [_open(root, root.name)], []
-    paths = sorted(path for path in root.rglob("*") if path.is_file() and not _hidden(path.relative_to(root)))
+    found = [path for path in root.rglob("*") if not _hidden(path.relative_to(root))]
+    for path in sorted(found):
+        if path.is_symlink() and not path.exists():
+            raise refusal(str(path.relative_to(root)), "a link to nothing", "remove it or mend it")
+    paths = sorted(path for path in found if path.is_file())
     readable = [path for path in paths if path.suffix.lower() in PARQUET + CSV]
     if not readable:
         raise refusal(str(root), "no .parquet or .csv file in it", "give the folder that holds the data")

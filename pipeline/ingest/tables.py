@@ -235,7 +235,7 @@ def _check_sides(batch: _Batch, sides: Columns) -> None:
 
 def _check_crossed(batch: _Batch, column: str, bid: NDArray[np.float64], crossed: NDArray[np.bool_]) -> None:
     if not batch.reader.options.keep_crossed:
-        batch.check(column, bid, crossed, "the bid is above the ask", "drop the row, or pass keep_crossed to keep it")
+        batch.check(column, bid, crossed, "the bid is above the ask", "drop the row, or pass --keep-crossed (keep_crossed=True) to keep it")
     batch.reader.count("crossed quotes are kept", int(np.count_nonzero(crossed)))
 
 

@@ -133,7 +133,10 @@ class TimeReader:
         return refusal(self._file, rule, "make the timestamps anew in their real unit", before + at + 1, column, shown)
 
     def _naive(self, column: str, before: int, value: Any) -> Exception:
-        mend = "write UTC (a 'Z' or an offset), or pass assume_utc if it is UTC"
+        if not any(letter.isdigit() for letter in str(value)):
+            mend = "write one style of time throughout"
+            return refusal(self._file, "not a time such as 2024-01-31T00:00:00Z", mend, before + 1, column, value)
+        mend = "write UTC (a 'Z' or an offset), or pass --assume-utc (assume_utc=True) if it is UTC"
         return refusal(self._file, "a naive time: without a zone it is no instant", mend, before + 1, column, value)
 
 

@@ -123,6 +123,11 @@ CASES: dict[str, tuple[Case, str]] = {
         r"funding\.csv row 2 column ts: .*a second funding row",
     ),
     "naive timestamps": (naive, r"bars\.parquet row 1 column ts: 2024-01-01 01:00:00: a naive time.*assume_utc"),
+    "text that is no time": (one("bars.csv", bars() | {"ts": ["noon"] * 5}), r"bars\.csv row 1 column ts: noon: not a time"),
+    "link to nothing": (
+        lambda root, write: [write("bars.csv", bars()), (root / "more.csv").symlink_to("absent")],
+        r"more\.csv: a link to nothing",
+    ),
     "naive text": (one("bars.csv", bars() | {"ts": ["2024-01-01 01:00:00"] * 5}), r"bars\.csv row 1 column ts: .*a naive time"),
     "dates": (
         one("bars.parquet", pl.DataFrame(bars()).with_columns(pl.from_epoch("ts", "ms").dt.date())),
@@ -177,7 +182,7 @@ CASES: dict[str, tuple[Case, str]] = {
     "negative volume": (one("bars.csv", with_value(bars(), "volume", 4, -3.0)), r"row 4 column volume: -3\.0: a volume is"),
     "crossed quotes": (
         beside_bars("spread.csv", {"symbol": ["AAA"], "ts": [T0_MS], "bid": [2.0], "ask": [1.0]}),
-        r"spread\.csv row 1 column bid: 2\.0: the bid is above the ask; drop the row, or pass keep_crossed",
+        r"spread\.csv row 1 column bid: 2\.0: the bid is above the ask; drop the row, or pass --keep-crossed",
     ),
     "crossed quote candles": (
         one("quotes.csv", quotes() | {"bid_close": quotes()["ask_high"], "bid_high": quotes()["ask_high"]}),
