@@ -14,6 +14,7 @@ from features.proposals import DEFAULTS, DTYPES, ProposalError, ProposalTable, p
 from features.rules import nearest
 
 REQUIRED = ("ts", "symbol", "strategy", "action")
+LARGEST = 2**31 - 1
 KNOWN = (*PROPOSAL_COLUMNS, "row")
 
 
@@ -119,7 +120,8 @@ def _numbers(table: pa.Table, name: str, dtype: Any, where: str) -> NDArray[Any]
     if dtype is np.float64:
         return np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan"))).astype(np.float64)
     values = np.asarray(_whole(table, name, where))
-    _refuse((values != np.floor(values)) | (values < 0), values, name, where, "it is a whole number from 0")
+    whole = (values >= 0) & (values <= LARGEST) & (values == np.floor(values))
+    _refuse(~whole, values, name, where, f"it is a whole number from 0 to {LARGEST}")
     return values.astype(np.int64)
 
 

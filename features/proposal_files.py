@@ -89,7 +89,8 @@ def _file(path: Path, where: str) -> tuple[pa.Table, dict[str, Any]]:
     try:
         return (pq.read_table(path), {}) if path.suffix == ".parquet" else read_table(path)
     except (ValueError, OSError) as error:
-        raise ProposalError(f"{where}{path}: not a table of proposals ({error})") from None
+        reason = str(error).removeprefix(f"{path}: ")
+        raise ProposalError(f"{where}{path}: not a table of proposals ({reason}); write it as Parquet (.parquet) or Arrow") from None
 
 
 def _in_memory(source: Any, where: str) -> pa.Table:

@@ -68,7 +68,6 @@ def given_tables(config: RunConfig, in_memory: Mapping[str, Any], dataset: Datas
 
 
 def _given(strategy: str, path: str, in_memory: Mapping[str, Any], config: RunConfig, dataset: Dataset) -> GivenTable:
-    from features.causality import require_certificate
     from features.proposal_files import content_id, read_proposals
 
     where = f"strategy {strategy}: proposals {path}"
@@ -76,7 +75,7 @@ def _given(strategy: str, path: str, in_memory: Mapping[str, Any], config: RunCo
         raise ConfigError(f"strategy {strategy} says proposals: {MEMORY}; give run(config, proposals={{{strategy!r}: table}})")
     table = read_proposals(in_memory[strategy] if path == MEMORY else path, strategy)
     if table.provenance != "external":
-        require_certificate(table, dataset.id)
+        _require(table, dataset, where)
     elif config.accept != "external":
         raise ConfigError(f"{where}: nobody has checked that they could be known when they say; accept: external runs them, and says so")
     if set(table.strategies) - {strategy}:
@@ -85,6 +84,15 @@ def _given(strategy: str, path: str, in_memory: Mapping[str, Any], config: RunCo
     if stray:
         raise ConfigError(f"{where}: symbol {stray[0]!r} has no bars in {config.dataset}")
     return GivenTable(table, content_id(table))
+
+
+def _require(table: "ProposalTable", dataset: Dataset, where: str) -> None:
+    from features.causality import CausalityError, require_certificate
+
+    try:
+        require_certificate(table, dataset.id)
+    except CausalityError as error:
+        raise CausalityError(f"{where}: {error}") from None
 
 
 def union(made: "ProposalTable | None", given: Mapping[str, GivenTable], settings: Settings) -> Union:

@@ -59,6 +59,11 @@ def test_names_and_timestamps_are_understood(tmp_path):
         ({"ts": pl.Series([T0] * 3).cast(pl.Datetime("us"))}, "without a time zone"),
         ({"score": ["a"] * 3}, "it is a number"),
         ({"max_bars": [1, -1, 2]}, "row 1: max_bars -1: it is a whole number"),
+        ({"max_bars": [1.0, 2.0, float("inf")]}, "row 2: max_bars inf: it is a whole number from 0 to"),
+        (
+            {"max_bars": pl.Series([0, 2**63 + 5, 0], dtype=pl.UInt64)},
+            "row 1: max_bars 9223372036854775813: it is a whole number from 0 to",
+        ),
         ({"sequence": [1, 1, 0]}, "row 1: sequence 1: it comes twice"),
     ],
 )
