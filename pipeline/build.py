@@ -49,6 +49,8 @@ def symbols_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
         If one is not in the dataset.
     """
     known = dataset.symbols
+    if not known:
+        raise ConfigError(f"dataset = {config.dataset}: it has no bars, so there is nothing to replay; ingest bars or quote candles")
     named = [("symbols", symbol) for symbol in config.symbols or ()] + [
         ("instruments", name) for name in config.instruments if name != "default"
     ]

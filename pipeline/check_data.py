@@ -42,6 +42,8 @@ def check(path: str | Path) -> CheckReport:
         dataset = open_dataset(path, verify=True)
     except DatasetError as error:
         return CheckReport(str(path), "", 0, (str(error),))
+    except OSError as error:
+        return CheckReport(str(path), "", 0, (f"{error.filename}: {error.strerror}; ingest the source again",))
     return check_dataset(dataset)
 
 

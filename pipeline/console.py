@@ -47,7 +47,7 @@ def _refuse(error: Exception) -> NoReturn:
     if isinstance(error, ValueError) and type(error).__module__.startswith(OURS):
         _leave(str(error), 2)
     if isinstance(error, OSError):
-        _leave(f"{error.filename or 'file system'}: {error.strerror or error}", 2)
+        _leave(f"{error.filename2 or error.filename or 'file system'}: {error.strerror or error}", 2)
     if isinstance(error, MemoryError):
         _leave("not enough memory; use fewer symbols or a shorter period", 2)
     _leave(f"a defect, {type(error).__name__}: {error}; TAPELINE_DEBUG=1 shows where", 1)

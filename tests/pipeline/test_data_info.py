@@ -96,6 +96,12 @@ def test_what_is_no_dataset_is_a_problem(tmp_path: Path) -> None:
     assert "not a dataset folder" in check(tmp_path).problems[0]
 
 
+def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
+    write_folder(dataset(bars=bars()), tmp_path / "d")
+    (tmp_path / "d" / "bars.arrow").unlink()
+    assert "bars.arrow: No such file" in check(tmp_path / "d").problems[0]
+
+
 def test_gaps_are_counted_in_bars() -> None:
     columns = {name: np.delete(column, [3, 4, 7]) for name, column in bars(10).items()}
     (series,) = info(dataset(bars=columns)).series

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -410,6 +411,21 @@ def test_certified_and_external_proposals_share_an_account(market: Dataset, resu
 def test_a_bad_external_table_is_refused(market: Dataset, change: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         run(config(EXTERNAL, "accept=external"), dataset=market, proposals={"mine": change(proposals(market))})
+
+
+def test_a_refused_certificate_names_the_strategy_and_the_file(market: Dataset, tmp_path: Path) -> None:  # R11.4
+    series = market.columns["bars"]
+    table = propose(market, strategies_of(config())[1:], market.symbols, int(series["open_ts"].min()), int(series["ts"].max()))
+    path = tmp_path / "p.arrow"
+    write_proposals(replace(table, certificates=()), path)
+    with pytest.raises(CausalityError, match=r"strategy trend: proposals .*p\.arrow: uncertified"):
+        run(config(f"strategies=[{{id: trend, proposals: {path}}}]"), dataset=market)
+
+
+def test_a_dataset_without_bars_is_refused() -> None:
+    quotes = {"ts": np.array([1_700_000_000_000_000]), "bid": np.array([1.0]), "ask": np.array([1.1])}
+    with pytest.raises(ConfigError, match="it has no bars"):
+        run(config(), dataset=from_columns({"spread": {("A", "", 0): quotes}}, {}, {}))
 
 
 def test_a_run_over_a_split_is_refused(market: Dataset) -> None:
