@@ -39,7 +39,7 @@ def demo(json: Json = False, out: Out = None, overrides: Overrides = None, ledge
     from pipeline.configfile import load_config
 
     config = load_config(Path(__file__).with_name("demo.yaml"), overrides or [])
-    _finish(_run(config, out), config, out, json, ledger_jsonl)
+    _run_and_show(config, out, json, ledger_jsonl)
 
 
 @app.command()
@@ -58,7 +58,15 @@ def run(
     checked = load_config(config, overrides or [])
     if symbol:
         checked = checked.model_copy(update={"symbols": list(dict.fromkeys(symbol))})
-    _finish(_run(checked, out), checked, out, json, ledger_jsonl)
+    _run_and_show(checked, out, json, ledger_jsonl)
+
+
+def _run_and_show(config: "RunConfig", out: Path | None, json: bool, jsonl: bool) -> None:
+    from pipeline.errors import ConfigError
+
+    if jsonl and config.ledger == "off":
+        raise ConfigError("--ledger-jsonl: ledger = off keeps no ledger to write; allowed with ledger: trades or full")
+    _finish(_run(config, out), config, out, json, jsonl)
 
 
 def _run(config: "RunConfig", out: Path | None) -> "Result":

@@ -89,6 +89,7 @@ def test_one_symbol(folder: Path) -> None:
         (["run", "c.yaml", "--set", "strategies.trend.propose.long=clos > open"], "clos"),
         (["run", "c.yaml", "--set", "strategies.trend.propose.long=9**9**9"], "trend"),
         (["run", "c.yaml", "--set", "strategies.trend.features.fast={emma: {n: 5}}"], "emma"),
+        (["run", "c.yaml", "--ledger-jsonl", "--set", "ledger=off"], "ledger = off keeps no ledger"),
         (["verify", "nowhere"], "not the folder of a run"),
         (["certify", "absent.yaml"], "no such file"),
         (["ingest", "nowhere", "there"], "nowhere"),
