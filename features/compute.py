@@ -8,6 +8,7 @@
 Work is split by symbol, never by time: a history that starts elsewhere has other bits, one that ends elsewhere has not.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -24,7 +25,7 @@ from features.causality import CausalityError, Certificate
 from features.columns import AS_OF, bar_series, load
 from features.evaluate import Column
 from features.proposal_files import read_proposals, write_proposals
-from features.proposals import Found, Job, ProposalTable, assemble, find
+from features.proposals import Found, Job, ProposalError, ProposalTable, assemble, find
 from features.store import array, code_digest, key, read_table, write_bytes, write_table
 from features.strategy import Plan, StrategySpec, plan
 from features.strategy_file import StrategyError
@@ -79,8 +80,8 @@ def propose(
     jobs = [_job(dataset, symbol, interval, start_us, end_us) for symbol in names]
     content = {"kind": "proposals", "dataset": dataset.id, "plans": [[p.id, p.digest] for p in plans], "symbols": names}
     path = store and store / "proposals" / f"{key(**content, interval=interval, start=start_us, end=end_us)}.arrow"
-    if path and certify and path.exists():
-        return read_proposals(path)
+    if path and certify and (stored := _stored_proposals(path)) is not None:
+        return stored
     certificates = _certified(dataset, plans, [job.series for job in jobs], interval, store) if certify else ()
     columns = assemble(_found(dataset, plans, jobs, interval, store, workers), dataset.columns["bars"]["ts"])
     provenance = "certified" if certify else "uncertified"
@@ -88,6 +89,14 @@ def propose(
     if path and certify:
         write_proposals(table, path)
     return table
+
+
+def _stored_proposals(path: Path) -> ProposalTable | None:
+    """What the store holds; None where it is missing or damaged, and so is made anew."""
+    try:
+        return read_proposals(path) if path.exists() else None
+    except (ProposalError, CausalityError):
+        return None
 
 
 def certify(
@@ -142,7 +151,7 @@ def _issued_certificate(dataset: Dataset, feature: Feature, symbols: set[str], i
     certificate = _issued.get((dataset.id, feature.digest, interval))
     path = store and _certificate_path(store, dataset, feature.digest, interval)
     if (certificate is None or not symbols <= set(certificate.cuts)) and path and path.exists():
-        certificate = Certificate.from_json(path.read_text())
+        certificate = _stored_certificate(path)
     if certificate is None or not symbols <= set(certificate.cuts):
         return None
     if (certificate.dataset, certificate.tree) != (dataset.id, feature.digest):
@@ -150,6 +159,13 @@ def _issued_certificate(dataset: Dataset, feature: Feature, symbols: set[str], i
     if path and not path.exists():
         write_bytes(path, certificate.to_json().encode())
     return certificate
+
+
+def _stored_certificate(path: Path) -> Certificate | None:
+    try:
+        return Certificate.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, CausalityError):
+        return None
 
 
 def _certificate_path(store: Path, dataset: Dataset, tree: str, interval: str) -> Path:
@@ -229,7 +245,8 @@ def _stored(
     full = [Job(job.series, 0, job.series.stop - job.series.start) for job in jobs]
     symbols = [job.series.symbol for job in jobs]
     paths = {f.digest: store / "features" / f"{_feature_key(dataset, f, symbols, interval)}.arrow" for f in features}
-    missing = [feature for feature in features if not paths[feature.digest].exists()]
+    values = {f.digest: _stored_values(paths[f.digest], dataset, f) for f in features}
+    missing = [feature for feature in features if values[feature.digest] is None]
     starts = np.cumsum([0, *(job.stop for job in full)])
     made = {feature.digest: np.full(starts[-1], np.nan) for feature in missing}
     for code, columns in _computed(dataset, full, missing, workers) if missing else ():
@@ -239,10 +256,28 @@ def _stored(
         metadata = {"dataset": dataset.id, "tree": feature.digest, "lookback": feature.lookback, "symbols": symbols, "interval": interval}
         certificate = _issued_certificate(dataset, feature, set(symbols), interval, store)
         metadata["certificate"] = certificate.to_json() if certificate else None
+        metadata["checksum"] = _checksum(made[feature.digest])
         write_table(paths[feature.digest], {"value": made[feature.digest]}, metadata)
-    values = {digest: array(read_table(path)[0], "value") for digest, path in paths.items()}
+    columns_of = {digest: made[digest] if column is None else column for digest, column in values.items()}
     for code, job in enumerate(jobs):
-        yield code, {digest: Column(column[starts[code] : starts[code] + job.stop], 0) for digest, column in values.items()}
+        yield code, {digest: Column(column[starts[code] : starts[code] + job.stop], 0) for digest, column in columns_of.items()}
+
+
+def _stored_values(path: Path, dataset: Dataset, feature: Feature) -> NDArray[np.float64] | None:
+    """What the store holds of a feature; None where it is missing, damaged or of something else, and so is made anew."""
+    if not path.exists():
+        return None
+    try:
+        table, metadata = read_table(path)
+        values = array(table, "value")
+    except (ValueError, KeyError):
+        return None
+    known = (metadata.get("dataset"), metadata.get("tree"), metadata.get("checksum"))
+    return values if known == (dataset.id, feature.digest, _checksum(values)) else None
+
+
+def _checksum(values: NDArray[np.float64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).data).hexdigest()
 
 
 def _feature_key(dataset: Dataset, feature: Feature, symbols: Sequence[str], interval: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 
 from engine.dataset import DatasetError, from_columns
 from engine.schema import Action, LevelKind
-from features import frames
+from features import compute, frames
 from features.catalogue import FACTORIES
 from features.causality import CausalityError
 from features.compute import certify, propose
 from features.expressions import ema, rsi, sma
 from features.proposal_files import read_proposals, write_proposals
 from features.proposals import DTYPES
+from features.store import read_table, write_table
 from features.strategy import StrategySpec
 from features.strategy_file import StrategyError
 from features.tree import read, widen
@@ -306,6 +308,37 @@ def test_store_holds_certificates_features_and_proposals_that_are_reused(tmp_pat
     monkeypatch.undo()
     assert digest(part) == digest(run(data, [RICH], start=50 * MINUTE, end=150 * MINUTE))
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("kind", ["certificates", "features", "proposals"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "altered"])
+def test_what_is_damaged_in_the_store_is_made_anew(tmp_path, monkeypatch, kind, damage):
+    data = market({f"S{i}": walk(300, i) for i in range(3)})
+    fresh = run(data, [RICH], store=tmp_path)
+    if kind != "proposals":
+        shutil.rmtree(tmp_path / "proposals")  # else nothing else is read
+    monkeypatch.setattr(compute, "_issued", {})  # as a new process
+    for path in (tmp_path / kind).iterdir():
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 :] = {"cut": b"", "emptied": b"", "altered": bytes(byte ^ 1 for byte in content[len(content) // 2 :])}[
+            damage
+        ]
+        path.write_bytes(b"" if damage == "emptied" else content)
+    again = run(data, [RICH], store=tmp_path)
+    assert digest(again) == digest(fresh) and again.certificates == fresh.certificates
+    assert digest(run(data, [RICH], store=tmp_path)) == digest(fresh)
+
+
+def test_a_feature_file_with_one_altered_value_is_not_used(tmp_path):  # R11.4
+    data = market({"A": walk(300)})
+    fresh = run(data, [RICH], store=tmp_path)
+    shutil.rmtree(tmp_path / "proposals")
+    for path in (tmp_path / "features").iterdir():
+        table, metadata = read_table(path)
+        values = np.array(table["value"])
+        path.unlink()
+        write_table(path, {"value": values[::-1].copy()}, metadata)
+    assert digest(run(data, [RICH], store=tmp_path)) == digest(fresh)
 
 
 def test_table_survives_its_file_and_an_altered_file_is_refused(tmp_path):
