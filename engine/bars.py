@@ -4,8 +4,9 @@ from engine.block import prefetch
 from engine.execution import close_as_taker, close_by_order, close_position, open_price
 from engine.exits import gap_price, reached_by_open, reason_of_stop, touched, trail
 from engine.kernel import kernel
+from engine.money import MONEY_LIMIT
 from engine.orders import order_exit
-from engine.portfolio import revalue
+from engine.portfolio import equity, note_overflow, revalue
 from engine.schema import AMBIGUOUS, MAKER, NONE, Reason, Timing
 from engine.state import State
 from engine.tape import Tape
@@ -65,6 +66,8 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         if row >= position["max_row"] and position["exit_id"] == 0:
             rules, cause = state.rules[0], position["opened_seq"]
             order_exit(state, tape, slot, now, Reason.MAX_BARS, rules["timing"], rules["latency_us"], NONE, cause)
+    if closed and abs(equity(state)) >= MONEY_LIMIT:
+        note_overflow(account, state.positions[state.held[0]]["symbol"])
     return closed
 
 

@@ -48,7 +48,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
                 k += 1
         at_mark = value(qty, tape.mark[row], multiplier, scale)
         equity = current + at_mark - worth
-        if equity <= 0 or abs(at_mark) >= MONEY_LIMIT:
+        if equity <= 0 or equity >= MONEY_LIMIT or abs(at_mark) >= MONEY_LIMIT:
             break
         if k < len(tape.grid) and tape.grid[k] == now:
             if watched:

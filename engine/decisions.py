@@ -48,10 +48,10 @@ def propose_exits(tape: Tape, proposals: Proposals, state: State, first: int, st
 
 
 @kernel
-def execute(tape: Tape, proposals: Proposals, state: State, n_approved: int, now: int) -> None:
-    """EXECUTION of the approved, in rank order: orders rest, or fill at the close just seen.  # R2.3"""
+def execute(tape: Tape, proposals: Proposals, state: State, n_selected: int, now: int) -> None:
+    """EXECUTION of the selected that the gate approved, in rank order: orders rest, or fill at the close just seen.  # R2.3"""
     n_strategies, at_close = len(state.desks), state.rules[0]["timing"] == Timing.CLOSE
-    for rank in range(n_approved):
+    for rank in range(n_selected):
         i = state.ranked[rank]
         if i < 0:
             continue

@@ -45,7 +45,10 @@ def taker_price(state: State, tape: Tape, symbol: int, side: int, raw: float, ro
         slip = rules["slippage_rate"]
     elif rules["slippage"] == Slippage.SPREAD:
         slip, half = rules["slippage_amount"] * half, 0.0
-    return on_tick(tape, symbol, raw + side * raw * (half + slip), side > 0)
+    price = on_tick(tape, symbol, raw + side * raw * (half + slip), side > 0)
+    if not price > 0.0:
+        state.account[0]["unpriced"] = symbol
+    return price
 
 
 @kernel

@@ -32,7 +32,7 @@ class Decimals(NamedTuple):
         >>> Decimals.parse("25")
         Decimals(units=25, power=1)
         """
-        number = Decimal(str(value))
+        number = Decimal(str(value)).normalize()
         if not number.is_finite() or number <= 0:
             raise ValueError(f"{value!r} is not a positive decimal")
         exponent = int(number.as_tuple().exponent)

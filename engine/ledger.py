@@ -118,10 +118,11 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def chain(records: NDArray[Any]) -> list[str]:
-    """Links of SHA-256, one a block of records, each over the link before and the block's bytes."""
+def chain(records: NDArray[Any], header: Mapping[str, Any]) -> list[str]:
+    """Links of SHA-256, one a block of records, each over the link before and the block's bytes; the first over the header."""
     packed = np.ascontiguousarray(records.astype(_PACKED))
-    links, link = [], b""
+    said = {name: value for name, value in header.items() if name != "chain"}
+    links, link = [], hashlib.sha256(json.dumps(said, ensure_ascii=False, sort_keys=True).encode()).digest()
     for start in range(0, len(packed), BLOCK):
         link = hashlib.sha256(link + packed[start : start + BLOCK].tobytes()).digest()
         links.append(link.hex())
@@ -143,8 +144,9 @@ def write_ledger(path: Path, result: ReplayResult, header: Mapping[str, Any], *,
     counts = count_outcomes(result)
     digest = result_hash(result.records, result.symbols, result.strategies, counts)
     listed = [{"strategy": key[0], "symbol": key[1], "reason": key[2], "number": n} for key, n in sorted(counts.items())]
-    said = {"level": "full" if full else "trades", "counts": listed, "result_hash": digest}
-    said |= dict(header) | {"records": len(result.records), "chain": chain(result.records)}
+    said: dict[str, Any] = {"level": "full" if full else "trades", "counts": listed, "result_hash": digest}
+    said |= dict(header) | {"records": len(result.records)}
+    said["chain"] = chain(result.records, said)
     table = full_table(result) if full else to_table(result.records, result.symbols, result.strategies)
     table = table.replace_schema_metadata({"tapeline": json.dumps(said, ensure_ascii=False, sort_keys=True)})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -171,7 +173,7 @@ def read_ledger(path: Path) -> Ledger:
         raise LedgerError(f"{path}: not a ledger ({error}); write it anew with `tapeline run`") from error
     symbols, strategies = tuple(header["symbols"]), tuple(header["strategies"])
     records = _records(table.filter(pa.compute.is_valid(table["seq"])), symbols, strategies)
-    links = chain(records)
+    links = chain(records, header)
     if len(records) != header["records"]:
         raise LedgerError(
             f"{path}: {len(records)} records, its header says {header['records']}: the ledger was cut or added to; replay the run"
@@ -180,7 +182,7 @@ def read_ledger(path: Path) -> Ledger:
         if found != said:
             first = number * BLOCK
             raise LedgerError(
-                f"{path}: the chain breaks in records {first} to {min(first + BLOCK, len(records)) - 1}: they were altered; replay the run"
+                f"{path}: the chain breaks in records {first} to {min(first + BLOCK, len(records)) - 1}: they, or the header, were altered; replay the run"
             )
     return Ledger(records, symbols, strategies, header)
 

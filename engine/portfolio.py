@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.kernel import kernel
 from engine.money import MONEY_LIMIT, quantity, value
-from engine.schema import Accounting
+from engine.schema import NONE, Accounting
 from engine.state import State
 from engine.tape import Tape
 
@@ -30,6 +30,14 @@ def counts_as_free(tape: Tape, symbol: int, side: int) -> bool:
 
 
 @kernel
+def note_overflow(account: np.void, symbol: int) -> None:
+    """Keep the first symbol whose money overflowed, and the record under way.  # R6.3"""
+    if account["overflow"] == NONE:
+        account["overflow"] = symbol
+        account["overflow_seq"] = account["seq"]
+
+
+@kernel
 def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
     """Set a position's value at the mark and its cost, and carry both into the account's totals."""
     account, position = state.account[0], state.positions[slot]
@@ -40,7 +48,7 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
         account["open_profit"] += profit
     position["value"], position["cost"] = new_value, new_cost
     if abs(new_value) >= MONEY_LIMIT or abs(new_cost) >= MONEY_LIMIT:
-        account["overflow"] = position["symbol"]
+        note_overflow(account, position["symbol"])
 
 
 @kernel

@@ -36,7 +36,8 @@ def _text(codes: NDArray[Any], names: Sequence[str], null: NDArray[np.bool_] | N
     encoded = [name.encode() for name in names]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     dictionary = pa.Array.from_buffers(pa.string(), len(names), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])
-    return pa.DictionaryArray.from_arrays(_numbers(codes.astype(np.int32), null), dictionary)
+    places = codes.astype(np.int32) if null is None else np.where(null, 0, codes).astype(np.int32)  # a key within the names, even of a null
+    return pa.DictionaryArray.from_arrays(_numbers(places, null), dictionary)
 
 
 def _numbers(values: NDArray[Any], null: NDArray[np.bool_] | None = None) -> Any:

@@ -54,7 +54,8 @@ def post(
         record["symbol"] = NONE
         record["strategy"] = NONE
         record["position"] = 0
-    if abs(account["cash"]) >= MONEY_LIMIT or abs(amount) >= MONEY_LIMIT:
-        account["overflow"] = max(0, record["symbol"])
+    if account["overflow"] == NONE and (abs(account["cash"]) >= MONEY_LIMIT or abs(amount) >= MONEY_LIMIT):
+        account["overflow"] = record["symbol"] if slot >= 0 else len(state.positions) // len(state.desks)
+        account["overflow_seq"] = seq
     account["seq"] = seq + 1
     return seq

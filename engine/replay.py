@@ -2,15 +2,15 @@
 
 At each instant, in the order of R1.2:
 
-1. BAR_PATH: touches inside the bars that end now (``exits``, ``execution``)
-2. FUNDING_UPDATE: payments on positions held (``money``)
-3. CANDLE_CLOSE: marks and ages (``portfolio``, ``orders``)
-4. UNIVERSE_UPDATED: symbols that leave (``orders``)
-5. TRADE_PROPOSED: ruin, the equity sample and halts (``halts``), exits, selection (``selector``)
+1. BAR_PATH: touches inside the bars that end now (``bars``)
+2. FUNDING_UPDATE: payments on positions held (``funding``)
+3. CANDLE_CLOSE: marks and ages (``bars``)
+4. UNIVERSE_UPDATED: symbols that leave (``life``)
+5. TRADE_PROPOSED: ruin (``life``), the equity sample and halts (``halts``), exits (``decisions``), selection (``selector``)
 6. RISK: the gate (``risk``)
-7. EXECUTION: orders rest, or fill at the close (``orders``, ``execution``)
-8. CORPORATE_ACTION: delistings
-9. BAR_OPEN: what the open decides
+7. EXECUTION: orders rest, or fill at the close (``decisions``)
+8. CORPORATE_ACTION: delistings (``life``)
+9. BAR_OPEN: what the open decides (``bars``), then entries (``decisions``)
 
 Spread snapshots are looked up where a fill needs one.  This module owns the order and the clocks, and no business rule.
 """
@@ -32,7 +32,7 @@ from engine.selector import select
 from engine.state import State
 from engine.tape import Proposals, Tape
 
-DONE, FULL, PAUSED, OVERFLOW = 0, 1, 2, 3
+DONE, FULL, PAUSED, OVERFLOW, UNPRICED = 0, 1, 2, 3, 4
 
 AHEAD = 4  # proposals
 
@@ -44,7 +44,8 @@ def replay(tape: Tape, proposals: Proposals, state: State, until: int) -> int:
     Returns
     -------
     int
-        DONE; PAUSED at ``until``; FULL: the ledger needs room, call again with a larger one; OVERFLOW: see ``account["overflow"]``.
+        DONE; PAUSED at ``until``; FULL: the ledger needs room, call again with a larger one; OVERFLOW and UNPRICED: see the account's fields of
+        those names.
     """
     account = state.account[0]
     if account["seq"] == 0:
@@ -52,11 +53,11 @@ def replay(tape: Tape, proposals: Proposals, state: State, until: int) -> int:
         post(state, start, RecordKind.DEPOSIT, Reason.NONE, -1, NONE, NONE, 0, 0, 0.0, 0, account["cash"], 0.0, NONE, 0, 0)
     while not account["ended"]:
         coast(tape, proposals, state, until)
+        if account["overflow"] != NONE or account["unpriced"] != NONE:
+            return UNPRICED if account["overflow"] == NONE else OVERFLOW
         now = next_instant(tape, proposals, state)
         if now > until:
             return PAUSED
-        if account["overflow"] != NONE:
-            return OVERFLOW
         batch = proposals_at(proposals, account["next_proposal"], now)
         if len(state.ledger) - account["seq"] < 64 + 16 * (account["n_held"] + account["n_queue"]) + 12 * batch:
             return FULL
@@ -65,7 +66,9 @@ def replay(tape: Tape, proposals: Proposals, state: State, until: int) -> int:
         else:
             account["now"] = now
             instant(tape, proposals, state, now, batch)
-    return OVERFLOW if account["overflow"] != NONE else DONE
+    if account["overflow"] != NONE:
+        return OVERFLOW
+    return UNPRICED if account["unpriced"] != NONE else DONE
 
 
 @kernel
@@ -118,16 +121,16 @@ def instant(tape: Tape, proposals: Proposals, state: State, now: int, batch: int
     propose_exits(tape, proposals, state, first, stop, now)
     if timing == Timing.CLOSE:
         fill_exits_at_close(tape, state, now)
-    n_approved = 0
+    n_selected = 0
     if batch > 0:
-        n_approved = select(state, tape, proposals, first, stop, now, halted(state, now))
+        n_selected = select(state, tape, proposals, first, stop, now, halted(state, now))
     account["phase"] = EventKind.RISK
-    if n_approved > 0:
-        gate(state, tape, proposals, n_approved, now)
+    if n_selected > 0:
+        gate(state, tape, proposals, n_selected, now)
     account["phase"] = EventKind.EXECUTION
     if timing == Timing.NEXT_CLOSE:
         fill_entries(tape, proposals, state, now, False)
-    execute(tape, proposals, state, n_approved, now)
+    execute(tape, proposals, state, n_selected, now)
     account["phase"] = EventKind.CORPORATE_ACTION
     delist(tape, state, now)
     account["phase"] = EventKind.BAR_OPEN

@@ -4,8 +4,8 @@ import numpy as np
 
 from engine.execution import half_spread_of_close, reserve
 from engine.kernel import kernel
-from engine.money import MONEY_LIMIT, money, quantity, value, whole_lots
-from engine.portfolio import counts_as_free, equity, free_cash
+from engine.money import MONEY_LIMIT, grid_steps, money, quantity, value, whole_lots
+from engine.portfolio import counts_as_free, equity, free_cash, note_overflow
 from engine.records import post
 from engine.schema import Action, Reason, RecordKind, SizeKind
 from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, stop_distance, wanted_quantity
@@ -53,7 +53,7 @@ def sized(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, 
         lots = all_in_lots(tape, rules, symbol, side, limit, reference, half)
         return lots, (Reason.NONE if lots > 0 else Reason.NO_SIZE)
     distance = stop_distance(side, reference, proposals.stop_loss[i], proposals.stop_loss_kind[i])
-    if desk["size"] == SizeKind.FIXED_RISK and not distance >= spec["tick"]:
+    if desk["size"] == SizeKind.FIXED_RISK and not grid_steps(distance, spec["tick"], False) >= 1.0:
         return 0, Reason.BAD_STOP
     own = capital / rules["scale"] * desk["budget"]
     qty = wanted_quantity(desk["size"], desk["amount"], own, reference, spec["multiplier"], distance)
@@ -100,13 +100,13 @@ def limited(
 
 
 @kernel
-def below_minimum(tape: Tape, symbol: int, lots: int, reference: float) -> int:
+def below_minimum(tape: Tape, symbol: int, lots: int, reference: float, scale: float) -> int:
     """BELOW_MIN_QTY, BELOW_MIN_NOTIONAL or NONE.  # R2.7"""
     spec = tape.specs[symbol]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
     if qty < spec["min_qty"]:
         return Reason.BELOW_MIN_QTY
-    if qty * reference * spec["multiplier"] < spec["min_notional"]:
+    if value(qty, reference, spec["multiplier"], scale) < money(spec["min_notional"] * scale):
         return Reason.BELOW_MIN_NOTIONAL
     return Reason.NONE
 
@@ -129,13 +129,13 @@ def gate(state: State, tape: Tape, proposals: Proposals, n_selected: int, now: i
         if reason == Reason.NONE:
             lots, reason = limited(state, tape, symbol, side, lots, reference, half, capital, gross, net)
         if reason == Reason.NONE:
-            reason = below_minimum(tape, symbol, lots, reference)
+            reason = below_minimum(tape, symbol, lots, reference, rules["scale"])
         if reason != Reason.NONE:
             state.ranked[rank] = -1
             post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, score, selected, rank + 1, 0)
             continue
         if lots >= MONEY_LIMIT:
-            state.account[0]["overflow"] = symbol
+            note_overflow(state.account[0], symbol)
         order, spec = state.entries[slot], tape.specs[symbol]
         order["proposal"], order["side"], order["lots"] = i, side, lots
         order["value"] = value(quantity(lots, spec["lot_units"], spec["lot_power"]), reference, spec["multiplier"], rules["scale"])

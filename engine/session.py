@@ -1,16 +1,18 @@
 """Driving the replay: run to the end, or step by step with save and restore; both give the same bytes.  # R9.4"""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine import replay as loop
 from engine.dataset import Dataset
-from engine.schema import NEVER, Reason
+from engine.schema import NEVER, SEMANTICS_VERSION, Reason
 from engine.settings import Settings
 from engine.state import State, new_state
 from engine.tape import Proposals, Tape, build_proposals, build_tape
@@ -103,6 +105,7 @@ class Session:
         tape: Tape | None = None,
     ) -> None:
         self.settings = settings
+        self._dataset_id = dataset.id
         self.symbols = tuple(sorted(instrument.symbol for instrument in settings.instruments))
         self.strategies = tuple(sorted(strategy.id for strategy in settings.strategies))
         self.tape = build_tape(dataset, settings) if tape is None else tape
@@ -115,6 +118,11 @@ class Session:
             status = loop.replay(self.tape, self.proposals, self.state, until)
             if status == loop.OVERFLOW:
                 raise self._overflow()
+            if status == loop.UNPRICED:
+                symbol = self.symbols[int(self.state.account[0]["unpriced"])]
+                raise ReplayError(
+                    f"a fill of {symbol} rounds to a price of 0: its tick is coarser than its prices; set instruments.{symbol}.tick"
+                )
             if status != loop.FULL:
                 return bool(status == loop.DONE)
             grown = np.empty(2 * len(self.state.ledger), self.state.ledger.dtype)
@@ -146,9 +154,11 @@ class Session:
     def save(self, path: Path) -> None:
         """Write the state to a file, without pickle."""
         used = int(self.state.account[0]["seq"])
-        arrays = self.state.arrays() | {"ledger": self.state.ledger[:used]}
-        with path.open("wb") as file:
+        arrays = self.state.arrays() | {"ledger": self.state.ledger[:used], "identity": self._identity()}
+        partial = path.with_name(path.name + ".tmp")
+        with partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
+        partial.replace(path)
 
     def restore(self, path: Path) -> None:
         """Take up a saved state; the session must have been made from the same dataset, proposals and settings.
@@ -156,24 +166,30 @@ class Session:
         Raises
         ------
         ReplayError
-            If the saved arrays do not fit this session.
+            If the file is damaged, or was saved beside something else.
         """
-        with np.load(path, allow_pickle=False) as saved:
-            for name, array in self.state.arrays().items():
-                if name != "ledger" and (name not in saved or saved[name].shape != array.shape or saved[name].dtype != array.dtype):
-                    raise ReplayError(
-                        f"{path}: {name} does not fit this run; restore beside the dataset, proposals and settings it was saved from"
-                    )
-            if any(str(saved[name].tolist()) != str(getattr(self.state, name).tolist()) for name in ("rules", "desks")):
-                raise ReplayError(f"{path}: it was saved under other settings; restore beside those it was saved from")
-            ledger = np.empty(len(saved["ledger"]) + len(self.state.ledger), self.state.ledger.dtype)
-            ledger[: len(saved["ledger"])] = saved["ledger"]
-            self.state = State(**{name: saved[name] for name in State.columns if name != "ledger"}, ledger=ledger)
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                saved = {name: file[name] for name in (*State.columns, "identity")}
+        except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+            raise ReplayError(f"{path}: not a saved session ({error}); save it anew") from error
+        if saved.pop("identity").tobytes() != self._identity().tobytes():
+            raise ReplayError(f"{path}: it was saved beside another dataset, other proposals or other settings; restore beside those")
+        ledger = np.empty(len(saved["ledger"]) + len(self.state.ledger), self.state.ledger.dtype)
+        ledger[: len(saved["ledger"])] = saved["ledger"]
+        self.state = State(**(saved | {"ledger": ledger}))
+
+    def _identity(self) -> NDArray[np.uint8]:
+        """Hash of all that a saved state depends on."""
+        digest = hashlib.sha256(f"{SEMANTICS_VERSION} {self._dataset_id} {self.settings!r}".encode())
+        for array in self.proposals.arrays().values():
+            digest.update(np.ascontiguousarray(array).data)
+        return np.frombuffer(digest.digest(), np.uint8)
 
     def _overflow(self) -> ReplayError:
         account = self.state.account[0]
-        symbol = self.symbols[int(account["overflow"])]
+        symbol = (*self.symbols, "the account")[int(account["overflow"])]
         return ReplayError(
-            f"money of {symbol} overflows 2^53 units at ledger record {int(account['seq'])}; "
+            f"money of {symbol} overflows 2^53 units at ledger record {int(account['overflow_seq'])}; "
             f"use fewer account decimals than {self.settings.decimals}, or smaller sizes"
         )

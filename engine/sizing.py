@@ -58,7 +58,7 @@ def stop_distance(side: int, reference: float, stop: float, kind: int) -> float:
     (5.0, 2.0)
     """
     price = reference * (1.0 - side * stop) if kind == LevelKind.FRACTION else stop
-    return side * (reference - price) if price > 0.0 else np.nan
+    return side * (reference - price) if 0.0 < price < np.inf else np.nan
 
 
 @kernel

@@ -1,7 +1,7 @@
 """All that changes during a replay, in one place, owned by the caller.
 
-Who writes what: ``portfolio`` the account's money and the positions, ``orders`` the queue of entries and pending exits, ``records`` the
-ledger, ``halts`` the equity path and halts, ``replay`` the clocks.  The arrays are made once and reused; the replay never allocates.
+Who writes what: ``portfolio`` values and the list of positions, ``execution`` what a fill moves, ``funding`` what a settlement moves, ``orders`` the queue of
+entries, their reservations and pending exits, ``records`` the ledger, ``halts`` the equity path and halts, ``replay`` the clocks.  The arrays are made once and reused; the replay never allocates.
 """
 
 from typing import Any
@@ -59,7 +59,7 @@ ENTRY = np.dtype(
         ("next_ts", "<i8"),  # when the order next needs a visit
         ("order_id", "<i8"),  # 0: none pending
         ("seq", "<i8"),  # of its ORDER record
-        ("cause", "<i8"),  # seq of its APPROVED record
+        ("cause", "<i8"),  # seq of its last record before the order: SELECTED, then APPROVED
         ("proposal", "<i8"),
         ("lots", "<i8"),
         ("reserved", "<i8"),  # money
@@ -97,7 +97,9 @@ ACCOUNT = np.dtype(
         ("day_halt_until", "<i8"),
         ("ended", "<i8"),
         ("phase", "<i8"),  # EventKind under way, or OUTSIDE
-        ("overflow", "<i8"),  # symbol number whose money overflowed; NONE: none
+        ("overflow", "<i8"),  # symbol number whose money overflowed first, n_symbols for the account's; NONE: none
+        ("overflow_seq", "<i8"),  # seq of the record under way then
+        ("unpriced", "<i8"),  # symbol number of a fill that the tick left no price; NONE: none
     ]
 )
 """The account and the replay's clocks; one row."""
@@ -193,7 +195,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     account["next_order_id"] = 1
     account["phase"] = OUTSIDE
     account["now"] = account["day_end"] = account["day_halt_until"] = -NEVER
-    account["resume_at"] = account["overflow"] = NONE
+    account["resume_at"] = account["overflow"] = account["unpriced"] = NONE
     account["next_due"] = NEVER
     return state
 

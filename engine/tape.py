@@ -223,10 +223,9 @@ def _execution_series(dataset: Dataset, symbol: str, interval: str) -> Series:
 
 
 def _sample_grid(ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> tuple[Ints, Ints]:
-    """The distinct closes of the base interval, and for each symbol how far the rows with its times lie from its own.  # R5.3"""
-    shortest = min((s.interval_us for s in bars), default=0)
+    """The distinct closes of the run's bars, and for each symbol how far the rows with its times lie from its own.  # R5.3"""
     clock = np.zeros(len(bars), np.int64)
-    base = [i for i, s in enumerate(bars) if s.interval_us == shortest and stop[i] > first[i]]
+    base = [i for i in range(len(bars)) if stop[i] > first[i]]
     if not base:
         return _ints([]), _frozen(clock)
     longest = max(base, key=lambda i: stop[i] - first[i])
@@ -326,6 +325,10 @@ def _delisting(dataset: Dataset, symbol: str, start: int, end: int) -> int:
         at = np.datetime64(int(rows["ts"][splits[0]]), "us")
         raise DatasetError(f"actions: {symbol} is split at {at}Z, inside the run; splits are not replayed yet: choose a period without one")
     delists = rows["ts"][inside & (rows["kind"] == ACTIONS.index("delist"))]
+    if len(delists) > 1:
+        raise DatasetError(
+            f"actions: {symbol} is delisted {len(delists)} times inside the run; give each life of a recycled name its own symbol"
+        )
     return int(delists[0]) if len(delists) else NEVER
 
 

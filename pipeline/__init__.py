@@ -6,6 +6,7 @@
 Names are imported when they are first used, so that ``import pipeline`` costs nothing.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pipeline.result import Result
 
 __all__ = ["ConfigError", "Result", "RunConfig", "RunError", "load_config", "run"]
+
+# Polars' allocator gives freed pages back after half a second, and touching new ones costs as much as a moving average: between runs they
+# are kept for a minute, in large pages.  It is read when Polars is loaded; a setting of the user's stands.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:60000,thp:always")
 
 _HOMES = {
     "ConfigError": "pipeline.errors",

@@ -35,7 +35,7 @@ def digest(result: ReplayResult) -> str:
 
 def fingerprint(result: ReplayResult) -> tuple[list[str], bytes, bytes]:
     """All bytes that a replay leaves behind: records (without padding), equity, outcomes."""
-    return chain(result.records), result.equity.tobytes(), result.outcomes.tobytes()
+    return chain(result.records, {}), result.equity.tobytes(), result.outcomes.tobytes()
 
 
 def tables_of(dataset: Dataset) -> Tables:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -174,3 +175,22 @@ def test_a_fill_follows_from_an_order_or_a_position(result: ReplayResult, tmp_pa
     ledger.records["cause"][at] = 0
     with pytest.raises(LedgerError, match="a FILL follows from ORDER or POSITION, not from DEPOSIT"):
         verify_ledger(ledger)
+
+
+def test_polars_opens_a_ledger_file(result: ReplayResult, tmp_path: Path) -> None:  # R11.3
+    write_ledger(tmp_path / "ledger.arrow", result, ledger_header(result))
+    frame = pl.read_ipc(tmp_path / "ledger.arrow")
+    assert frame["kind"].cast(pl.String).to_list()[0] == "DEPOSIT"
+    assert frame["symbol"].null_count() == int((result.records["symbol"] < 0).sum())
+
+
+def test_an_altered_header_breaks_the_chain(result: ReplayResult, tmp_path: Path) -> None:  # R11.2
+    path = tmp_path / "ledger.arrow"
+    write_ledger(path, result, ledger_header(result, seed=7))
+    with pa.OSFile(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    said = table.schema.metadata[b"tapeline"].replace(b'"seed": 7', b'"seed": 8')
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema.with_metadata({"tapeline": said})) as writer:
+        writer.write_table(table.replace_schema_metadata({"tapeline": said}))
+    with pytest.raises(LedgerError, match="header, were altered"):
+        read_ledger(path)

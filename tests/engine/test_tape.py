@@ -134,11 +134,11 @@ def candles(begin: float, count: int, interval: float = 1.0) -> dict[str, Any]:
         ({}, [1, 2, 3]),
         ({("B", "1h", HOUR): candles(0, 3)}, [1, 2, 3]),
         ({("B", "1h", HOUR): candles(1.5, 3)}, [1, 2, 2.5, 3, 3.5, 4.5]),
-        ({("B", "2h", 2 * HOUR): candles(0, 4, 2.0)}, [1, 2, 3]),  # a slower series gives no samples
-        ({("B", "30m", HOUR // 2): candles(2, 4, 0.5)}, [2.5, 3, 3.5, 4]),
+        ({("B", "2h", 2 * HOUR): candles(0, 4, 2.0)}, [1, 2, 3, 4, 6, 8]),
+        ({("B", "30m", HOUR // 2): candles(2, 4, 0.5)}, [1, 2, 2.5, 3, 3.5, 4]),  # before the finest begins, too
     ],
 )
-def test_equity_is_sampled_at_the_closes_of_the_base_interval(others: dict[Any, Any], hours: list[float]) -> None:  # R5.3
+def test_equity_is_sampled_at_every_close_of_the_run(others: dict[Any, Any], hours: list[float]) -> None:  # R5.3
     dataset = from_columns({"bars": {("A", "1h", HOUR): candles(0, 3), **others}})
     chosen = settings(24, symbols="AB" if others else "A")
     assert build_tape(dataset, chosen).grid.tolist() == [at(hour) for hour in hours]

@@ -95,21 +95,18 @@ def read_tape(dataset: Dataset, settings: Settings) -> Tape:
     markets: dict[str, Market] = {}
     events: list[Event] = []
     bars: dict[str, list[Bar]] = {}
-    intervals: dict[str, int] = {}
     for instrument in sorted(settings.instruments, key=lambda one: one.symbol):
         symbol = instrument.symbol
         series = dataset.find("bars", symbol, settings.interval)
         if series is None:
             raise ValueError(f"{symbol}: the dataset has no bars {settings.interval!r} of it")
         markets[symbol] = Market(Contract(instrument, settings), settings.default_spread_bps / 20000)
-        intervals[symbol] = series.interval_us
         bars[symbol] = list(_bars(dataset, series, settings))
         events += _bar_events(series, bars[symbol])
         events += _other_events(dataset, markets[symbol], settings)
     for symbol, market in markets.items():
         market.last_close_ts = max((bar.ts for bar in bars[symbol]), default=0)
-    base = min(intervals.values())
-    sample_ts = sorted({bar.ts for symbol in markets if intervals[symbol] == base for bar in bars[symbol] if bar.of_run})
+    sample_ts = sorted({bar.ts for symbol in markets for bar in bars[symbol] if bar.of_run})
     end = sample_ts[-1] if sample_ts else settings.start_us
     return Tape([event for event in events if event.ts <= end], markets, sample_ts, end)
 

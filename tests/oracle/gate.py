@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from engine.schema import LevelKind, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
 from tests.oracle.account import Account, Entry
-from tests.oracle.contract import Contract
+from tests.oracle.contract import Contract, nearest_step
 from tests.oracle.fills import most_lots
 from tests.oracle.proposals import Proposal
 from tests.oracle.selection import Selected
@@ -67,7 +67,7 @@ class Gate:
         quantity = contract.quantity(lots)
         if quantity < contract.instrument.min_qty:
             raise Refused(Reason.BELOW_MIN_QTY)
-        if quantity * reference * contract.multiplier < contract.instrument.min_notional:
+        if contract.value(lots, reference) < round(contract.instrument.min_notional * self.settings.scale):
             raise Refused(Reason.BELOW_MIN_NOTIONAL)
         return lots
 
@@ -100,7 +100,7 @@ class Gate:
         if proposal.stop_loss_kind == LevelKind.FRACTION:
             stop = reference * (1 - proposal.side * stop)
         distance = proposal.side * (reference - stop)
-        if math.isnan(stop) or stop <= 0 or distance <= 0 or distance < contract.tick:
+        if not math.isfinite(stop) or stop <= 0 or nearest_step(distance, contract.tick, up=False) < 1:
             raise Refused(Reason.BAD_STOP)
         return capital * strategy.amount / (abs(reference - stop) * contract.multiplier)
 

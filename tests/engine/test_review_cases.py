@@ -1,0 +1,71 @@
+"""Cases that random markets do not reach, each by hand, in both replays."""
+
+from typing import Any
+
+import pytest
+
+from engine.dataset import Dataset, DatasetError, from_columns
+from engine.instrument import Decimals, Instrument
+from engine.schema import Reason, RecordKind, SizeKind
+from engine.session import ReplayError, replay
+from engine.settings import StrategySettings
+from tests.differential import agreed_replay
+from tests.oracle.examples import FLAT, HOUR, at, instrument, market, of_kind, propose, settings, table
+
+
+def two_clocks() -> Dataset:
+    """A: hourly for ten hours; B: half-hourly for two."""
+
+    def bars(count: int, step: float) -> dict[str, Any]:
+        times = [at(step * i) for i in range(count + 1)]
+        prices = dict.fromkeys(("open", "high", "low", "close"), [100.0] * count)
+        return {"open_ts": times[:-1], "ts": times[1:], **prices, "volume": [1.0] * count}
+
+    return from_columns({"bars": {("A", "1h", HOUR): bars(10, 1.0), ("B", "30m", HOUR // 2): bars(4, 0.5)}})
+
+
+def test_a_run_does_not_end_with_the_symbol_of_the_shortest_interval() -> None:  # R5.3, R8.6
+    result = agreed_replay(two_clocks(), table(propose(1)), settings(10, symbols="AB"))
+    assert result.sample_ts == [at(hour) for hour in (0.5, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9, 10)]
+    assert result.records[-1]["ts"] == at(10)
+
+
+def test_a_symbol_without_bars_in_the_period_does_not_keep_the_others_from_trading() -> None:  # R8.6
+    result = agreed_replay(two_clocks(), table(propose(5)), settings(10, symbols="AB", start_us=at(4)))
+    assert len(of_kind(result, RecordKind.FILL)) == 2
+
+
+def test_a_stop_just_one_tick_away_is_far_enough() -> None:  # R5.1, R6.3
+    risk = (StrategySettings("s", size=SizeKind.FIXED_RISK, amount=0.01),)
+    candle = (100.1, 100.1, 100.1, 100.1)
+    result = agreed_replay(market({"A": [candle] * 4}), table(propose(1, stop_loss=100.0)), settings(4, strategies=risk))
+    assert all(record["reason"] != Reason.BAD_STOP for record in result.records)
+    assert of_kind(result, RecordKind.FILL)
+
+
+def test_an_entry_of_just_the_smallest_notional_is_allowed() -> None:  # R2.7
+    one = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.16),)
+    spec = Instrument("A", tick=Decimals(1, 10), lot=Decimals(1, 100), min_notional=29.0)
+    candle = (25.0, 25.0, 25.0, 25.0)
+    result = agreed_replay(market({"A": [candle] * 4}), table(propose(1)), settings(4, strategies=one, instruments=(spec,)))
+    assert len(of_kind(result, RecordKind.FILL)) == 2
+
+
+def test_a_tick_coarser_than_the_prices_stops_the_run() -> None:  # R2.5
+    candle = (0.04, 0.04, 0.04, 0.04)
+    with pytest.raises(ReplayError, match="its tick is coarser than its prices"):
+        replay(market({"A": [candle] * 4}), table(propose(1)), settings(4))
+
+
+def test_a_second_delisting_in_a_run_is_refused() -> None:  # R8.4
+    twice = {"A": {"ts": [at(2), at(4)], "kind": [2, 2], "value": [0.0, 0.0], "num": [0, 0], "den": [0, 0]}}
+    with pytest.raises(DatasetError, match="delisted 2 times"):
+        replay(market({"A": [FLAT] * 6}, actions=twice), table(propose(1)), settings(6))
+
+
+def test_equity_that_float64_cannot_hold_is_an_overflow() -> None:  # R6.3
+    large = {"decimals": 9, "cash": int(0.9 * 2**53), "leverage": 1.0, "instruments": (instrument("A", lot=Decimals(1, 1000)),)}
+    sized = {"strategies": (StrategySettings("s", size=SizeKind.FIXED_FRACTION, amount=0.2),)}
+    up = [FLAT, FLAT, (100, 300, 100, 300), (300, 300, 100, 100), FLAT]
+    with pytest.raises(ReplayError, match="overflows"):
+        replay(market({"A": up}), table(propose(1)), settings(5, **large, **sized))
