@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pipeline.result import Result
 
 LARGE_SHARE = 0.01
+OFF_TICK, OFF_SHARE = 1e-3, 0.01  # ticks from the nearest; share of closes
 Test = Callable[["Result"], str]
 
 FUNDING_HOLE_US = 2 * DAY_US
@@ -22,7 +23,7 @@ FUNDING_HOLE_US = 2 * DAY_US
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
     of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _dividends, _splits_before, _unquoted)
-    of_choices: tuple[Test, ...] = (_external, _optimistic, _free_spread, _budgets, _large_sizes, _ruin)
+    of_choices: tuple[Test, ...] = (_external, _optimistic, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
     return [text for test in (*of_data, *of_choices) if (text := test(result))]
 
 
@@ -97,6 +98,17 @@ def _free_spread(result: "Result") -> str:
         if free
         else ""
     )
+
+
+def _coarse_ticks(result: "Result") -> str:
+    """Symbols whose closes lie between the ticks that their fills are put on."""
+    tape, found = result.replay.tape, []
+    for symbol, name in enumerate(result.replay.symbols):
+        steps = tape.close[tape.first[symbol] : tape.stop[symbol]] / tape.specs["tick"][symbol]
+        between = np.count_nonzero(np.abs(steps - np.rint(steps)) > OFF_TICK)
+        if len(steps) and tape.quoted.size == 0 and between > OFF_SHARE * len(steps):
+            found.append(f"{name} ({between / len(steps):.0%} of closes)")
+    return f"prices are finer than the tick, and fills are put on the tick against the order: {', '.join(found)}" if found else ""
 
 
 def _funding_holes(result: "Result") -> str:

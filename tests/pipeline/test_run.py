@@ -141,6 +141,12 @@ def test_simulated_data_is_said_everywhere(result: Result) -> None:
     assert "simulated" in result._repr_html_()
 
 
+def test_prices_finer_than_the_tick_are_said(market: Dataset, result: Result) -> None:  # R2.5
+    coarse = run(config("instruments.default.tick=0.5"), dataset=market)
+    assert any(notice.startswith("prices are finer than the tick") for notice in coarse.notices)
+    assert not any(notice.startswith("prices are finer than the tick") for notice in result.notices)
+
+
 def test_spelling_and_order_do_not_change_a_run(market: Dataset, result: Result) -> None:  # R1.6, R9.3
     values = {**VALUES, "strategies": VALUES["strategies"][::-1], "symbols": list(market.symbols[::-1]), "jobs": 1, "out": "elsewhere"}
     other = run(values, dataset=market)
