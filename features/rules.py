@@ -135,6 +135,7 @@ class _Reader:
                 self.fail(node, "a condition is needed here, not a number: compare it, such as 'score > 0'")
 
     def comparison(self, node: ast.expr, op: ast.cmpop, left: Value, right: Value, negate: bool) -> Condition:
+        self.refuse_constants(node, left, right)
         sign = _COMPARE.get(type(op))
         if sign is None:
             self.fail(node, f"'{type(op).__name__}' is not a comparison of numbers; use < <= > >= == !=")
@@ -144,10 +145,15 @@ class _Reader:
             return Logic("|", Compare("<", left, right), Compare(">", left, right))
         return Compare(_NEGATED[sign] if negate else sign, left, right)
 
+    def refuse_constants(self, node: ast.expr, left: Value, right: Value) -> None:
+        if isinstance(left, Number) and isinstance(right, Number):
+            self.fail(node, "two constants are compared, so it is always or never true; name a column on one side")
+
     def cross(self, node: ast.Call, name: str, lag: int, negate: bool, depth: int) -> Condition:
         left, right = self.arguments(node)
         now = [self.value(side, lag, depth + 1) for side in (left, right)]
         before = [self.value(side, lag + 1, depth + 1) for side in (left, right)]
+        self.refuse_constants(node, *now)
         after, ahead = (">", "<=") if name == "cross_up" else ("<", ">=")
         if negate:
             return Logic("|", Compare(_NEGATED[after], *now), Compare(_NEGATED[ahead], *before))

@@ -136,9 +136,15 @@ def _unknown(kind: str, columns: Mapping[str, NDArray[Any]], t: int, rng: Genera
         "funding": {"rate": rng.uniform(-0.5, 0.5, n), "mark": np.where(rng.random(n) < 0.5, np.nan, price)},
         "spread": {"bid": price, "ask": price * rng.uniform(1.0, 2.0, n)},
         "universe": {"listed": rng.integers(0, 2, n)},
-        "actions": {"kind": rng.choice([ACTIONS.index("dividend"), ACTIONS.index("delist")], n), "value": price},
+        "actions": {"kind": _one_delisting_at_most(rng, n), "value": price},
     }
     return {name: np.where(late, values, columns[name]) for name, values in other[kind].items()}
+
+
+def _one_delisting_at_most(rng: Generator, n: int) -> NDArray[np.int64]:
+    kinds = np.full(n, ACTIONS.index("dividend"))
+    kinds[: int(rng.integers(0, 2))] = ACTIONS.index("delist")
+    return kinds
 
 
 def _garbage(
