@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.execution import close_by_order, close_price, fill_entry
-from engine.kernel import kernel
+from engine.kernel import kernel, shared
 from engine.orders import drop_entry, order_exit, queue_entry, sweep_queue
 from engine.records import post
 from engine.schema import NONE, Action, Reason, RecordKind, Timing
@@ -11,7 +11,7 @@ from engine.state import State
 from engine.tape import Proposals, Tape
 
 
-@kernel
+@shared
 def fill_exits_at_close(tape: Tape, state: State, now: int) -> None:
     """Exits that fill at the close of a bar that closes now, in position order.  # R2.3"""
     account, i = state.account[0], 0

@@ -93,7 +93,7 @@ def close_position(
         account["n_exits"] -= 1
 
 
-@kernel
+@shared
 def close_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int, known: int, reason: int, flags: int) -> None:
     """Close by a bracket or by force; the order is the entry's.  # R2.5"""
     position = state.positions[slot]
@@ -101,7 +101,7 @@ def close_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row
     close_position(state, tape, slot, ts, price, reason, flags, position["entry_id"], NONE, position["opened_seq"])
 
 
-@kernel
+@shared
 def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int) -> None:
     """Fill a position's pending exit order."""
     position = state.positions[slot]

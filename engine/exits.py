@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.kernel import kernel
+from engine.kernel import kernel, shared
 from engine.money import grid_steps
 from engine.schema import Intrabar, LevelKind, LimitGap, Reason
 from engine.state import State
@@ -62,7 +62,7 @@ def level_price(tape: Tape, symbol: int, level: float, kind: int, anchor: float,
     return price if price > 0.0 else np.nan
 
 
-@kernel
+@shared
 def move_stop(state: State, tape: Tape, slot: int) -> None:
     """Take the trailing level where it is better than the stop.  # R3.5"""
     position = state.positions[slot]
@@ -76,7 +76,7 @@ def move_stop(state: State, tape: Tape, slot: int) -> None:
         position["trailed"] = 1
 
 
-@kernel
+@shared
 def trail(state: State, tape: Tape, slot: int, row: int) -> None:
     """Let every close known ``latency`` before the open of bar ``row`` move the trailing level.  # R2.3, R3.5"""
     position = state.positions[slot]

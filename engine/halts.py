@@ -55,7 +55,7 @@ def sample_equity(state: State, tape: Tape, now: int) -> None:
     account["sampled"] = k + 1
 
 
-@kernel
+@shared
 def watch_day(state: State, now: int, current: int) -> None:
     """Daily loss: measured from the last sample of the day before.  # R5.3"""
     account, limit = state.account[0], state.rules[0]["daily_loss_halt"]
@@ -68,7 +68,7 @@ def watch_day(state: State, now: int, current: int) -> None:
         raise_alert(state, now, Reason.DAILY_LOSS, current, base)
 
 
-@kernel
+@shared
 def watch_drawdown(state: State, now: int, current: int, sample_before: int) -> None:
     """Drawdown from the peak; after a halt the peak starts again from the first sample at or after its end.  # R5.3"""
     account, rules = state.account[0], state.rules[0]
@@ -85,7 +85,7 @@ def watch_drawdown(state: State, now: int, current: int, sample_before: int) -> 
         raise_alert(state, now, Reason.DRAWDOWN, current, peak)
 
 
-@kernel
+@shared
 def raise_alert(state: State, now: int, reason: int, current: int, base: int) -> None:
     """RISK_ALERT, and the end of every pending entry."""
     seq = post(state, now, RecordKind.RISK_ALERT, reason, -1, NONE, NONE, 0, 0, 0.0, 0, current, (base - current) / base, NONE, 0, 0)

@@ -11,7 +11,7 @@ from engine.state import State
 from engine.tape import Tape
 
 
-@kernel
+@shared
 def update_universe(tape: Tape, state: State, now: int) -> None:
     """UNIVERSE_UPDATED: pending entries of symbols that leave end, their positions close at the next open.  # R8.3"""
     account, n_strategies = state.account[0], len(state.desks)
@@ -60,7 +60,7 @@ def next_leaving(tape: Tape, state: State, now: int) -> int:
     return NONE if leaving == NEVER else leaving
 
 
-@kernel
+@shared
 def close_if_ruined(tape: Tape, state: State, now: int) -> None:
     """Close positions while equity does not exceed maintenance, which is zero; end the run if none is left.  # R7.4"""
     account = state.account[0]
@@ -74,7 +74,7 @@ def close_if_ruined(tape: Tape, state: State, now: int) -> None:
         end_run(tape, state, now, Reason.BANKRUPT)
 
 
-@kernel
+@shared
 def delist(tape: Tape, state: State, now: int) -> None:
     """CORPORATE_ACTION: pending entries of a delisted symbol end, its positions close at the last close.  # R8.4"""
     account, n_strategies = state.account[0], len(state.desks)
@@ -119,7 +119,7 @@ def last_sample(tape: Tape, state: State) -> int:
     return tape.grid[-1] if len(tape.grid) > 0 else state.rules[0]["start_us"]
 
 
-@kernel
+@shared
 def finish(tape: Tape, state: State) -> None:
     """The end of the run: orders end, positions close.  # R8.4, R8.6"""
     state.account[0]["phase"] = OUTSIDE

@@ -17,7 +17,7 @@ def first_row_after(tape: Tape, symbol: int, row: int, ts: int) -> int:
     return row
 
 
-@kernel
+@shared
 def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> None:
     """Rest an approved entry: ORDER.  ``after`` is the first bar not closed at the decision."""
     account, rules, order = state.account[0], state.rules[0], state.entries[slot]
@@ -184,7 +184,7 @@ def time_position(state: State, tape: Tape, slot: int) -> None:
     position["next_ts"] = due
 
 
-@kernel
+@shared
 def time_other_events(state: State, tape: Tape, slot: int) -> None:
     """Set when a position next meets funding, a change of the universe or its delisting."""
     position = state.positions[slot]

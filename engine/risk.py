@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.execution import half_spread_of_close, reserve
-from engine.kernel import kernel
+from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, grid_steps, money, quantity, value, whole_lots
 from engine.portfolio import counts_as_free, equity, free_cash, note_overflow
 from engine.records import post
@@ -111,7 +111,7 @@ def below_minimum(tape: Tape, symbol: int, lots: int, reference: float, scale: f
     return Reason.NONE
 
 
-@kernel
+@shared
 def gate(state: State, tape: Tape, proposals: Proposals, n_selected: int, now: int) -> None:
     """APPROVED or REJECTED for each of the ``n_selected`` best ranked; ``state.ranked`` keeps -1 for the refused."""
     rules, n_strategies = state.rules[0], len(state.desks)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from engine.kernel import kernel
+from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, fee, margin, money, quantity, value
 from engine.portfolio import counts_as_free
 from engine.schema import LevelKind, SizeKind
@@ -20,7 +20,7 @@ def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price:
     return claimed + money(worth * half_spread)
 
 
-@kernel
+@shared
 def most_lots(tape: Tape, rules: np.void, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float) -> int:
     """Most lots, up to ``lots``, whose outlay is at most ``limit``.  Outlay never falls with lots, so bisection is exact."""
     if outlay(tape, rules, symbol, side, lots, price, half_spread) <= limit:
@@ -35,7 +35,7 @@ def most_lots(tape: Tape, rules: np.void, symbol: int, side: int, limit: int, lo
     return low
 
 
-@kernel
+@shared
 def most_lots_of_value(tape: Tape, rules: np.void, symbol: int, limit: int, lots: int, price: float) -> int:
     """Most lots, up to ``lots``, whose value at a price is at most ``limit``."""
     spec = tape.specs[symbol]
@@ -77,7 +77,7 @@ def wanted_quantity(size: int, amount: float, capital: float, reference: float, 
     return capital * amount / (distance * multiplier)
 
 
-@kernel
+@shared
 def all_in_lots(tape: Tape, rules: np.void, symbol: int, side: int, limit: int, price: float, half_spread: float) -> int:
     """Most lots whose outlay is at most ``limit``."""
     lots = 1
