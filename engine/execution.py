@@ -4,11 +4,11 @@ import numpy as np
 
 from engine.exits import level_price, move_stop, on_tick, reached_by_open
 from engine.kernel import kernel, shared
-from engine.money import fee, margin, value
+from engine.money import fee, margin, quantity, share, value
 from engine.orders import drop_entry, drop_exit, time_other_events
-from engine.portfolio import book_value, claim_slot, free_cash, hold, release, revalue, set_lots
+from engine.portfolio import book_value, claim_slot, free_cash, hold, release, revalue, secure, set_lots
 from engine.records import post
-from engine.schema import MAKER, NEVER, NONE, LevelKind, Reason, RecordKind, Slippage
+from engine.schema import MAKER, MORE, NEVER, NONE, LevelKind, Reason, RecordKind, Slippage
 from engine.sizing import most_lots
 from engine.state import State
 from engine.tape import Proposals, Tape, known_until
@@ -64,28 +64,49 @@ def close_price(tape: Tape, side: int, row: int) -> float:
 
 
 @shared
-def close_position(
-    state: State, tape: Tape, slot: int, ts: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
-) -> None:
-    """Fill the whole of a position at a price: FILL, POSITION, and CANCELLED for an exit that was still pending.  # R6.2, R6.4"""
+def reduce_position(
+    state: State, tape: Tape, slot: int, ts: int, lots: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
+) -> int:
+    """Fill some or all lots of a position at a price: FILL, POSITION; the seq of the FILL.  # R6.2, R6.4"""
     account, rules, position = state.account[0], state.rules[0], state.positions[slot]
     spec = tape.specs[state.positions[slot]["symbol"]]
-    lots, qty, side = abs(position["lots"]), position["qty"], -position["side"]
+    held, side = abs(position["lots"]), -position["side"]
+    whole = lots == held
+    qty = position["qty"] if whole else quantity(-side * lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     charged = 0
     if reason != Reason.DELISTED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
         charged = fee(abs(worth), rate, abs(qty), rules["per_unit"], rules["scale"])
-    realised = worth - position["cost"]
+    released = position["cost"] if whole else share(position["cost"], lots, held)
+    realised = worth - released
     amount = (realised if position["linear"] else worth) - charged
-    book_value(state, slot, 0, 0)
     account["cash"] += amount
-    account["locked"] -= position["locked"]
-    account["n_levels"] -= position["levels"]
-    set_lots(state, tape, slot, 0)
-    release(state, slot)
+    kept = 0 if whole else position["margin"] - share(position["margin"], lots, held)
+    if whole:
+        book_value(state, slot, 0, 0)
+        account["n_levels"] -= position["levels"]
+        set_lots(state, tape, slot, 0)
+        release(state, slot)
+    else:
+        set_lots(state, tape, slot, -side * (held - lots))
+        book_value(state, slot, position["value"], position["cost"] - released)
+        revalue(state, tape, slot, position["row"] - 1)
+        flags |= MORE
+    secure(state, slot, kept)
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
-    post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, 0, 0.0, 0, realised, 0.0, seq, 0, 0)
+    post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, held - lots, 0.0, 0, realised, 0.0, seq, 0, 0)
+    return seq
+
+
+@shared
+def close_position(
+    state: State, tape: Tape, slot: int, ts: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
+) -> None:
+    """Fill the whole of a position at a price, and end an exit that was still pending: CANCELLED."""
+    account, position = state.account[0], state.positions[slot]
+    lots = abs(position["lots"])
+    seq = reduce_position(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, cause)
     if position["exit_id"] != 0 and position["exit_id"] != order_id:
         drop_exit(state, slot, ts, lots, Reason.POSITION_CLOSED, seq)
     elif position["exit_id"] != 0:
@@ -123,41 +144,55 @@ def fill_entry(state: State, tape: Tape, proposals: Proposals, slot: int, ts: in
     if lots == 0:
         drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
         return
-    reason = Reason.FILLED if lots == order["lots"] else Reason.PARTIAL
-    open_position(state, tape, proposals, slot, ts, row, at_open, lots, price, reason)
+    open_position(state, tape, proposals, slot, ts, row, at_open, lots, price)
     if at_open:
         leave_if_crossed(state, tape, slot, ts, row)
 
 
 @shared
 def open_position(
-    state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool, lots: int, price: float, reason: int
+    state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool, lots: int, price: float
 ) -> None:
-    """Book an opening fill: FILL, POSITION, and the bracket that the proposal asked for."""
-    account, rules, position, order = state.account[0], state.rules[0], state.positions[slot], state.entries[slot]
-    symbol, side = state.positions[slot]["symbol"], order["side"]
-    spec = tape.specs[symbol]
-    account["reserved"] -= order["reserved"]
-    claim_slot(state, tape, slot, side, lots)
-    cost = value(position["qty"], price, spec["multiplier"], rules["scale"])
-    charged = fee(abs(cost), rules["taker_rate"], abs(position["qty"]), rules["per_unit"], rules["scale"])
-    linear = position["linear"] != 0
-    amount = -charged if linear else -cost - charged
-    account["cash"] += amount
-    position["locked"] = margin(abs(cost), rules["leverage"]) if position["backs"] else 0
-    if not linear and side < 0:
-        position["locked"] += abs(cost)
-    account["locked"] += position["locked"]
-    book_value(state, slot, cost, cost)
-    revalue(state, tape, slot, row - 1 if at_open else row)
+    """Open a position by its entry order, and give it the bracket that the proposal asked for; the rest of the order ends.  # R5.2"""
+    account, position, order = state.account[0], state.positions[slot], state.entries[slot]
+    order_id, proposal, whole = order["order_id"], order["proposal"], lots == order["lots"]
+    claim_slot(state, tape, slot, order["side"])
     hold(state, slot)
-    order_id, proposal = order["order_id"], order["proposal"]
-    seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, order["seq"], 0, 0)
-    position["opened_seq"] = post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, lots, price, 0, 0, 0.0, seq, 0, 0)
+    position["row"] = row if at_open else row + 1
+    account["reserved"] -= order["reserved"]
+    order["reserved"] = 0
+    reason, flags = (Reason.FILLED, 0) if whole else (Reason.PARTIAL, MORE)
+    position["opened_seq"] = add_lots(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, order["seq"])
     position["entry_id"] = order_id
-    order["order_id"] = 0
-    begin_life(state, tape, slot, ts, row if at_open else row + 1)
+    order["lots"] -= lots
+    if whole:
+        order["order_id"] = 0
+    else:
+        drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
+    begin_life(state, tape, slot, ts, position["row"])
     attach_bracket(state, tape, proposals, slot, proposal, price)
+
+
+@shared
+def add_lots(
+    state: State, tape: Tape, slot: int, ts: int, lots: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
+) -> int:
+    """Fill lots that open a claimed slot or add to its position, as a taker: FILL, POSITION; the seq of the POSITION.  # R6.2, R6.4"""
+    account, rules, position = state.account[0], state.rules[0], state.positions[slot]
+    spec, side = tape.specs[state.positions[slot]["symbol"]], position["side"]
+    qty = quantity(side * lots, spec["lot_units"], spec["lot_power"])
+    worth = value(qty, price, spec["multiplier"], rules["scale"])
+    rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
+    charged = fee(abs(worth), rate, abs(qty), rules["per_unit"], rules["scale"])
+    linear = position["linear"] != 0
+    amount = -charged if linear else -worth - charged
+    account["cash"] += amount
+    set_lots(state, tape, slot, position["lots"] + side * lots)
+    book_value(state, slot, position["value"] + worth, position["cost"] + worth)
+    revalue(state, tape, slot, position["row"] - 1)
+    secure(state, slot, position["margin"] + (margin(abs(worth), rules["leverage"]) if position["backs"] else 0))
+    seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
+    return post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, abs(position["lots"]), price, 0, 0, 0.0, seq, 0, 0)
 
 
 @kernel

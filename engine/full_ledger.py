@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.record_table import to_table
-from engine.schema import COUNTED, NONE, Action, EventKind, Reason, RecordKind
+from engine.schema import COUNTED, MORE, NONE, Action, EventKind, Reason, RecordKind
 from engine.session import ReplayResult
 from engine.tape import Tape
 
@@ -48,19 +48,20 @@ def active_spans(result: ReplayResult) -> dict[int, Spans]:
     """When each symbol was held or pending, from the records."""
     records = result.records
     wanted = np.isin(records["kind"], (RecordKind.ORDER, RecordKind.FILL, RecordKind.POSITION, RecordKind.CANCELLED))
-    names = ("ts", "phase", "kind", "reason", "symbol", "strategy", "order_id", "qty")
+    names = ("ts", "phase", "kind", "reason", "symbol", "strategy", "order_id", "qty", "flags")
     active: dict[int, set[tuple[str, int]]] = {}
     found: dict[int, list[tuple[int, int, int, int]]] = {}
     began: dict[int, tuple[int, int]] = {}
-    for ts, phase, kind, reason, symbol, strategy, order_id, qty in records[wanted][list(names)].tolist():
+    for ts, phase, kind, reason, symbol, strategy, order_id, qty, flags in records[wanted][list(names)].tolist():
         mine = active.setdefault(symbol, set())
         if not mine:
             began[symbol] = (ts, phase)
         if kind == RecordKind.ORDER and reason == Reason.NONE:
             mine.add(("order", order_id))
+        elif kind == RecordKind.FILL and not flags & MORE:
+            mine.discard(("order", order_id))
         elif kind == RecordKind.POSITION and qty:
             mine.add(("position", strategy))
-            mine.discard(("order", order_id))
         elif kind == RecordKind.POSITION:
             mine.discard(("position", strategy))
         elif kind == RecordKind.CANCELLED:

@@ -84,6 +84,16 @@ def fee(notional: int, rate: float, qty: float, per_unit: float, scale: float) -
 
 
 @kernel
+def share(amount: int, part: int, whole: int) -> int:
+    """Part of an amount that belongs to ``part`` lots of ``whole``.  # R6.3
+
+    >>> int(share(1_000, 1, 3)), int(share(-1_000, 3, 3))
+    (333, -1000)
+    """
+    return money(amount * (part / whole))
+
+
+@kernel
 def margin(notional: int, leverage: float) -> int:
     """Initial margin of an absolute notional, in money units.  # R7.2
 

@@ -52,6 +52,17 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
 
 
 @kernel
+def secure(state: State, slot: int, margin: int) -> None:
+    """Set a position's margin, and lock it with, for a spot short, the proceeds.  # R6.2, R7.2"""
+    account, position = state.account[0], state.positions[slot]
+    locked = margin
+    if position["backs"] and not position["linear"]:
+        locked += abs(position["cost"])
+    account["locked"] += locked - position["locked"]
+    position["margin"], position["locked"] = margin, locked
+
+
+@kernel
 def revalue(state: State, tape: Tape, slot: int, row: int) -> None:
     """Mark a position to the close of a bar.  # R6.5"""
     position = state.positions[slot]
@@ -93,12 +104,12 @@ def set_lots(state: State, tape: Tape, slot: int, lots: int) -> None:
 
 
 @kernel
-def claim_slot(state: State, tape: Tape, slot: int, side: int, lots: int) -> None:
-    """Turn an empty slot into a position with no value yet."""
+def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
+    """Make an empty slot ready for the lots of one side."""
     position = state.positions[slot]
     spec = tape.specs[position["symbol"]]
-    position["side"], position["value"], position["cost"] = side, 0, 0
+    position["side"], position["value"], position["cost"], position["locked"] = side, 0, 0, 0
+    position["margin"] = 0
     position["linear"] = spec["accounting"] == Accounting.LINEAR
     position["backs"] = counts_as_free(tape, position["symbol"], side)
     position["multiplier"] = spec["multiplier"]
-    set_lots(state, tape, slot, side * lots)

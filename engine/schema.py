@@ -168,6 +168,7 @@ class LevelKind(IntEnum):
 
 AMBIGUOUS = 1  # flag of a FILL: the pessimistic and the optimistic exit of its bar differ            # R3.3
 MAKER = 2  # flag of a FILL: it rested and paid the maker fee alone                                    # R2.5
+MORE = 4  # flag of a FILL: its order has more to fill, so it does not end the proposal                # R5.4
 
 OUTSIDE = 255  # phase of what is no event's doing: the deposit and the end of the run
 

@@ -94,7 +94,9 @@ def sort_by_rank(state: State, proposals: Proposals, n: int) -> None:
 def free_slots(state: State) -> int:
     """Slots that neither a position nor a pending entry takes.  # R4.2, R4.4"""
     account, rules = state.account[0], state.rules[0]
-    taken = account["n_held"] + account["n_queue"]
+    taken = account["n_held"]
+    for i in range(account["n_queue"]):
+        taken += state.positions[state.queue[i]]["lots"] == 0
     if rules["reuse_pending_exit"]:
         taken -= account["n_exits"]
     return max(0, rules["max_positions"] - taken)

@@ -23,7 +23,8 @@ POSITION = np.dtype(
         ("qty", "<f8"),  # signed quantity of the lots
         ("multiplier", "<f8"),
         ("value", "<i8"),  # money, signed, at the mark
-        ("cost", "<i8"),  # money, signed: the value of its opening fill
+        ("cost", "<i8"),  # money, signed: the value of its opening fills, less what closing fills released
+        ("margin", "<i8"),  # initial margin
         ("locked", "<i8"),  # money that secures it
         ("stop", "<f8"),  # NaN: none, and so on
         ("target", "<f8"),

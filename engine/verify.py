@@ -31,6 +31,8 @@ class Totals:
     ----------
     cash, deposits, realised, funding, fees
         Money units.
+    realised_by_fill
+        What each fill realised, by seq, until its POSITION record has been read.
     lots, costs
         Signed lots and cost of each (strategy, symbol) still held.
     """
@@ -40,6 +42,7 @@ class Totals:
     realised: int = 0
     funding: int = 0
     fees: int = 0
+    realised_by_fill: dict[int, int] = field(default_factory=dict)  # of fills whose POSITION is still to come
     lots: dict[tuple[int, int], int] = field(default_factory=dict)
     costs: dict[tuple[int, int], int] = field(default_factory=dict)
     final_equity: int = 0
@@ -110,6 +113,7 @@ def _apply(seq: int, row: dict[str, Any], rows: list[dict[str, Any]], totals: To
         fill = rows[row["cause"]]
         _equal(seq, "lots left", row["qty"], abs(totals.lots.get(key, 0)))
         _equal(seq, "order", row["order_id"], fill["order_id"])
+        _equal(seq, "realised", row["amount"], totals.realised_by_fill.pop(row["cause"]))
 
 
 def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument) -> None:
@@ -117,13 +121,20 @@ def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument
     fee = 0 if row["reason"] == Reason.DELISTED else instrument.fee(row["qty"], row["price"], maker=bool(row["flags"] & MAKER))
     _equal(seq, "fee", row["fee"], fee)
     before, value = totals.lots.get(key, 0), instrument.value(signed, row["price"])
-    realised = 0
-    if before == 0:
-        totals.lots[key], totals.costs[key] = signed, value
+    realised, after = 0, before + signed
+    if before * signed >= 0:
+        totals.costs[key] = totals.costs.get(key, 0) + value
+    elif before * after < 0:
+        raise LedgerError(f"record {seq}: {row['qty']} lots close a position of {abs(before)}; a reversal is two fills")
     else:
-        _equal(seq, "lots closed", signed, -before)
-        realised = -value - totals.costs.pop(key)
-        del totals.lots[key]
+        cost = totals.costs[key]
+        released = round(cost * (row["qty"] / abs(before))) if after else cost
+        realised = -value - released
+        totals.costs[key] = cost - released
+    totals.lots[key] = after
+    if after == 0:
+        del totals.lots[key], totals.costs[key]
+    totals.realised_by_fill[seq] = realised
     amount = (-value if instrument.spot else realised) - fee
     _equal(seq, "amount", row["amount"], amount)
     totals.cash += amount

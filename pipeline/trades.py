@@ -130,15 +130,20 @@ def _average(price: float, lots: int, more_price: float, more_lots: int) -> floa
 def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: float) -> Ints:
     """Unrealised profit of each trade that is still open, at the mark of its last bar of the run; 0 for the others.  # R6.4, R6.5
 
-    The cost of a position is the value of its fills, so it is worked out from the ledger; partial closes are not made yet.
+    The cost of a position is the value of its opening fills less what its closing fills released, which is their value less the profit they realised.
     """
     profit = np.zeros(len(trades), np.int64)
     for i in np.flatnonzero(trades["open"]):
         symbol, spec = int(trades["symbol"][i]), tape.specs[trades["symbol"][i]]
         mine = (records["kind"] == RecordKind.FILL) & (records["symbol"] == symbol) & (records["strategy"] == trades["strategy"][i])
-        fills = records[mine & (records["ts"] >= trades["entry_ts"][i])][-1:]
-        qty = int(fills["position"][0]) * spec["lot_units"] / spec["lot_power"]
-        cost = value(qty, float(fills["price"][0]), spec["multiplier"], scale)
+        places = np.flatnonzero(mine)
+        opened = np.flatnonzero(records["position"][places] == records["side"][places] * records["qty"][places])[-1]
+        lots, cost = 0, 0
+        for seq in places[opened:]:
+            signed = int(records["side"][seq]) * int(records["qty"][seq])
+            worth = int(value(signed * spec["lot_units"] / spec["lot_power"], float(records["price"][seq]), spec["multiplier"], scale))
+            lots, cost = lots + signed, cost + worth + int(records["amount"][seq + 1])
+        qty = lots * spec["lot_units"] / spec["lot_power"]
         profit[i] = value(qty, float(tape.mark[tape.stop[symbol] - 1]), spec["multiplier"], scale) - cost
     return profit
 

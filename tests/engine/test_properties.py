@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine.instrument import KINDS
 from engine.ledger import Ledger, ledger_header
-from engine.schema import NEVER, NONE, RECORD, Accounting, EventKind, Reason, RecordKind
+from engine.schema import MORE, NEVER, NONE, RECORD, Accounting, EventKind, Reason, RecordKind
 from engine.session import ReplayResult
 from engine.verify import verify_ledger
 from tests.market_changes import MIRROR, digest, fingerprint, mirrored, only, run, shuffled, unlimited, upright, with_stranger
@@ -118,7 +118,8 @@ def test_the_verifier_accepts_every_ledger(seed: int) -> None:  # R6.4 R11
 @given(SEEDS)
 def test_every_proposal_of_the_run_ends_exactly_once(seed: int) -> None:  # R5.4
     result = run(random_case(seed))
-    ends = [row["proposal"] for row in rows_of(result) if row["kind"] in (RecordKind.FILL, RecordKind.REJECTED, RecordKind.CANCELLED)]
+    last = (RecordKind.FILL, RecordKind.REJECTED, RecordKind.CANCELLED)
+    ends = [row["proposal"] for row in rows_of(result) if row["kind"] in last and not row["flags"] & MORE]
     counted = np.flatnonzero(result.outcomes).tolist()
     ended = Counter(row for row in ends if row != NONE) + Counter(counted)
     if not result.bankrupt:

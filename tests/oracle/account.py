@@ -58,6 +58,7 @@ class Position:
 
     key: Key
     contract: Contract
+    side: int  # +1 long, -1 short
     lots: int  # signed
     price: float
     cost: int
@@ -73,11 +74,6 @@ class Position:
     bars: int = 0
     exit: ExitOrder | None = None
 
-    @property
-    def side(self) -> int:
-        """+1 long, -1 short."""
-        return 1 if self.lots > 0 else -1
-
     def unrealised(self, mark: float) -> int:
         """Value at the mark less cost."""
         return self.contract.value(self.lots, mark) - self.cost
@@ -85,7 +81,7 @@ class Position:
     @property
     def locked(self) -> int:
         """Cash that it keeps from other uses."""
-        return self.margin + (abs(self.cost) if self.contract.spot and self.lots < 0 else 0)
+        return self.margin + (abs(self.cost) if self.contract.spot and self.side < 0 else 0)
 
 
 class Account:
@@ -160,7 +156,7 @@ class Account:
         )
         position.exit = ExitOrder(order_id, seq, proposal, reason, acts_from, at_open)
 
-    def cancel_exit(self, position: Position, reason: Reason, cause: int) -> None:
+    def cancel_exit(self, position: Position, reason: Reason, cause: int, lots: int | None = None) -> None:
         """End a position's pending exit unfilled."""
         order = position.exit
         assert order is not None
@@ -170,7 +166,7 @@ class Account:
             position.key,
             order_id=order.order_id,
             side=-position.side,
-            qty=abs(position.lots),
+            qty=abs(position.lots) if lots is None else lots,
             proposal=order.proposal,
             reason=reason,
             cause=cause,

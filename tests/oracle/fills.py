@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.schema import AMBIGUOUS, MAKER, NONE, Reason, RecordKind, Slippage
+from engine.schema import AMBIGUOUS, MAKER, MORE, NONE, Reason, RecordKind, Slippage
 from engine.settings import Settings
 from tests.oracle.account import Account, Entry, Position
 from tests.oracle.brackets import Exit, attach
@@ -53,8 +53,7 @@ def fill_entry(account: Account, entry: Entry, met: Quote) -> Position | None:
     if lots == 0:
         account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
         return None
-    account.entries.remove(entry)
-    return _open(account, entry, side * lots, price)
+    return open_position(account, entry, lots, price)
 
 
 def most_lots(limit: int, fits: Callable[[int], bool]) -> int:
@@ -66,31 +65,47 @@ def most_lots(limit: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
-def _open(account: Account, entry: Entry, lots: int, price: float) -> Position:
-    contract, proposal = entry.contract, entry.proposal
+def open_position(account: Account, entry: Entry, lots: int, price: float) -> Position:
+    """Turn an order, or the part of it that can be paid, into a position; the rest ends.  # R5.2"""
+    proposal, whole = entry.proposal, lots == abs(entry.lots)
+    position = Position(proposal.key, entry.contract, proposal.side, 0, price, 0, 0, account.now, entry.order_id)
+    account.positions[proposal.key] = position
+    entry.reservation = 0
+    position.seq = add_lots(account, position, entry, proposal.side * lots, price, more=not whole)
+    if whole:
+        account.entries.remove(entry)
+    else:
+        entry.lots -= proposal.side * lots
+        account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
+    attach(position, proposal)
+    return position
+
+
+def add_lots(account: Account, position: Position, entry: Entry, lots: int, price: float, *, more: bool) -> int:
+    """Book an opening fill as a taker; the seq of its POSITION.  # R6.2 R6.4"""
+    contract = position.contract
     cost = checked(contract.symbol, contract.value(lots, price))
     fee = contract.fee(lots, price, account.settings.taker_bps)
     amount = -cost - fee if contract.spot else -fee
     account.pay(contract.symbol, amount)
-    margin = contract.margin(lots, price)
-    position = Position(proposal.key, contract, lots, price, cost, margin, account.now, entry.order_id)
-    account.positions[proposal.key] = position
+    position.lots += lots
+    position.cost += cost
+    position.margin += contract.margin(lots, price)
     fill = account.write(
         RecordKind.FILL,
-        proposal.key,
+        position.key,
         order_id=entry.order_id,
-        side=proposal.side,
+        side=entry.proposal.side,
         qty=abs(lots),
         price=price,
         fee=fee,
         amount=amount,
-        reason=Reason.FILLED if lots == entry.lots else Reason.PARTIAL,
-        proposal=proposal.row,
+        reason=Reason.PARTIAL if more else Reason.FILLED,
+        flags=MORE if more else 0,
+        proposal=entry.proposal.row,
         cause=entry.cause,
     )
-    position.seq = account.write(RecordKind.POSITION, proposal.key, order_id=entry.order_id, qty=abs(lots), price=price, cause=fill)
-    attach(position, proposal)
-    return position
+    return account.write(RecordKind.POSITION, position.key, order_id=entry.order_id, qty=abs(position.lots), price=price, cause=fill)
 
 
 def take_exit(account: Account, position: Position, met: Quote, reason: Reason, flags: int = 0) -> None:
@@ -136,28 +151,57 @@ def close_position(
     proposal: int = NONE,
     cause: int | None = None,
 ) -> None:
-    """Close a position whole; ``fee_bps`` None is free of any fee.  # R6.4"""
-    contract, lots = position.contract, position.lots
-    realised = contract.value(lots, price) - position.cost
+    """Close a position whole, and end an exit that was still pending; ``fee_bps`` None is free of any fee."""
+    lots = abs(position.lots)
+    fill = reduce_position(account, position, lots, price, fee_bps, reason, flags=flags, order_id=order_id, proposal=proposal, cause=cause)
+    if position.exit is not None:
+        account.cancel_exit(position, Reason.POSITION_CLOSED, fill, lots)
+
+
+def reduce_position(
+    account: Account,
+    position: Position,
+    count: int,
+    price: float,
+    fee_bps: float | None,
+    reason: Reason,
+    *,
+    flags: int = 0,
+    order_id: int | None = None,
+    proposal: int = NONE,
+    cause: int | None = None,
+) -> int:
+    """Close so many lots of a position; the seq of the FILL.  # R6.4"""
+    contract, side, held = position.contract, position.side, abs(position.lots)
+    lots, part = side * count, count / held
+    released = round(position.cost * part) if count < held else position.cost
+    unlocked = round(position.margin * part) if count < held else position.margin
+    worth = contract.value(lots, price)
+    realised = worth - released
     fee = 0 if fee_bps is None else contract.fee(lots, price, fee_bps)
-    amount = (contract.value(lots, price) if contract.spot else realised) - fee
+    amount = (worth if contract.spot else realised) - fee
     account.pay(contract.symbol, amount)
-    del account.positions[position.key]
     order_id = position.order_id if order_id is None else order_id
+    cause = position.seq if cause is None else cause
+    position.cost, position.margin = position.cost - released, position.margin - unlocked
+    position.lots -= lots
+    if position.lots == 0:
+        del account.positions[position.key]
+    else:
+        flags |= MORE
     fill = account.write(
         RecordKind.FILL,
         position.key,
         order_id=order_id,
-        side=-position.side,
-        qty=abs(lots),
+        side=-side,
+        qty=count,
         price=price,
         fee=fee,
         amount=amount,
         reason=reason,
         flags=flags,
         proposal=proposal,
-        cause=position.seq if cause is None else cause,
+        cause=cause,
     )
-    account.write(RecordKind.POSITION, position.key, order_id=order_id, amount=realised, cause=fill)
-    if position.exit is not None:
-        account.cancel_exit(position, Reason.POSITION_CLOSED, fill)
+    account.write(RecordKind.POSITION, position.key, order_id=order_id, qty=held - count, amount=realised, cause=fill)
+    return fill
