@@ -9,6 +9,7 @@ from engine.dataset import from_columns
 from engine.schema import (
     AMBIGUOUS,
     MAKER,
+    MORE,
     NEVER,
     Action,
     Intrabar,
