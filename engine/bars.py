@@ -1,13 +1,15 @@
 """What one bar does to the positions of its symbol: its open, its inside and its close.  # R1.3, R3.1"""
 
+import numpy as np
+
 from engine.block import prefetch
 from engine.execution import close_as_taker, close_by_order, close_position, open_price
-from engine.exits import gap_price, reached_by_open, reason_of_stop, touched, trail
-from engine.kernel import kernel
+from engine.exits import closed_through, gap_price, ranged_stop, reached_by_open, stop_inside, touched, trail
+from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT
 from engine.orders import order_exit
 from engine.portfolio import equity, note_overflow, revalue
-from engine.schema import AMBIGUOUS, MAKER, NONE, Reason, Timing
+from engine.schema import AMBIGUOUS, MAKER, NONE, Reason, StopCheck, Timing
 from engine.state import State
 from engine.tape import Tape
 
@@ -15,11 +17,14 @@ from engine.tape import Tape
 @kernel
 def touch(tape: Tape, state: State, slot: int, row: int) -> tuple[int, bool]:
     """Exit that the inside of a bar reaches, on the side that closes the position.  # R3.2"""
-    position, policy = state.positions[slot], state.rules[0]["intrabar"]
-    stop, target = position["stop"], position["target"]
+    position, rules = state.positions[slot], state.rules[0]
+    policy, limit, target = rules["intrabar"], rules["limit_touch"], position["target"]
+    if row < position["acts_row"]:
+        return Reason.NONE, False
+    stop = stop_inside(state, tape, slot, row)[0] if rules["stop_check"] == StopCheck.RANGE else np.nan
     if position["side"] > 0:
-        return touched(policy, 1, tape.bid_open[row], tape.bid_high[row], tape.bid_low[row], tape.bid_close[row], stop, target)
-    return touched(policy, -1, tape.ask_open[row], tape.ask_high[row], tape.ask_low[row], tape.ask_close[row], stop, target)
+        return touched(policy, limit, 1, tape.bid_open[row], tape.bid_high[row], tape.bid_low[row], tape.bid_close[row], stop, target)
+    return touched(policy, limit, -1, tape.ask_open[row], tape.ask_high[row], tape.ask_low[row], tape.ask_close[row], stop, target)
 
 
 @kernel
@@ -35,7 +40,8 @@ def bar_paths(tape: Tape, state: State, now: int) -> None:
         reason, ambiguous = touch(tape, state, slot, row)
         flags = AMBIGUOUS if ambiguous else 0
         if reason == Reason.STOP_LOSS:
-            close_as_taker(state, tape, slot, now, position["stop"], row, tape.open_ts[row], reason_of_stop(state, slot), flags)
+            stop, reason = stop_inside(state, tape, slot, row)
+            close_as_taker(state, tape, slot, now, stop, row, tape.open_ts[row], reason, flags)
             i -= 1
         elif reason == Reason.TAKE_PROFIT:
             close_at_target(tape, state, slot, now, position["target"], flags)
@@ -51,7 +57,7 @@ def close_at_target(tape: Tape, state: State, slot: int, now: int, price: float,
 
 @kernel
 def close_candles(tape: Tape, state: State, now: int) -> bool:
-    """CANDLE_CLOSE: marks, and positions grown too old; whether a bar of a held symbol closed.  # R3.6, R6.5"""
+    """CANDLE_CLOSE: marks, stops that look at closes, positions grown too old; whether a bar of a held symbol closed.  # R3.6, R6.5"""
     account, closed = state.account[0], False
     for i in range(account["n_held"]):
         slot = state.held[i]
@@ -63,12 +69,24 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         prefetch(tape.mark, row + 8)  # the next cache line of this symbol; a hundred symbols are too many streams for the hardware
         revalue(state, tape, slot, row)
         position["row"] = row + 1
+        if state.rules[0]["stop_check"] == StopCheck.CLOSE and position["levels"]:
+            stop_by_close(tape, state, slot, row, now)
         if row >= position["max_row"] and position["exit_id"] == 0:
             rules, cause = state.rules[0], position["opened_seq"]
             order_exit(state, tape, slot, now, Reason.MAX_BARS, rules["timing"], rules["latency_us"], NONE, cause)
     if closed and abs(equity(state)) >= MONEY_LIMIT:
         note_overflow(account, state.positions[state.held[0]]["symbol"])
     return closed
+
+
+@shared
+def stop_by_close(tape: Tape, state: State, slot: int, row: int, now: int) -> None:
+    """Decide to leave a position whose stop looks at closes alone, as ``max_bars`` does.  # R2.1, R3.6"""
+    position, rules = state.positions[slot], state.rules[0]
+    if position["exit_id"] != 0 or not closed_through(state, tape, slot, row):
+        return
+    reason, cause = stop_inside(state, tape, slot, row)[1], position["opened_seq"]
+    order_exit(state, tape, slot, now, reason, rules["timing"], rules["latency_us"], NONE, cause)
 
 
 @kernel
@@ -91,9 +109,10 @@ def open_decides(tape: Tape, state: State, slot: int, row: int, now: int) -> boo
     reason: int = Reason.NONE
     if position["levels"]:
         trail(state, tape, slot, row)
-        reason = reached_by_open(position["side"], opened, position["stop"], position["target"])
+        limit_touch = state.rules[0]["limit_touch"]
+        reason = reached_by_open(position["side"], opened, ranged_stop(state, slot), position["target"], limit_touch)
     if reason == Reason.STOP_LOSS:
-        close_as_taker(state, tape, slot, now, opened, row, now, reason_of_stop(state, slot), 0)
+        close_as_taker(state, tape, slot, now, opened, row, now, position["stop_reason"], 0)
     elif reason == Reason.TAKE_PROFIT:
         close_at_target(tape, state, slot, now, gap_price(tape, symbol, position["side"], opened, position["target"]), 0)
     elif position["exit_id"] != 0 and position["exit_timing"] == Timing.NEXT_OPEN and row >= position["exit_row"]:

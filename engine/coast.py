@@ -8,13 +8,13 @@ import numpy as np
 
 from engine.bars import touch
 from engine.execution import open_price
-from engine.exits import reached_by_open, trail
+from engine.exits import closed_through, ranged_stop, reached_by_open, trail
 from engine.halts import day_end
 from engine.kernel import kernel
 from engine.life import last_sample
 from engine.money import MONEY_LIMIT, value
 from engine.orders import time_position
-from engine.schema import NONE, Reason
+from engine.schema import NONE, Reason, StopCheck
 from engine.state import State
 from engine.tape import Proposals, Tape
 
@@ -89,12 +89,15 @@ def alerts(account: np.void, rules: np.void, now: int, midnight: int, base: int,
 @kernel
 def moved_by_bar(tape: Tape, state: State, slot: int, row: int, opens: bool) -> bool:
     """Whether a bar reaches a level of the position by its inside or, if that is still to come, by its open."""
-    position = state.positions[slot]
+    position, rules = state.positions[slot], state.rules[0]
     side = position["side"]
     if opens:
         trail(state, tape, slot, row)
-        if reached_by_open(side, open_price(tape, -side, row), position["stop"], position["target"]) != Reason.NONE:
+        opened = open_price(tape, -side, row)
+        if reached_by_open(side, opened, ranged_stop(state, slot), position["target"], rules["limit_touch"]) != Reason.NONE:
             return True
+    if rules["stop_check"] == StopCheck.CLOSE and closed_through(state, tape, slot, row):
+        return True
     return touch(tape, state, slot, row)[0] != Reason.NONE
 
 

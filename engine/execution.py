@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from engine.exits import level_price, move_stop, on_tick, reached_by_open
+from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open
 from engine.kernel import kernel, shared
 from engine.money import fee, margin, quantity, share, value
 from engine.orders import drop_entry, drop_exit, time_other_events
 from engine.portfolio import book_value, claim_slot, free_cash, hold, release, revalue, secure, set_lots
 from engine.records import post
-from engine.schema import MAKER, MORE, NEVER, NONE, LevelKind, Reason, RecordKind, Slippage
+from engine.schema import MAKER, MORE, NEVER, NONE, Reason, RecordKind, Slippage, StopAnchor, StopFrom
 from engine.sizing import most_lots
 from engine.state import State
 from engine.tape import Proposals, Tape, known_until
@@ -170,6 +170,7 @@ def open_position(
     else:
         drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
     begin_life(state, tape, slot, ts, position["row"])
+    position["acts_row"] = row + 1 if state.rules[0]["stop_from"] == StopFrom.NEXT_BAR else position["row"]
     attach_bracket(state, tape, proposals, slot, proposal, price)
 
 
@@ -215,18 +216,20 @@ def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, pr
     """Give a new position the levels and the age that its proposal asked for.  # R2.1"""
     position = state.positions[slot]
     symbol, side = position["symbol"], position["side"]
-    stop, target, distance = proposals.stop_loss[proposal], proposals.take_profit[proposal], proposals.trailing[proposal]
-    position["stop"] = level_price(tape, symbol, stop, proposals.stop_loss_kind[proposal], price, -side, side < 0)
-    position["target"] = level_price(tape, symbol, target, proposals.take_profit_kind[proposal], price, side, side > 0)
-    if proposals.trailing_kind[proposal] == LevelKind.FRACTION:
-        distance = price * distance
-    trails = 0.0 < distance < np.inf
-    position["trailing"] = distance if trails else np.nan
-    position["extreme"] = price
-    position["trailed"] = 0
-    if trails:
+    stop, target = proposals.stop_loss[proposal], proposals.take_profit[proposal]
+    anchor = price
+    if state.rules[0]["stop_anchor"] == StopAnchor.ENTRY_CLOSE:
+        anchor = tape.close[proposals.row[proposal]]
+    position["stop"] = level_price(tape, symbol, stop, proposals.stop_loss_kind[proposal], anchor, -side, side < 0)
+    position["target"] = level_price(tape, symbol, target, proposals.take_profit_kind[proposal], anchor, side, side > 0)
+    position["trailing"] = distance_price(proposals.trailing[proposal], proposals.trailing_kind[proposal], price)
+    position["break_even"] = distance_price(proposals.break_even[proposal], proposals.break_even_kind[proposal], price)
+    position["extreme"] = position["entry_price"] = price
+    position["stop_reason"] = Reason.STOP_LOSS
+    position["moves"] = 0 if np.isnan(position["trailing"]) and np.isnan(position["break_even"]) else 1
+    if position["moves"]:
         move_stop(state, tape, slot)
-    none = np.isnan(position["stop"]) and np.isnan(position["target"]) and np.isnan(position["trailing"])
+    none = np.isnan(position["stop"]) and np.isnan(position["target"]) and not position["moves"]
     position["levels"] = 0 if none else 1
     state.account[0]["n_levels"] += position["levels"]
     bars = proposals.max_bars[proposal]
@@ -236,9 +239,11 @@ def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, pr
 @kernel
 def leave_if_crossed(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
     """Exit in the same BAR_OPEN when the open has already crossed the stop or the target.  # R2.5"""
-    position = state.positions[slot]
+    position, limit_touch = state.positions[slot], state.rules[0]["limit_touch"]
+    if row < position["acts_row"]:
+        return
     opened = open_price(tape, -position["side"], row)
-    if reached_by_open(position["side"], opened, position["stop"], position["target"]) != Reason.NONE:
+    if reached_by_open(position["side"], opened, ranged_stop(state, slot), position["target"], limit_touch) != Reason.NONE:
         close_as_taker(state, tape, slot, ts, opened, row, ts, Reason.CROSSED_AT_ENTRY, 0)
 
 

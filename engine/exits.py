@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.kernel import kernel, shared
 from engine.money import grid_steps
-from engine.schema import Intrabar, LevelKind, LimitGap, Reason
+from engine.schema import Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopCheck, TrailingMode
 from engine.state import State
 from engine.tape import Tape
 
@@ -19,29 +19,42 @@ def on_tick(tape: Tape, symbol: int, price: float, up: bool) -> float:
 
 
 @kernel
-def reached_by_open(side: int, price: float, stop: float, target: float) -> int:
+def limit_met(side: int, price: float, limit: float, limit_touch: int) -> bool:
+    """Whether a price fills a resting limit order of a side (a target is one that closes); never without a limit (NaN).  # R2.4
+
+    >>> bool(limit_met(1, 100.0, 100.0, LimitTouch.TOUCH)), bool(limit_met(1, 100.0, 100.0, LimitTouch.THROUGH))
+    (True, False)
+    """
+    beyond = side * (limit - price)
+    return beyond > 0 or (beyond == 0 and limit_touch == LimitTouch.TOUCH)
+
+
+@kernel
+def reached_by_open(side: int, price: float, stop: float, target: float, limit_touch: int) -> int:
     """Exit that an opening price has passed: STOP_LOSS, TAKE_PROFIT or NONE.  # R1.3, R2.4
 
-    >>> int(reached_by_open(1, 95.0, 96.0, 120.0)) == Reason.STOP_LOSS, int(reached_by_open(1, 100.0, 96.0, 120.0))
-    (True, 0)
+    >>> int(reached_by_open(1, 95.0, 96.0, 120.0, LimitTouch.TOUCH)) == Reason.STOP_LOSS
+    True
     """
     if side * (price - stop) <= 0:
         return Reason.STOP_LOSS
-    if side * (price - target) >= 0:
+    if limit_met(-side, price, target, limit_touch):
         return Reason.TAKE_PROFIT
     return NO_EXIT
 
 
 @kernel
-def touched(policy: int, side: int, opened: float, high: float, low: float, close: float, stop: float, target: float) -> tuple[int, bool]:
-    """Exit taken inside a bar whose open lies between stop and target, and whether the bar is ambiguous.  # R3.2, R3.3
+def touched(
+    policy: int, limit_touch: int, side: int, opened: float, high: float, low: float, close: float, stop: float, target: float
+) -> tuple[int, bool]:
+    """Exit taken inside a bar that has not opened beyond the target, and whether the bar is ambiguous.  # R3.2, R3.3
 
-    >>> reason, ambiguous = touched(Intrabar.PESSIMISTIC, 1, 100.0, 110.0, 90.0, 105.0, 95.0, 108.0)
+    >>> reason, ambiguous = touched(Intrabar.PESSIMISTIC, LimitTouch.TOUCH, 1, 100.0, 110.0, 90.0, 105.0, 95.0, 108.0)
     >>> int(reason) == Reason.STOP_LOSS, bool(ambiguous)
     (True, True)
     """
     stopped = low <= stop if side > 0 else high >= stop
-    gained = high >= target if side > 0 else low <= target
+    gained = limit_met(-side, high if side > 0 else low, target, limit_touch)
     if not (stopped and gained):
         return (Reason.STOP_LOSS if stopped else (Reason.TAKE_PROFIT if gained else NO_EXIT)), False
     if policy == Intrabar.PESSIMISTIC:
@@ -62,25 +75,81 @@ def level_price(tape: Tape, symbol: int, level: float, kind: int, anchor: float,
     return price if price > 0.0 else np.nan
 
 
+@kernel
+def distance_price(distance: float, kind: int, price: float) -> float:
+    """A trailing or break-even distance in prices, a fraction being one of the fill price; NaN where there is none.  # R3.5"""
+    if kind == LevelKind.FRACTION:
+        distance = price * distance
+    return distance if 0.0 < distance < np.inf else np.nan
+
+
 @shared
 def move_stop(state: State, tape: Tape, slot: int) -> None:
-    """Take the trailing level where it is better than the stop.  # R3.5"""
+    """Take the trailing level, then the entry price once the break-even distance is gained, where it is better than the stop.  # R3.5"""
+    position = state.positions[slot]
+    side, extreme, entry = position["side"], position["extreme"], position["entry_price"]
+    improve_stop(state, tape, slot, extreme - side * position["trailing"], Reason.TRAILING_STOP)
+    if side * (extreme - (entry + side * position["break_even"])) >= 0:
+        improve_stop(state, tape, slot, entry, Reason.BREAK_EVEN)
+
+
+@shared
+def improve_stop(state: State, tape: Tape, slot: int, raw: float, reason: int) -> None:
+    """Move the stop to a price on the tick, away from the market, if that is better or there was none."""
     position = state.positions[slot]
     side = position["side"]
-    raw = position["extreme"] - side * position["trailing"]
     if not raw > 0.0:
         return
     level = on_tick(tape, position["symbol"], raw, side < 0)
     if level > 0.0 and not side * (level - position["stop"]) <= 0:
-        position["stop"] = level
-        position["trailed"] = 1
+        position["stop"], position["stop_reason"] = level, reason
+
+
+@shared
+def trailed_inside(state: State, tape: Tape, slot: int, row: int) -> tuple[float, int]:
+    """The better of the stop and the level to which a bar's own extreme, short of the target, trails it, and what made it.  # R3.5"""
+    position = state.positions[slot]
+    side, stop, target = position["side"], position["stop"], position["target"]
+    extreme = tape.bid_high[row] if side > 0 else tape.ask_low[row]
+    if side * (extreme - target) > 0:
+        extreme = target
+    raw = extreme - side * position["trailing"]
+    level = on_tick(tape, position["symbol"], raw, side < 0) if raw > 0.0 else 0.0
+    if level > 0.0 and not side * (level - stop) <= 0:
+        return level, np.int64(Reason.TRAILING_STOP)
+    return stop, np.int64(position["stop_reason"])
+
+
+@kernel
+def closed_through(state: State, tape: Tape, slot: int, row: int) -> bool:
+    """Whether a bar closes at or beyond a stop that looks at closes alone.  # R2.1"""
+    position = state.positions[slot]
+    if row < position["acts_row"]:
+        return False
+    close = tape.bid_close[row] if position["side"] > 0 else tape.ask_close[row]
+    return position["side"] * (close - stop_inside(state, tape, slot, row)[0]) <= 0
+
+
+@kernel
+def stop_inside(state: State, tape: Tape, slot: int, row: int) -> tuple[float, int]:
+    """The stop that a bar is tested against, and what made it; the position keeps its own.  # R3.5"""
+    position = state.positions[slot]
+    if state.rules[0]["trailing_mode"] == TrailingMode.CLOSE:
+        return position["stop"], position["stop_reason"]
+    return trailed_inside(state, tape, slot, row)
+
+
+@kernel
+def ranged_stop(state: State, slot: int) -> float:
+    """The stop that the prices within a bar are compared with; NaN where it looks at closes alone.  # R2.1"""
+    return state.positions[slot]["stop"] if state.rules[0]["stop_check"] == StopCheck.RANGE else np.nan
 
 
 @shared
 def trail(state: State, tape: Tape, slot: int, row: int) -> None:
     """Let every close known ``latency`` before the open of bar ``row`` move the trailing level.  # R2.3, R3.5"""
     position = state.positions[slot]
-    if np.isnan(position["trailing"]):
+    if not position["moves"]:
         return
     known = tape.open_ts[row] - state.rules[0]["latency_us"]
     while position["level_row"] < row and tape.ts[position["level_row"]] <= known:
@@ -91,12 +160,6 @@ def trail(state: State, tape: Tape, slot: int, row: int) -> None:
             position["extreme"] = min(position["extreme"], tape.ask_low[at])
         position["level_row"] = at + 1
         move_stop(state, tape, slot)
-
-
-@kernel
-def reason_of_stop(state: State, slot: int) -> int:
-    """STOP_LOSS, or TRAILING_STOP once the trailing level has moved it."""
-    return Reason.TRAILING_STOP if state.positions[slot]["trailed"] else Reason.STOP_LOSS
 
 
 @kernel

@@ -92,6 +92,7 @@ class Reason(IntEnum):
     DATA_ENDED = 50
     RUN_ENDED = 51
     LIQUIDATED_AT_CLOSE = 52
+    BREAK_EVEN = 59
     # life of an order, a halt, a run
     POSITION_CLOSED = 60
     DRAWDOWN = 61
@@ -141,6 +142,41 @@ class LimitGap(IntEnum):
     OPEN = 1
 
 
+class LimitTouch(IntEnum):
+    """Whether a price that only equals a resting limit fills it.  # R2.4"""
+
+    TOUCH = 0
+    THROUGH = 1
+
+
+class StopAnchor(IntEnum):
+    """What a stop or target given as a fraction is a fraction of.  # R2.1"""
+
+    FILL = 0
+    ENTRY_CLOSE = 1  # the close at which the entry was decided
+
+
+class StopFrom(IntEnum):
+    """From when a bracket acts.  # R2.1"""
+
+    FILL = 0
+    NEXT_BAR = 1
+
+
+class StopCheck(IntEnum):
+    """What a stop is compared with.  # R2.1"""
+
+    RANGE = 0
+    CLOSE = 1
+
+
+class TrailingMode(IntEnum):
+    """When a bar's extreme moves a trailing stop.  # R3.5"""
+
+    CLOSE = 0
+    INTRABAR = 1  # before the bar is tested against it
+
+
 class SizeKind(IntEnum):
     """How the gate turns a proposal into a quantity.  # R5.1"""
 
@@ -160,7 +196,7 @@ class Slippage(IntEnum):
 
 
 class LevelKind(IntEnum):
-    """How a stop, target or trailing value of a proposal is meant.  # R2.1"""
+    """How a stop, target, trailing or break-even value of a proposal is meant.  # R2.1"""
 
     PRICE = 0
     FRACTION = 1  # of the fill price
@@ -213,6 +249,8 @@ PROPOSAL_COLUMNS = {
     "take_profit_kind": "int8",
     "trailing": "float64",
     "trailing_kind": "int8",
+    "break_even": "float64",
+    "break_even_kind": "int8",
     "max_bars": "int64",  # 0: none
     "sequence": "int64",  # place among the proposals of one (strategy, symbol) (default: order of the rows)
 }

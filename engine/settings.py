@@ -3,7 +3,19 @@
 from dataclasses import dataclass
 
 from engine.instrument import Instrument
-from engine.schema import NEVER, Intrabar, LimitGap, SizeKind, Slippage, Timing
+from engine.schema import (
+    NEVER,
+    Intrabar,
+    LimitGap,
+    LimitTouch,
+    SizeKind,
+    Slippage,
+    StopAnchor,
+    StopCheck,
+    StopFrom,
+    Timing,
+    TrailingMode,
+)
 
 UNLIMITED = 2**31 - 1
 
@@ -40,6 +52,10 @@ class Settings:
         An order acts only in bars that open at least this long after the decision.                         # R2.3
     limit_gap
         Price of a target passed by the open; None: ``OPEN`` for instruments with sessions, else ``PRICE``.   # R2.4
+    limit_touch
+        Whether a price that only equals a limit or target fills it.                                        # R2.4
+    stop_anchor, stop_from, stop_check, trailing_mode
+        How brackets are meant, from when they act, and against which prices.                          # R2.1, R3.5
     slippage_amount
         Basis points, or the multiple of the half-spread.
     spread_events, default_spread_bps
@@ -70,6 +86,11 @@ class Settings:
     latency_us: int = 0
     intrabar: Intrabar = Intrabar.PESSIMISTIC
     limit_gap: LimitGap | None = None
+    limit_touch: LimitTouch = LimitTouch.TOUCH
+    stop_anchor: StopAnchor = StopAnchor.FILL
+    stop_from: StopFrom = StopFrom.FILL
+    stop_check: StopCheck = StopCheck.RANGE
+    trailing_mode: TrailingMode = TrailingMode.CLOSE
     slippage: Slippage = Slippage.NONE
     slippage_amount: float = 0.0
     spread_events: bool = True

@@ -29,9 +29,12 @@ POSITION = np.dtype(
         ("stop", "<f8"),  # NaN: none, and so on
         ("target", "<f8"),
         ("trailing", "<f8"),  # distance
+        ("break_even", "<f8"),  # distance
+        ("entry_price", "<f8"),  # of the fill that its levels are of
         ("extreme", "<f8"),
         ("clock", "<i8"),  # Tape.shared_clock of its symbol
         ("level_row", "<i8"),  # first bar whose close has not moved the level yet
+        ("acts_row", "<i8"),  # first bar in which its bracket acts
         ("max_row", "<i8"),  # bar at whose close it is too old
         ("funding_row", "<i8"),
         ("universe_row", "<i8"),
@@ -46,7 +49,8 @@ POSITION = np.dtype(
         ("side", "i1"),
         ("linear", "u1"),  # booked as linear, not spot
         ("backs", "u1"),  # whether its unrealised profit counts as free: of all but spot longs
-        ("trailed", "u1"),
+        ("stop_reason", "u1"),  # STOP_LOSS, or what moved the stop last
+        ("moves", "u1"),  # whether closes may move the stop
         ("levels", "u1"),  # whether any level is set
         ("exit_reason", "u1"),
         ("exit_timing", "u1"),
@@ -129,6 +133,11 @@ RULES = np.dtype(
         ("delist_haircut", "<f8"),
         ("timing", "u1"),
         ("intrabar", "u1"),
+        ("limit_touch", "u1"),
+        ("stop_anchor", "u1"),
+        ("stop_from", "u1"),
+        ("stop_check", "u1"),
+        ("trailing_mode", "u1"),
         ("slippage", "u1"),
         ("clip", "u1"),
         ("reuse_pending_exit", "u1"),

@@ -96,6 +96,8 @@ class Proposals(Block):
     take_profit_kind: NDArray[np.int8] = column(np.int8)
     trailing: Floats = column(np.float64)
     trailing_kind: NDArray[np.int8] = column(np.int8)
+    break_even: Floats = column(np.float64)
+    break_even_kind: NDArray[np.int8] = column(np.int8)
     max_bars: Ints = column(np.int64)
     row: Ints = column(np.int64)  # last bar of the symbol closed at available_ts; -1 if none
 
@@ -332,7 +334,7 @@ def _delisting(dataset: Dataset, symbol: str, start: int, end: int) -> int:
     return int(delists[0]) if len(delists) else NEVER
 
 
-_DEFAULTS: dict[str, float] = {"score": 0.0, "stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan}
+_DEFAULTS: dict[str, float] = {"score": 0.0, "stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan, "break_even": np.nan}
 
 
 def _proposal_column(name: str, columns: Mapping[str, Any], n: int) -> NDArray[Any]:

@@ -26,13 +26,15 @@ DTYPES: Mapping[str, Any] = {
     "take_profit_kind": np.int8,
     "trailing": np.float64,
     "trailing_kind": np.int8,
+    "break_even": np.float64,
+    "break_even_kind": np.int8,
     "max_bars": np.int64,
     "sequence": np.int64,
     "row": np.int64,
 }
 """Columns of a table and their types."""
 
-DEFAULTS: Mapping[str, float] = {"stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan, "row": -1}
+DEFAULTS: Mapping[str, float] = {"stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan, "break_even": np.nan, "row": -1}
 """What a column holds where nothing is given; 0 for the others."""
 
 

@@ -39,7 +39,7 @@ CONDITIONS = {
 }
 """Rules that are true or false, in the order in which they propose at one close."""
 
-LEVELS = ("stop_loss", "take_profit", "trailing")
+LEVELS = ("stop_loss", "take_profit", "trailing", "break_even")
 TRIGGERS = ("level", "edge")
 KEYS = (*CONDITIONS, "score", *LEVELS, "max_bars", "trigger")
 LATER = (
@@ -48,10 +48,6 @@ LATER = (
     "order_type",
     "time_in_force",
     "weight",
-    "break_even",
-    "stop_anchor",
-    "stop_from",
-    "stop_check",
     "tags",
 )
 """Keys that a proposal will have, and has not yet."""
@@ -87,7 +83,7 @@ class StrategySpec:
 
 @dataclass(frozen=True)
 class Level:
-    """A stop, target or trailing distance: a rule, as a price (or distance) or as a fraction of the fill price."""
+    """A stop, a target, a trailing or break-even distance: a rule, as a price (or distance) or as a fraction of the fill price."""
 
     rule: Rule
     kind: LevelKind
@@ -108,7 +104,7 @@ class Plan:
     score
         Rank of an entry; None: 0.
     levels
-        Stop, target and trailing distance, by name.
+        Stop, target, trailing and break-even distance, by name.
     max_bars
         Bars an entry may be held; None: without end.
     edge

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from engine.dataset import Dataset, Series, open_dataset
 from engine.instrument import KINDS, Decimals, Instrument
-from engine.schema import NEVER, Intrabar, LimitGap, SizeKind, Slippage, Timing
+from engine.schema import (
+    NEVER,
+    Intrabar,
+    LimitGap,
+    LimitTouch,
+    SizeKind,
+    Slippage,
+    StopAnchor,
+    StopCheck,
+    StopFrom,
+    Timing,
+    TrailingMode,
+)
 from engine.settings import UNLIMITED, Settings, StrategySettings
 from pipeline.config import RunConfig, Size, StrategyConfig, duration_us
 from pipeline.errors import ConfigError
@@ -193,6 +205,11 @@ def _execution(config: RunConfig) -> dict[str, Any]:
         "latency_us": duration_us(execution.latency),
         "intrabar": Intrabar[execution.intrabar.upper()],
         "limit_gap": None if execution.limit_gap is None else LimitGap[execution.limit_gap.upper()],
+        "limit_touch": LimitTouch[execution.limit_touch.upper()],
+        "stop_anchor": StopAnchor[execution.stop_anchor.upper()],
+        "stop_from": StopFrom[execution.stop_from.upper()],
+        "stop_check": StopCheck[execution.stop_check.upper()],
+        "trailing_mode": TrailingMode[execution.trailing_mode.upper()],
         "slippage": kind,
         "slippage_amount": slippage.bps or slippage.spread or 0.0,
         "spread_events": execution.spread.events,

@@ -23,9 +23,9 @@ NOT_YET = frozenset(
     {
         "account.deposits", "account.interest", "account.liquidation_fee", "account.maintenance", "account.maintenance_basis",
         "account.maintenance_fee", "allocation", "combine", "equity_every", "execution.fees.flat", "execution.fees.min_fee",
-        "execution.fees.tiered", "execution.limit_touch", "execution.models", "execution.participation",
-        "execution.slippage.sqrt_impact", "execution.slippage.volume_share", "execution.stop_anchor", "execution.stop_check",
-        "execution.stop_from", "execution.trailing_mode", "risk.halts.consecutive_losses", "risk.halts.cooldown", "risk.halts.scope",
+        "execution.fees.tiered", "execution.models", "execution.participation",
+        "execution.slippage.sqrt_impact", "execution.slippage.volume_share",
+        "risk.halts.consecutive_losses", "risk.halts.cooldown", "risk.halts.scope",
         "risk.max_group", "risk.max_strategy", "risk.size.kelly", "risk.size.target_weight", "risk.size.vol_target", "selector.max_per_group",
         "selector.max_per_strategy", "selector.on_held", "selector.rotate", "selector.rotate_margin", "sweep", "walkforward",
     }
@@ -281,6 +281,19 @@ class Execution(Section):
     interval: str | None = Field(default=None, description="series that fills and marks (default: each symbol's finest)")
     intrabar: Literal["pessimistic", "optimistic", "olhc", "ohlc", "adaptive"] = "pessimistic"
     limit_gap: Literal["price", "open"] | None = Field(default=None, description="price of a target passed by the open")
+    limit_touch: Literal["touch", "through"] = Field(
+        default="touch", description="whether a price that only equals a limit or target fills it"
+    )
+    stop_anchor: Literal["fill", "entry_close"] = Field(
+        default="fill", description="what a stop or target given as a fraction is a fraction of: the fill, or the close it was decided at"
+    )
+    stop_from: Literal["fill", "next_bar"] = Field(default="fill", description="from when the levels of an entry act")
+    stop_check: Literal["range", "close"] = Field(
+        default="range", description="close: a stop is tested at closes alone, and leaving is then a decision at that close"
+    )
+    trailing_mode: Literal["close", "intrabar"] = Field(
+        default="close", description="intrabar: a bar's own extreme moves a trailing stop before the bar is tested against it; optimistic"
+    )
     fees: Fees = Fees()
     slippage: SlippageConfig = SlippageConfig()
     spread: Spread = Spread()

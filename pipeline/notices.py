@@ -81,6 +81,8 @@ def _optimistic(result: "Result") -> str:
         chosen.append("timing: close fills at the very price that was decided on")
     if execution.intrabar == "optimistic":
         chosen.append("intrabar: optimistic takes the best exit a bar allows")
+    if execution.trailing_mode == "intrabar":
+        chosen.append("trailing_mode: intrabar lets a bar's best price move the stop before its worst price is seen")
     if not any((result.replay.settings.taker_bps, result.replay.settings.maker_bps, result.replay.settings.per_unit)):
         chosen.append("no fees")
     return "optimistic: " + "; ".join(chosen) if chosen else ""

@@ -120,7 +120,7 @@ def _available(proposals: Mapping[str, list[Any]]) -> list[int]:
 
 def _overwrite(proposals: dict[str, list[Any]], row: int, rng: Generator) -> None:
     proposals["action"][row] = int(rng.integers(0, 5))
-    for name in ("score", "stop_loss", "take_profit", "trailing"):
+    for name in ("score", "stop_loss", "take_profit", "trailing", "break_even"):
         if name in proposals:
             proposals[name][row] = float(rng.choice([np.nan, -1.0, 0.5, 1e9]))
 
@@ -210,7 +210,7 @@ def upright(case: Case, halt: float) -> Case:
         daily_loss_halt=halt,
     )
     proposals = {name: list(column) for name, column in case.proposals.items()}
-    for name in ("stop_loss", "take_profit", "trailing"):
+    for name in ("stop_loss", "take_profit", "trailing", "break_even"):
         for row, symbol in enumerate(proposals["symbol"] if name in proposals else ()):
             level = float(np.rint(proposals[name][row] / ticks[symbol]))
             is_price = proposals[f"{name}_kind"][row] == LevelKind.PRICE and level > 0.0

@@ -10,7 +10,7 @@ from engine.schema import Action, LevelKind, SizeKind
 from engine.settings import Settings
 from tests.market_data import MINUTE, Symbol, chance, pick
 
-OPTIONAL = ("available_ts", "score", "stop_loss", "take_profit", "trailing", "max_bars")
+OPTIONAL = ("available_ts", "score", "stop_loss", "take_profit", "trailing", "break_even", "max_bars")
 
 
 class _Habits(NamedTuple):
@@ -81,7 +81,8 @@ def _proposal(rng: Generator, symbol: Symbol, settings: Settings, ts: int, habit
     risky = any(one.size == SizeKind.FIXED_RISK and one.id == row["strategy"] for one in settings.strategies)
     row |= _level(rng, "stop_loss", symbol, price, -side, 0.9 if risky else habits.levels, habits)
     row |= _level(rng, "take_profit", symbol, price, side, habits.levels, habits)
-    return row | _level(rng, "trailing", symbol, 0.0, 1, habits.levels / 2, habits)
+    row |= _level(rng, "trailing", symbol, 0.0, 1, habits.levels / 2, habits)
+    return row | _level(rng, "break_even", symbol, 0.0, 1, habits.levels / 3, habits)
 
 
 def _level(rng: Generator, name: str, symbol: Symbol, price: float, direction: int, share: float, habits: _Habits) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _level(rng: Generator, name: str, symbol: Symbol, price: float, direction: i
     kind, value = LevelKind.PRICE, math.nan
     if chance(rng, share):
         steps = float(pick(rng, 1, 2, 3, 5, 8, 15, 0.4))
-        wrong = -1 if name != "trailing" and chance(rng, 0.06) else 1
+        wrong = -1 if name not in ("trailing", "break_even") and chance(rng, 0.06) else 1
         value = price + wrong * direction * steps * symbol.step
         if habits.fractions and chance(rng, 0.8):
             kind, value = LevelKind.FRACTION, float(pick(rng, 0.005, 0.01, 0.02, 0.05, 0.1, 0.03))

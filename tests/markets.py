@@ -11,7 +11,19 @@ import numpy as np
 from numpy.random import Generator
 
 from engine.dataset import Dataset
-from engine.schema import NEVER, Intrabar, LimitGap, SizeKind, Slippage, Timing
+from engine.schema import (
+    NEVER,
+    Intrabar,
+    LimitGap,
+    LimitTouch,
+    SizeKind,
+    Slippage,
+    StopAnchor,
+    StopCheck,
+    StopFrom,
+    Timing,
+    TrailingMode,
+)
 from engine.settings import UNLIMITED, Settings, StrategySettings
 from tests.market_data import DAY, EPOCH, HOUR, MINUTE, QUARTER, SYMBOLS, Symbol, chance, pick, random_dataset, random_symbol, spans
 from tests.market_proposals import random_proposals
@@ -61,7 +73,7 @@ def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> S
         "intrabar": Intrabar(int(rng.integers(0, 5))),
         "limit_gap": pick(rng, None, None, LimitGap.PRICE, LimitGap.OPEN),
     }
-    return Settings(**chosen, **_costs(rng), **_limits(rng), **_ends(rng))
+    return Settings(**chosen, **_costs(rng), **_brackets(rng), **_limits(rng), **_ends(rng))
 
 
 def _strategies(rng: Generator, symbols: list[Symbol], cash: int, leverage: float) -> tuple[StrategySettings, ...]:
@@ -102,6 +114,16 @@ def _costs(rng: Generator) -> dict[str, Any]:
         "maker_bps": float(pick(rng, 0.0, 2.0, -1.0)),
         "taker_bps": float(pick(rng, 0.0, 5.0, 4.5, 30.0)),
         "per_unit": float(pick(rng, 0.0, 0.0, 0.005, 0.013)),
+    }
+
+
+def _brackets(rng: Generator) -> dict[str, Any]:
+    return {
+        "limit_touch": pick(rng, LimitTouch.TOUCH, LimitTouch.THROUGH),
+        "stop_anchor": pick(rng, StopAnchor.FILL, StopAnchor.ENTRY_CLOSE),
+        "stop_from": pick(rng, StopFrom.FILL, StopFrom.FILL, StopFrom.NEXT_BAR),
+        "stop_check": pick(rng, StopCheck.RANGE, StopCheck.RANGE, StopCheck.RANGE, StopCheck.CLOSE),
+        "trailing_mode": pick(rng, TrailingMode.CLOSE, TrailingMode.CLOSE, TrailingMode.INTRABAR),
     }
 
 

@@ -12,7 +12,7 @@ from engine.exits import gap_price, level_price, on_tick, reached_by_open, touch
 from engine.halts import day_end, halted
 from engine.instrument import Decimals
 from engine.money import MONEY_LIMIT, fee, funding_payment, grid_steps, margin, money, quantity, value, whole_lots
-from engine.schema import DAY_US, NEVER, NONE, Intrabar, LevelKind, LimitGap, Reason, SizeKind, Slippage
+from engine.schema import DAY_US, NEVER, NONE, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, SizeKind, Slippage
 from engine.selector import free_slots, sort_by_rank
 from engine.session import Session
 from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, stop_distance, wanted_quantity
@@ -94,8 +94,8 @@ def test_products_become_money() -> None:  # R6.3 R7.1 R7.2
 )
 def test_an_open_at_a_level_has_passed_it(side: int, price: float, expected: int) -> None:  # R1.3 R2.4
     stop, target = (95.0, 110.0) if side > 0 else (110.0, 95.0)
-    assert reached_by_open(side, price, stop, target) == expected
-    assert reached_by_open(side, price, NAN, NAN) == 0
+    assert reached_by_open(side, price, stop, target, LimitTouch.TOUCH) == expected
+    assert reached_by_open(side, price, NAN, NAN, LimitTouch.TOUCH) == 0
 
 
 @pytest.mark.parametrize("side", [1, -1])
@@ -111,7 +111,7 @@ def test_a_path_policy_takes_the_first_level_met(side: int, policy: int, up_bar:
     other = {STOP: TARGET, TARGET: STOP}
     stop, target = (90.0, 110.0) if side > 0 else (110.0, 90.0)
     for close, expected in ((105.0, up_bar), (95.0, down_bar), (100.0, flat)):
-        reason, ambiguous = touched(policy, side, 100.0, 110.0, 90.0, close, stop, target)
+        reason, ambiguous = touched(policy, LimitTouch.TOUCH, side, 100.0, 110.0, 90.0, close, stop, target)
         assert (reason, ambiguous) == (expected if side > 0 else other[expected], True)
 
 
@@ -119,7 +119,7 @@ def test_a_path_policy_takes_the_first_level_met(side: int, policy: int, up_bar:
 @pytest.mark.parametrize(("policy", "expected"), [(Intrabar.PESSIMISTIC, STOP), (Intrabar.OPTIMISTIC, TARGET)])
 def test_a_bar_that_reaches_both_is_ambiguous_and_the_policy_decides(side: int, policy: int, expected: int) -> None:  # R3.3
     stop, target = (90.0, 110.0) if side > 0 else (110.0, 90.0)
-    assert touched(policy, side, 100.0, 110.0, 90.0, 100.0, stop, target) == (expected, True)
+    assert touched(policy, LimitTouch.TOUCH, side, 100.0, 110.0, 90.0, 100.0, stop, target) == (expected, True)
 
 
 @pytest.mark.parametrize("policy", list(Intrabar))
@@ -133,8 +133,8 @@ def test_a_bar_that_reaches_both_is_ambiguous_and_the_policy_decides(side: int, 
 def test_a_level_is_touched_at_its_very_price_whatever_the_policy(policy: int, side: int, high: float, low: float, expected: int) -> None:
     # R3.2
     stop, target = (90.0, 110.0) if side > 0 else (110.0, 90.0)
-    assert touched(policy, side, 100.0, high, low, 105.0, stop, target) == (expected, False)
-    assert touched(policy, side, 100.0, high, low, 105.0, NAN, NAN) == (0, False)
+    assert touched(policy, LimitTouch.TOUCH, side, 100.0, high, low, 105.0, stop, target) == (expected, False)
+    assert touched(policy, LimitTouch.TOUCH, side, 100.0, high, low, 105.0, NAN, NAN) == (0, False)
 
 
 def test_stops_go_on_the_tick_away_from_the_market_and_targets_to_the_passive_side() -> None:  # R2.7

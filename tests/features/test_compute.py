@@ -91,6 +91,7 @@ def test_entries_carry_levels_by_side_and_exits_none():
             "stop_loss": "close - side * 3",
             "take_profit": {"fraction": "side * 0.5 + 1"},
             "trailing": 2,
+            "break_even": {"fraction": 0.25},
             "max_bars": "close - 15",
         },
     )
@@ -101,6 +102,7 @@ def test_entries_carry_levels_by_side_and_exits_none():
     assert table["take_profit"].tolist()[:3] == [1.5, 0.5, 0.5] and np.isnan(table["take_profit"][3])
     assert table["take_profit_kind"].tolist() == [LevelKind.FRACTION] * 4 and table["stop_loss_kind"].tolist() == [LevelKind.PRICE] * 4
     assert table["trailing"].tolist()[:3] == [2, 2, 2]
+    assert table["break_even"].tolist()[:3] == [0.25] * 3 and table["break_even_kind"].tolist() == [LevelKind.FRACTION] * 4
     assert table["max_bars"].tolist() == [0, 5, 15, 0]  # below one bar: none
 
 

@@ -69,6 +69,8 @@ class Position:
     stops: list[Stop] = field(default_factory=list)  # the levels it had, the present one last
     target: float | None = None
     trailing: float | None = None  # distance
+    break_even: float | None = None  # distance
+    acts_from: int = 0  # its bracket acts in bars that open at this time or later
     extreme: float = 0.0
     max_bars: int = 0
     bars: int = 0

@@ -3,11 +3,10 @@
 import math
 from typing import NamedTuple
 
-from engine.schema import Intrabar, LevelKind, LimitGap, Reason
+from engine.schema import EventKind, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopAnchor, StopCheck, StopFrom, TrailingMode
 from engine.settings import Settings
-from tests.oracle.account import Position, Stop
+from tests.oracle.account import Account, Entry, Position, Stop
 from tests.oracle.events import Bar
-from tests.oracle.proposals import Proposal
 
 
 class Exit(NamedTuple):
@@ -19,24 +18,27 @@ class Exit(NamedTuple):
     ambiguous: bool = False
 
 
-def attach(position: Position, proposal: Proposal) -> None:
-    """Give a position, just filled, the levels of its proposal."""
-    fill, side = position.price, position.side
-    stop = _price(proposal.stop_loss, proposal.stop_loss_kind, fill, -side)
-    target = _price(proposal.take_profit, proposal.take_profit_kind, fill, side)
+def attach(account: Account, position: Position, entry: Entry) -> None:
+    """Give a position, just filled, the levels of its proposal.  # R2.1"""
+    proposal, settings, fill, side = entry.proposal, account.settings, position.price, position.side
+    anchor = entry.reference if settings.stop_anchor == StopAnchor.ENTRY_CLOSE else fill
+    inside_first_bar = account.phase == EventKind.BAR_OPEN and settings.stop_from == StopFrom.NEXT_BAR
+    position.acts_from = position.opened_ts + (1 if inside_first_bar else 0)
+    stop = _price(proposal.stop_loss, proposal.stop_loss_kind, anchor, -side)
+    target = _price(proposal.take_profit, proposal.take_profit_kind, anchor, side)
     stop = _positive(position.contract.on_tick(stop, up=side < 0)) if stop is not None else None
     position.target = _positive(position.contract.on_tick(target, up=side > 0)) if target is not None else None
     if stop is not None:
         position.stops.append(Stop(position.opened_ts, stop, Reason.STOP_LOSS))
-    distance = proposal.trailing * fill if proposal.trailing_kind == LevelKind.FRACTION else proposal.trailing
-    position.trailing = _positive(distance)
+    position.trailing = _distance(proposal.trailing, proposal.trailing_kind, fill)
+    position.break_even = _distance(proposal.break_even, proposal.break_even_kind, fill)
     position.extreme = fill
     position.max_bars = proposal.max_bars
     _raise_stop(position, position.opened_ts)
 
 
 def trail(position: Position, bar: Bar, latency_us: int) -> None:
-    """Move a trailing stop after the close of a bar; it acts after the latency.  # R3.5"""
+    """Move the stop after the close of a bar; it acts after the latency.  # R3.5"""
     if bar.open_ts < position.opened_ts:
         return
     candle = bar.side(-position.side)
@@ -50,10 +52,11 @@ def trail(position: Position, bar: Bar, latency_us: int) -> None:
 def passed_by_open(position: Position, bar: Bar, settings: Settings) -> Exit | None:
     """The stop or target that the open is at or beyond.  # R2.4"""
     side, opening = position.side, bar.side(-position.side).open
-    stop = stop_for(position, bar)
+    stop = ranged_stop(position, bar, settings)
     if stop is not None and side * opening <= side * stop.level:
         return Exit(opening, stop.reason, maker=False)
-    if position.target is not None and side * opening >= side * position.target:
+    if target_met(position, bar, opening, settings):
+        assert position.target is not None
         gap = settings.limit_gap
         if gap is None:
             gap = LimitGap.OPEN if position.contract.instrument.sessions else LimitGap.PRICE
@@ -61,17 +64,19 @@ def passed_by_open(position: Position, bar: Bar, settings: Settings) -> Exit | N
     return None
 
 
-def touched(position: Position, bar: Bar, policy: Intrabar) -> Exit | None:
+def touched(position: Position, bar: Bar, settings: Settings) -> Exit | None:
     """The stop or target that the bar reaches after its open; the policy decides between two.  # R3.2 R3.3"""
     side, candle = position.side, bar.side(-position.side)
     worst, best = (candle.low, candle.high) if side > 0 else (candle.high, candle.low)
-    stop, target = stop_for(position, bar), position.target
+    stop, target = ranged_stop(position, bar, settings), position.target
+    if settings.stop_check == StopCheck.RANGE:
+        stop = raised_inside(position, bar, stop, settings)
     stopped = stop is not None and side * worst <= side * stop.level
-    reached = target is not None and side * best >= side * target
+    reached = target_met(position, bar, best, settings)
     if not (stopped or reached):
         return None
     ambiguous = stopped and reached
-    if stopped and not (reached and _target_first(side, candle.close > candle.open, policy)):
+    if stopped and not (reached and _target_first(side, candle.close > candle.open, settings.intrabar)):
         assert stop is not None
         return Exit(stop.level, stop.reason, maker=False, ambiguous=ambiguous)
     assert target is not None
@@ -80,16 +85,54 @@ def touched(position: Position, bar: Bar, policy: Intrabar) -> Exit | None:
 
 def stop_for(position: Position, bar: Bar) -> Stop | None:
     """The stop that acts in a bar: the last one made early enough before its open."""
+    if bar.open_ts < position.acts_from:
+        return None
     acting = [stop for stop in position.stops if stop.acts_from <= bar.open_ts]
     return acting[-1] if acting else None
 
 
-def crossed_at_entry(position: Position, bar: Bar) -> bool:
+def ranged_stop(position: Position, bar: Bar, settings: Settings) -> Stop | None:
+    """The stop that the prices within a bar are compared with.  # R2.1"""
+    return stop_for(position, bar) if settings.stop_check == StopCheck.RANGE else None
+
+
+def raised_inside(position: Position, bar: Bar, stop: Stop | None, settings: Settings) -> Stop | None:
+    """The stop, or the level to which the bar's own extreme, short of the target, trails it.  # R3.5"""
+    if settings.trailing_mode != TrailingMode.INTRABAR or position.trailing is None or bar.open_ts < position.acts_from:
+        return stop
+    side, candle = position.side, bar.side(-position.side)
+    extreme = candle.high if side > 0 else candle.low
+    if position.target is not None:
+        extreme = min(extreme, position.target) if side > 0 else max(extreme, position.target)
+    level = _positive(position.contract.on_tick(extreme - side * position.trailing, up=side < 0))
+    if level is None or (stop is not None and side * level <= side * stop.level):
+        return stop
+    return Stop(bar.open_ts, level, Reason.TRAILING_STOP)
+
+
+def stopped_by_close(position: Position, bar: Bar, settings: Settings) -> Stop | None:
+    """The stop that a bar closes at or beyond, where stops look at closes alone.  # R2.1"""
+    if settings.stop_check != StopCheck.CLOSE:
+        return None
+    stop = raised_inside(position, bar, stop_for(position, bar), settings)
+    side, close = position.side, bar.side(-position.side).close
+    return stop if stop is not None and side * close <= side * stop.level else None
+
+
+def target_met(position: Position, bar: Bar, price: float, settings: Settings) -> bool:
+    """Whether a price of the bar fills the target.  # R2.4"""
+    if position.target is None or bar.open_ts < position.acts_from:
+        return False
+    beyond = position.side * (price - position.target)
+    return beyond > 0 or (beyond == 0 and settings.limit_touch == LimitTouch.TOUCH)
+
+
+def crossed_at_entry(position: Position, bar: Bar, settings: Settings) -> bool:
     """Whether the open of the entry's own bar is at or beyond its stop or target.  # R2.5"""
     side, opening = position.side, bar.side(-position.side).open
-    stop = stop_for(position, bar)
+    stop = ranged_stop(position, bar, settings)
     stopped = stop is not None and side * opening <= side * stop.level
-    return stopped or (position.target is not None and side * opening >= side * position.target)
+    return stopped or target_met(position, bar, opening, settings)
 
 
 def _target_first(side: int, rises: bool, policy: Intrabar) -> bool:
@@ -107,15 +150,25 @@ def _price(level: float, kind: LevelKind, fill: float, direction: int) -> float 
     return _positive(price)
 
 
+def _distance(distance: float, kind: LevelKind, fill: float) -> float | None:
+    return _positive(distance * fill if kind == LevelKind.FRACTION else distance)
+
+
 def _positive(price: float) -> float | None:
     return price if math.isfinite(price) and price > 0 else None
 
 
 def _raise_stop(position: Position, acts_from: int) -> None:
-    if position.trailing is None:
-        return
+    side, extreme = position.side, position.extreme
+    if position.trailing is not None:
+        _improve(position, extreme - side * position.trailing, acts_from, Reason.TRAILING_STOP)
+    if position.break_even is not None and side * extreme >= side * (position.price + side * position.break_even):
+        _improve(position, position.price, acts_from, Reason.BREAK_EVEN)
+
+
+def _improve(position: Position, price: float, acts_from: int, reason: Reason) -> None:
     side = position.side
-    level = _positive(position.contract.on_tick(position.extreme - side * position.trailing, up=side < 0))
+    level = _positive(position.contract.on_tick(price, up=side < 0))
     present = position.stops[-1].level if position.stops else None
     if level is not None and (present is None or side * level > side * present):
-        position.stops.append(Stop(acts_from, level, Reason.TRAILING_STOP))
+        position.stops.append(Stop(acts_from, level, reason))

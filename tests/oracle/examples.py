@@ -57,8 +57,16 @@ def settings(bars: int, *, strategies: tuple[StrategySettings, ...] = (), symbol
 
 def table(*rows: Row) -> dict[str, list[Any]]:
     """Proposals: hour, action and what differs from a plain proposal of strategy s for symbol A."""
-    plain = {"symbol": "A", "strategy": "s", "score": 1.0, "stop_loss": math.nan, "take_profit": math.nan, "trailing": math.nan}
-    plain |= {"stop_loss_kind": 0, "take_profit_kind": 0, "trailing_kind": 0, "max_bars": 0}
+    plain = {
+        "symbol": "A",
+        "strategy": "s",
+        "score": 1.0,
+        "stop_loss": math.nan,
+        "take_profit": math.nan,
+        "trailing": math.nan,
+        "break_even": math.nan,
+    }
+    plain |= {"stop_loss_kind": 0, "take_profit_kind": 0, "trailing_kind": 0, "break_even_kind": 0, "max_bars": 0}
     full = [plain | {"available_ts": row["ts"]} | row for row in rows]
     return {name: [row[name] for row in full] for name in full[0]}
 

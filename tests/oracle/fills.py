@@ -77,7 +77,7 @@ def open_position(account: Account, entry: Entry, lots: int, price: float) -> Po
     else:
         entry.lots -= proposal.side * lots
         account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
-    attach(position, proposal)
+    attach(account, position, entry)
     return position
 
 

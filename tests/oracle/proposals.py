@@ -15,6 +15,8 @@ DEFAULTS = {
     "take_profit_kind": LevelKind.PRICE,
     "trailing": math.nan,
     "trailing_kind": LevelKind.PRICE,
+    "break_even": math.nan,
+    "break_even_kind": LevelKind.PRICE,
     "max_bars": 0,
 }
 
@@ -34,6 +36,8 @@ class Proposal(NamedTuple):
     take_profit_kind: LevelKind
     trailing: float
     trailing_kind: LevelKind
+    break_even: float
+    break_even_kind: LevelKind
     max_bars: int
     sequence: int
     row: int = 0

@@ -15,7 +15,7 @@ from engine.dataset import Dataset
 from engine.schema import OUTSIDE, EventKind, Reason, RecordKind, Timing
 from engine.settings import Settings
 from tests.oracle.account import Account, Position
-from tests.oracle.brackets import crossed_at_entry, passed_by_open, touched, trail
+from tests.oracle.brackets import crossed_at_entry, passed_by_open, stopped_by_close, touched, trail
 from tests.oracle.decisions import Decisions
 from tests.oracle.events import Bar, Event, read_tape
 from tests.oracle.fills import bracket_exit, close_at_market, close_position, fill_entry, fill_exit, quote_open, take_exit
@@ -104,7 +104,7 @@ class Replay:
         """Touches inside the bar that ends now; then its close is the last price.  # R3"""
         market, bar = self.account.markets[event.symbol], event.payload
         for position in self.account.in_order(event.symbol):
-            found = touched(position, bar, self.settings.intrabar)
+            found = touched(position, bar, self.settings)
             if found is not None:
                 bracket_exit(self.account, position, market, bar, found, at_open=True)
         market.bar = bar
@@ -123,10 +123,13 @@ class Replay:
             self.account.write(RecordKind.FUNDING, position.key, qty=qty, price=mark, value=rate, amount=amount, cause=position.seq)
 
     def candle_close(self, event: Event) -> None:
-        """Marks, trailing levels, ages.  # R3.5 R3.6"""
+        """Marks, stops that look at closes, levels that move, ages.  # R2.1 R3.5 R3.6"""
         bar = event.payload
         self.account.markets[event.symbol].mark = bar.mark
         for position in self.account.in_order(event.symbol):
+            stop = stopped_by_close(position, bar, self.settings)
+            if stop is not None and position.exit is None:
+                self.decisions.order_exit(position, stop.reason, position.seq)
             trail(position, bar, self.settings.latency_us)
             position.bars += 1
             if 0 < position.max_bars <= position.bars and position.exit is None:
@@ -172,7 +175,7 @@ class Replay:
                 continue
             market = self.account.markets[entry.proposal.symbol]
             opened = fill_entry(self.account, entry, quote_open(market, bar, entry.proposal.side))
-            if opened is not None and crossed_at_entry(opened, bar):
+            if opened is not None and crossed_at_entry(opened, bar, self.settings):
                 take_exit(self.account, opened, quote_open(market, bar, -opened.side), Reason.CROSSED_AT_ENTRY)
 
     def exit_at_open(self, position: Position, bar: Bar) -> None:

@@ -1,0 +1,151 @@
+"""Brackets by option, worked by hand: break-even, closes, the bar's own extreme, the anchor, the first bar, limits that must be passed."""
+
+from typing import Any
+
+import pytest
+
+from engine.schema import (
+    Action,
+    Intrabar,
+    LevelKind,
+    LimitGap,
+    LimitTouch,
+    RecordKind,
+    StopAnchor,
+    StopCheck,
+    StopFrom,
+    Timing,
+    TrailingMode,
+)
+from tests.differential import agreed_replay
+from tests.oracle.examples import FLAT, SHORT, Candles, Row, fills, market, of_kind, propose, settings, table
+from tests.oracle.replay import OracleResult
+
+FRACTION = int(LevelKind.FRACTION)
+
+
+def one_symbol(candles: Candles, *rows: Row, **changes: Any) -> OracleResult:
+    return agreed_replay(market({"A": candles}), table(*rows), settings(len(candles), **changes))
+
+
+def flipped(candles: Candles) -> Candles:
+    return [(200 - opened, 200 - low, 200 - high, 200 - close) for opened, high, low, close in candles]
+
+
+@pytest.mark.parametrize("action", [Action.ENTER_LONG, SHORT])
+@pytest.mark.parametrize(("high", "left"), [(104.9, (5, 100.0, "RUN_ENDED")), (105.0, (4, 100.0, "BREAK_EVEN"))])
+def test_a_stop_goes_to_the_entry_once_the_distance_is_gained(action: Action, high: float, left: tuple[float, float, str]) -> None:
+    # R3.5: bought at 100; the bar that closes at 3 reaches the distance of 5; the next falls to 99
+    candles = [FLAT, FLAT, (100, high, 98, 103), (103, 103, 99, 100), FLAT]
+    result = one_symbol(candles if action != SHORT else flipped(candles), propose(1, action, break_even=5.0))
+    assert fills(result)[1] == left
+
+
+@pytest.mark.parametrize(("level", "price"), [({}, 100.0), ({"stop_loss": 101.0}, 101.0), ({"trailing": 3.0}, 102.0)])
+def test_break_even_never_loosens_a_better_stop(level: Row, price: float) -> None:  # R3.5
+    candles = [FLAT, (102, 102, 102, 102), (102, 105, 102, 105), (105, 105, 99, 100)]
+    long_at_102 = one_symbol(candles, propose(1, break_even=0.02, break_even_kind=FRACTION, **level))
+    assert fills(long_at_102)[1][:2] == (4, max(price, 102.0))
+
+
+@pytest.mark.parametrize(("latency", "stopped"), [(0, 4), (1, 5)])
+def test_break_even_waits_for_the_latency(latency: int, stopped: int) -> None:  # R2.3
+    candles = [FLAT, FLAT, (100, 110, 100, 108), (108, 108, 99, 106), (106, 106, 99, 104)]
+    result = one_symbol(candles, propose(2 if not latency else 1, break_even=5.0), latency_us=latency)
+    assert fills(result)[1] == (stopped, 100.0, "BREAK_EVEN")
+
+
+@pytest.mark.parametrize(("timing", "left"), [(Timing.NEXT_OPEN, (3, 93.0)), (Timing.CLOSE, (3, 94.0)), (Timing.NEXT_CLOSE, (4, 92.0))])
+def test_a_stop_that_looks_at_closes_is_a_decision_at_the_close(timing: Timing, left: tuple[float, float]) -> None:  # R2.1 R3.6
+    # the first bar dips to 90 and closes above the stop of 95; the second closes at 94
+    candles = [FLAT, (100, 100, 90, 96), (96, 99, 90, 94), (93, 93, 92, 92), FLAT]
+    result = one_symbol(candles, propose(1, stop_loss=95.0), stop_check=StopCheck.CLOSE, timing=timing)
+    assert fills(result)[1] == (*left, "STOP_LOSS")
+    ordered = of_kind(result, RecordKind.ORDER)[1]
+    assert (ordered["reason"], ordered["proposal"]) == (of_kind(result, RecordKind.FILL)[1]["reason"], -1)
+
+
+def test_a_stop_that_looks_at_closes_lets_the_open_pass_and_leaves_targets_alone() -> None:  # R2.1 R2.4
+    candles = [FLAT, (100, 100, 96, 96), (90, 111, 89, 97), FLAT]
+    result = one_symbol(candles, propose(1, stop_loss=95.0, take_profit=110.0), stop_check=StopCheck.CLOSE)
+    assert fills(result)[1] == (3, 110.0, "TAKE_PROFIT")
+
+
+def test_the_level_that_a_close_makes_is_not_tested_at_that_close() -> None:  # R2.3 R3.5
+    # the high of 110 moves the level to 105 at 3, which closes at 104; the close of 4 is the first it can meet
+    candles = [FLAT, FLAT, (100, 110, 100, 104), (106, 106, 104.5, 104.5), (103, 103, 103, 103)]
+    result = one_symbol(candles, propose(1, trailing=5.0), stop_check=StopCheck.CLOSE)
+    assert fills(result)[1] == (4, 103.0, "TRAILING_STOP")
+
+
+@pytest.mark.parametrize("action", [Action.ENTER_LONG, SHORT])
+@pytest.mark.parametrize(
+    ("mode", "target", "left"),
+    [
+        (TrailingMode.CLOSE, 0.0, (4, 107.0, "TRAILING_STOP")),
+        (TrailingMode.INTRABAR, 0.0, (3, 107.0, "TRAILING_STOP")),
+        (TrailingMode.INTRABAR, 108.0, (3, 105.0, "TRAILING_STOP")),  # left at 108 at the latest: the level is at most 105
+    ],
+)
+def test_the_bar_s_own_extreme_may_move_the_level_first(
+    action: Action, mode: TrailingMode, target: float, left: tuple[float, float, str]
+) -> None:
+    candles = [FLAT, FLAT, (100, 110, 99, 109), (109, 109, 104, 105)]  # R3.5
+    short = action == SHORT
+    row = propose(1, action, trailing=3.0, take_profit=(200 - target if short else target) if target else float("nan"))
+    result = one_symbol(flipped(candles) if short else candles, row, trailing_mode=mode)
+    assert fills(result)[1] == (left[0], 200 - left[1] if short else left[1], left[2])
+
+
+@pytest.mark.parametrize(("anchor", "stop", "target"), [(StopAnchor.FILL, 108.0, 132.0), (StopAnchor.ENTRY_CLOSE, 90.0, 110.0)])
+def test_a_fraction_is_of_the_fill_or_of_the_close_it_was_decided_at(anchor: StopAnchor, stop: float, target: float) -> None:  # R2.1
+    row = propose(1, stop_loss=0.1, stop_loss_kind=FRACTION, take_profit=0.1, take_profit_kind=FRACTION)
+    down = one_symbol([FLAT, (120, 120, 108.5, 109), (109, 109, 80, 80)], row | {"take_profit": float("nan")}, stop_anchor=anchor)
+    up = one_symbol([FLAT, (120, 120, 120, 120), (120, 140, 120, 130)], row | {"stop_loss": float("nan")}, stop_anchor=anchor)
+    assert fills(down)[1] == (3, stop, "STOP_LOSS")
+    # the open of 120 has passed a target of 110 already
+    assert fills(up)[1] == ((3, target, "TAKE_PROFIT") if anchor == StopAnchor.FILL else (1, 120.0, "CROSSED_AT_ENTRY"))
+
+
+@pytest.mark.parametrize(
+    ("since", "timing", "left"),
+    [
+        (StopFrom.FILL, Timing.NEXT_OPEN, (2, 95.0)),
+        (StopFrom.NEXT_BAR, Timing.NEXT_OPEN, (2, 94.0)),  # passed by the open of the next bar
+        (StopFrom.NEXT_BAR, Timing.CLOSE, (2, 95.0)),  # filled at the close before: the bar is the next one
+    ],
+)
+def test_the_levels_of_an_entry_may_wait_for_the_next_bar(since: StopFrom, timing: Timing, left: tuple[float, float]) -> None:  # R2.1
+    candles = [FLAT, (100, 112, 90, 96), (94, 94, 94, 94)]
+    result = one_symbol(candles, propose(1, stop_loss=95.0, take_profit=111.0), stop_from=since, timing=timing)
+    assert fills(result)[1] == (*left, "STOP_LOSS")
+
+
+def test_an_entry_across_its_stop_is_kept_until_the_next_bar() -> None:  # R2.1 R2.5
+    candles = [FLAT, (90, 96, 90, 96), (96, 96, 94, 96), FLAT]
+    result = one_symbol(candles, propose(1, stop_loss=95.0), stop_from=StopFrom.NEXT_BAR)
+    assert fills(result) == [(1, 90.0, "FILLED"), (3, 95.0, "STOP_LOSS")]
+
+
+@pytest.mark.parametrize("action", [Action.ENTER_LONG, SHORT])
+@pytest.mark.parametrize(("high", "touch", "hit"), [(105.0, 0, True), (105.0, 1, False), (105.1, 1, True)])
+def test_a_target_may_have_to_be_passed(action: Action, high: float, touch: int, hit: bool) -> None:  # R2.4
+    candles = [FLAT, FLAT, (100, high, 100, 104), FLAT]
+    short = action == SHORT
+    row = propose(1, action, take_profit=95.0 if short else 105.0)
+    result = one_symbol(flipped(candles) if short else candles, row, limit_touch=LimitTouch(touch))
+    assert fills(result)[1] == ((3, 95.0 if short else 105.0, "TAKE_PROFIT") if hit else (4, 100.0, "RUN_ENDED"))
+
+
+@pytest.mark.parametrize(("touch", "left"), [(LimitTouch.TOUCH, (2, 105.0)), (LimitTouch.THROUGH, (4, 105.0))])
+def test_an_open_at_a_target_may_not_be_enough(touch: LimitTouch, left: tuple[float, float]) -> None:  # R2.4
+    candles = [FLAT, FLAT, (105, 105, 104, 104), (104, 106, 104, 104)]
+    result = one_symbol(candles, propose(1, take_profit=105.0), limit_touch=touch, limit_gap=LimitGap.OPEN)
+    assert fills(result)[1] == (*left, "TAKE_PROFIT")
+
+
+def test_a_bar_that_only_touches_the_target_is_not_ambiguous_where_it_must_be_passed() -> None:  # R3.3
+    candles = [FLAT, FLAT, (100, 105, 95, 100)]
+    row = propose(1, stop_loss=95.0, take_profit=105.0)
+    result = one_symbol(candles, row, limit_touch=LimitTouch.THROUGH, intrabar=Intrabar.OPTIMISTIC)
+    assert (fills(result)[1], of_kind(result, RecordKind.FILL)[1]["flags"]) == ((3, 95.0, "STOP_LOSS"), 0)
