@@ -3,13 +3,14 @@
 import numpy as np
 
 from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open
+from engine.fees import fill_fee, settle_tier
 from engine.kernel import kernel, shared
-from engine.money import fee, margin, quantity, share, value
+from engine.money import margin, quantity, share, value
 from engine.orders import drop_entry, drop_exit, time_other_events
 from engine.portfolio import book_value, claim_slot, free_cash, hold, release, revalue, secure, set_lots
 from engine.records import post
 from engine.schema import MAKER, MORE, NEVER, NONE, Reason, RecordKind, Slippage, StopAnchor, StopFrom
-from engine.sizing import most_lots
+from engine.sizing import most_lots, outlay
 from engine.state import State
 from engine.tape import Proposals, Tape, known_until
 
@@ -35,9 +36,36 @@ def half_spread_of_close(tape: Tape, symbol: int, row: int, known: int, default:
     return half_spread(tape, symbol, row, known, default)
 
 
+@kernel
+def volume_share(qty: float, volume: float, limit: float) -> float:
+    """Share that a quantity has of the volume of the last closed bar, at most ``limit``, which it is where there was no volume.  # R2.6
+
+    >>> float(volume_share(5.0, 100.0, 1.0)), float(volume_share(5.0, 0.0, 0.1)), float(volume_share(0.0, 0.0, 0.1))
+    (0.05, 0.1, 0.0)
+    """
+    if volume > 0.0:
+        return min(qty / volume, limit)
+    return limit if qty > 0.0 else 0.0
+
+
+@kernel
+def impact(kind: int, share_of_volume: float) -> float:
+    """How slippage grows with the share of volume: with its square, or with its root.  # R2.6
+
+    The square is that of Zipline's ``VolumeShareSlippage``; the root is the square-root law (Barra 1997; Almgren, Thum, Hauptmann and Li,
+    "Direct estimation of equity market impact", Risk, July 2005; Toth et al., Physical Review X 1, 021006, 2011).
+
+    >>> float(impact(Slippage.VOLUME_SHARE, 0.25)), float(impact(Slippage.SQRT_IMPACT, 0.25))
+    (0.0625, 0.5)
+    """
+    if kind == Slippage.VOLUME_SHARE:
+        return share_of_volume * share_of_volume
+    return np.sqrt(share_of_volume)
+
+
 @shared
-def taker_price(state: State, tape: Tape, symbol: int, side: int, raw: float, row: int, known: int) -> float:
-    """Price of a market order or a triggered stop: half-spread and slippage added, on the tick against the order.  # R2.5"""
+def taker_price(state: State, tape: Tape, symbol: int, side: int, qty: float, raw: float, row: int, known: int) -> float:
+    """Price of a market order or a triggered stop of a quantity: half-spread and slippage added, on the tick against it.  # R2.5"""
     rules = state.rules[0]
     half = half_spread(tape, symbol, row, known, rules["default_half_spread"])
     slip = 0.0
@@ -45,6 +73,9 @@ def taker_price(state: State, tape: Tape, symbol: int, side: int, raw: float, ro
         slip = rules["slippage_rate"]
     elif rules["slippage"] == Slippage.SPREAD:
         slip, half = rules["slippage_amount"] * half, 0.0
+    elif rules["slippage"] >= Slippage.VOLUME_SHARE:
+        share_of_volume = volume_share(qty, tape.volume[row if tape.ts[row] <= known else row - 1], rules["slippage_limit"])
+        slip = rules["slippage_amount"] * impact(rules["slippage"], share_of_volume)
     price = on_tick(tape, symbol, raw + side * raw * (half + slip), side > 0)
     if not price > 0.0:
         state.account[0]["unpriced"] = symbol
@@ -77,7 +108,7 @@ def reduce_position(
     charged = 0
     if reason != Reason.DELISTED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
-        charged = fee(abs(worth), rate, abs(qty), rules["per_unit"], rules["scale"])
+        charged = fill_fee(rules, abs(worth), rate, abs(qty))
     released = position["cost"] if whole else share(position["cost"], lots, held)
     realised = worth - released
     amount = (realised if position["linear"] else worth) - charged
@@ -96,6 +127,7 @@ def reduce_position(
     secure(state, slot, kept)
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
     post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, held - lots, 0.0, 0, realised, 0.0, seq, 0, 0)
+    settle_tier(state, tape, ts)
     return seq
 
 
@@ -118,7 +150,7 @@ def close_position(
 def close_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int, known: int, reason: int, flags: int) -> None:
     """Close by a bracket or by force; the order is the entry's.  # R2.5"""
     position = state.positions[slot]
-    price = taker_price(state, tape, state.positions[slot]["symbol"], -position["side"], raw, row, known)
+    price = taker_price(state, tape, state.positions[slot]["symbol"], -position["side"], abs(position["qty"]), raw, row, known)
     close_position(state, tape, slot, ts, price, reason, flags, position["entry_id"], NONE, position["opened_seq"])
 
 
@@ -126,7 +158,7 @@ def close_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row
 def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int) -> None:
     """Fill a position's pending exit order."""
     position = state.positions[slot]
-    price = taker_price(state, tape, state.positions[slot]["symbol"], -position["side"], raw, row, ts)
+    price = taker_price(state, tape, state.positions[slot]["symbol"], -position["side"], abs(position["qty"]), raw, row, ts)
     close_position(
         state, tape, slot, ts, price, position["exit_reason"], 0, position["exit_id"], position["exit_proposal"], position["exit_seq"]
     )
@@ -135,18 +167,46 @@ def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row
 @kernel
 def fill_entry(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool) -> None:
     """Fill a pending entry at the open or the close of a bar, as far as its exact cost fits; it leaves the queue.  # R5.2"""
-    rules, order = state.rules[0], state.entries[slot]
+    order = state.entries[slot]
     symbol, side = state.positions[slot]["symbol"], order["side"]
     raw = open_price(tape, side, row) if at_open else close_price(tape, side, row)
-    price = taker_price(state, tape, symbol, side, raw, row, ts)
     free = free_cash(state) + order["reserved"]
-    lots = most_lots(tape, rules, symbol, side, free, order["lots"], price, 0.0)
+    lots = lots_that_fit(state, tape, symbol, side, free, order["lots"], raw, row, ts)
+    price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, lots), raw, row, ts)
     if lots == 0:
         drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
         return
     open_position(state, tape, proposals, slot, ts, row, at_open, lots, price)
     if at_open:
         leave_if_crossed(state, tape, slot, ts, row)
+
+
+@kernel
+def quantity_of(tape: Tape, symbol: int, lots: int) -> float:
+    """Quantity of so many lots of a symbol."""
+    spec = tape.specs[symbol]
+    return quantity(lots, spec["lot_units"], spec["lot_power"])
+
+
+@shared
+def lots_that_fit(state: State, tape: Tape, symbol: int, side: int, limit: int, lots: int, raw: float, row: int, known: int) -> int:
+    """Most lots, up to ``lots``, that a taker can pay within ``limit``.  # R5.2
+
+    A buy that moves the price costs more the larger it is, so bisection is exact.  A sale gets less the larger it is, and is judged by the
+    best price it may get.
+    """
+    rules = state.rules[0]
+    if rules["slippage"] < Slippage.VOLUME_SHARE or side < 0:
+        return most_lots(tape, rules, symbol, side, limit, lots, taker_price(state, tape, symbol, side, 0.0, raw, row, known), 0.0)
+    low, high = 0, lots + 1
+    while high - low > 1:
+        middle = lots if high > lots else (low + high) // 2
+        price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, middle), raw, row, known)
+        if outlay(tape, rules, symbol, side, middle, price, 0.0) <= limit:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 @shared
@@ -184,7 +244,7 @@ def add_lots(
     qty = quantity(side * lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
-    charged = fee(abs(worth), rate, abs(qty), rules["per_unit"], rules["scale"])
+    charged = fill_fee(rules, abs(worth), rate, abs(qty))
     linear = position["linear"] != 0
     amount = -charged if linear else -worth - charged
     account["cash"] += amount
@@ -193,6 +253,7 @@ def add_lots(
     revalue(state, tape, slot, position["row"] - 1)
     secure(state, slot, position["margin"] + (margin(abs(worth), rules["leverage"]) if position["backs"] else 0))
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
+    settle_tier(state, tape, ts)
     return post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, abs(position["lots"]), price, 0, 0, 0.0, seq, 0, 0)
 
 

@@ -9,6 +9,7 @@ from engine.state import State
 from engine.tape import Tape
 
 NO_EXIT = Reason.NONE
+TRAILED = int(Reason.TRAILING_STOP)
 
 
 @kernel
@@ -116,8 +117,8 @@ def trailed_inside(state: State, tape: Tape, slot: int, row: int) -> tuple[float
     raw = extreme - side * position["trailing"]
     level = on_tick(tape, position["symbol"], raw, side < 0) if raw > 0.0 else 0.0
     if level > 0.0 and not side * (level - stop) <= 0:
-        return level, np.int64(Reason.TRAILING_STOP)
-    return stop, np.int64(position["stop_reason"])
+        return level, TRAILED
+    return stop, position["stop_reason"]
 
 
 @kernel

@@ -104,7 +104,10 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
         "strategies": list(result.strategies),
         "instruments": instruments,
         "decimals": settings.decimals,
-        "fees": {"maker_bps": settings.maker_bps, "taker_bps": settings.taker_bps, "per_unit": settings.per_unit},
+        "fees": {
+            **{name: getattr(settings, name) for name in ("maker_bps", "taker_bps", "per_unit", "flat", "min_fee")},
+            "tiers": [[tier.from_notional, tier.maker_bps, tier.taker_bps] for tier in settings.fee_tiers],
+        },
         "versions": {name: _version(name) for name in ("tapeline", "numpy", "numba", "pyarrow", "polars")}
         | {"python": platform.python_version()},
         **more,

@@ -1,6 +1,7 @@
 """The life of symbols and of the run: universe, delisting, ruin, the end.  # R7.4, R8"""
 
 from engine.execution import close_as_taker, close_position, close_price
+from engine.fees import settle_tier
 from engine.halts import sample_equity
 from engine.kernel import kernel, shared
 from engine.orders import drop_all_entries, drop_entry, drop_exit, order_exit, sweep_queue, time_other_events
@@ -125,6 +126,7 @@ def finish(tape: Tape, state: State) -> None:
     state.account[0]["phase"] = OUTSIDE
     account = state.account[0]
     end = last_sample(tape, state)
+    settle_tier(state, tape, end)
     sample_equity(state, tape, end + 1)
     drop_all_entries(state, end, Reason.RUN_ENDED, NONE)
     for i in range(account["n_held"]):

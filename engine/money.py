@@ -71,16 +71,16 @@ def value(qty: float, price: float, multiplier: float, scale: float) -> int:
 
 
 @kernel
-def fee(notional: int, rate: float, qty: float, per_unit: float, scale: float) -> int:
-    """Fee on an absolute notional (money), as a fraction of it, and on an absolute quantity.  # R2.6
+def fee(notional: int, rate: float, qty: float, per_unit: float, scale: float, flat: int, least: int) -> int:
+    """Fee on an absolute notional (money), as a fraction of it, on an absolute quantity, per fill, and its minimum if not 0.  # R2.6
 
-    >>> int(fee(1_000_000, 0.0005, 2.0, 0.0, 1e6))
-    500
+    >>> int(fee(1_000_000, 0.0005, 2.0, 0.0, 1e6, 30, 0)), int(fee(1_000_000, 0.0005, 2.0, 0.0, 1e6, 30, 600))
+    (530, 600)
     """
-    charged = money(notional * rate)
+    charged = money(notional * rate) + flat
     if per_unit != 0.0:
         charged += money(qty * per_unit * scale)
-    return charged
+    return max(charged, least) if least > 0 else charged
 
 
 @kernel

@@ -19,6 +19,7 @@ from engine.bars import bar_paths, close_candles, open_bars
 from engine.block import prefetch
 from engine.coast import coast
 from engine.decisions import execute, fill_entries, fill_exits_at_close, propose_exits
+from engine.fees import settle_tier
 from engine.funding import pay_funding
 from engine.halts import halted, sample_due, sample_equity
 from engine.kernel import kernel
@@ -101,6 +102,7 @@ def instant(tape: Tape, proposals: Proposals, state: State, now: int, batch: int
     stop = first + batch
     account["next_proposal"] = stop
     fetch_ahead(tape, proposals, first, stop)
+    settle_tier(state, tape, now)
     account["phase"] = EventKind.BAR_PATH
     if account["n_levels"] > 0:
         bar_paths(tape, state, now)

@@ -193,6 +193,8 @@ class Slippage(IntEnum):
     NONE = 0
     BPS = 1
     SPREAD = 2  # a multiple of the half-spread, paid instead of it
+    VOLUME_SHARE = 3  # grows with the square of the share of volume
+    SQRT_IMPACT = 4  # grows with its root
 
 
 class LevelKind(IntEnum):

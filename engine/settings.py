@@ -35,6 +35,15 @@ class StrategySettings:
 
 
 @dataclass(frozen=True)
+class FeeTier:
+    """Fees from a traded notional on: that of the account's fills of the 30 days before, in account currency.  # R2.6"""
+
+    from_notional: float
+    maker_bps: float
+    taker_bps: float
+
+
+@dataclass(frozen=True)
 class Settings:
     """The replay's part of a configuration, in the units the replay uses.
 
@@ -57,11 +66,16 @@ class Settings:
     stop_anchor, stop_from, stop_check, trailing_mode
         How brackets are meant, from when they act, and against which prices.                          # R2.1, R3.5
     slippage_amount
-        Basis points, or the multiple of the half-spread.
+        Basis points, the multiple of the half-spread, or the coefficient of an impact.
+    slippage_limit
+        Largest share of volume that an impact counts; it stands for the share where there is no volume.
     spread_events, default_spread_bps
         Whether spread snapshots are used, and the full spread where none is known.                         # R2.2
-    maker_bps, taker_bps, per_unit
-        Fees: of notional in basis points, plus an amount of account currency per unit of quantity.          # R2.6
+    maker_bps, taker_bps, per_unit, flat, min_fee
+        Fees: of notional in basis points, plus amounts of account currency per unit of quantity and per fill; and the least
+        that a fill is charged, if not 0.                                                                  # R2.6
+    fee_tiers
+        Rates by traded notional, ascending from 0, in place of ``maker_bps`` and ``taker_bps``.
     max_position, max_gross, max_net
         Fractions of equity; infinity: no limit.                                                           # R5.2
     clip
@@ -93,11 +107,15 @@ class Settings:
     trailing_mode: TrailingMode = TrailingMode.CLOSE
     slippage: Slippage = Slippage.NONE
     slippage_amount: float = 0.0
+    slippage_limit: float = 1.0
     spread_events: bool = True
     default_spread_bps: float = 0.0
     maker_bps: float = 0.0
     taker_bps: float = 0.0
     per_unit: float = 0.0
+    flat: float = 0.0
+    min_fee: float = 0.0
+    fee_tiers: tuple[FeeTier, ...] = ()
     max_positions: int = UNLIMITED
     min_score: float = float("-inf")
     reuse_pending_exit: bool = False

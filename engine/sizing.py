@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from engine.fees import fill_fee
 from engine.kernel import kernel, shared
-from engine.money import MONEY_LIMIT, fee, margin, money, quantity, value
+from engine.money import MONEY_LIMIT, margin, money, quantity, value
 from engine.portfolio import counts_as_free
 from engine.schema import LevelKind, SizeKind
 from engine.tape import Tape
@@ -11,12 +12,12 @@ from engine.tape import Tape
 
 @kernel
 def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price: float, half_spread: float) -> int:
-    """Money that a quantity claims: its value or its margin, the taker fee and the half-spread.  # R5.2"""
+    """Money that a quantity claims: its value or its margin, the taker fee and the half-spread; a rebate is not counted on.  # R5.2"""
     spec = tape.specs[symbol]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     claimed = margin(worth, rules["leverage"]) if counts_as_free(tape, symbol, side) else worth
-    claimed += fee(worth, rules["taker_rate"], qty, rules["per_unit"], rules["scale"])
+    claimed += fill_fee(rules, worth, max(rules["taker_rate"], 0.0), qty)
     return claimed + money(worth * half_spread)
 
 

@@ -89,6 +89,9 @@ ACCOUNT = np.dtype(
         ("next_proposal", "<i8"),
         ("n_held", "<i8"),
         ("n_queue", "<i8"),
+        ("traded", "<i8"),  # money: notional of the fills in the window of the fee tiers
+        ("traded_from", "<i8"),  # seq of the first record in the window
+        ("traded_to", "<i8"),  # seq of the first record not looked at yet
         ("n_levels", "<i8"),  # positions with a level
         ("n_exits", "<i8"),  # positions with an exit pending
         ("now", "<i8"),
@@ -120,9 +123,12 @@ RULES = np.dtype(
         ("slippage_amount", "<f8"),
         ("default_half_spread", "<f8"),
         ("slippage_rate", "<f8"),
-        ("maker_rate", "<f8"),
+        ("maker_rate", "<f8"),  # of the tier in force, where there are tiers
         ("taker_rate", "<f8"),
         ("per_unit", "<f8"),
+        ("flat_fee", "<i8"),  # money
+        ("least_fee", "<i8"),  # money; 0: none
+        ("slippage_limit", "<f8"),
         ("min_score", "<f8"),
         ("cash_buffer", "<f8"),
         ("max_position", "<f8"),
@@ -153,11 +159,16 @@ DESK = np.dtype([("budget", "<f8"), ("amount", "<f8"), ("size", "u1")], align=Tr
 """One strategy's share and sizing."""
 
 
+TIER = np.dtype([("floor", "<i8"), ("maker_rate", "<f8"), ("taker_rate", "<f8")], align=True)
+"""Fee rates from a traded notional (money) on."""
+
+
 class State(Block, writeable=True):
     """Arrays of a run in progress; n_slots = n_symbols * n_strategies."""
 
     rules: NDArray[Any] = column(RULES)  # RULES, shape (1,)
     desks: NDArray[Any] = column(DESK)  # DESK, shape (n_strategies,)
+    tiers: NDArray[Any] = column(TIER)  # TIER, ascending, shape (n_tiers,)
     account: NDArray[Any] = column(ACCOUNT)  # ACCOUNT, shape (1,)
     positions: NDArray[Any] = column(POSITION)  # POSITION, shape (n_slots,)
     entries: NDArray[Any] = column(ENTRY)  # ENTRY, shape (n_slots,)
@@ -178,6 +189,10 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     state = State(
         rules=np.zeros(1, RULES),
         desks=np.array([(desk.budget, desk.amount, desk.size) for desk in desks], DESK),
+        tiers=np.array(
+            [(round(one.from_notional * settings.scale), one.maker_bps / 10000.0, one.taker_bps / 10000.0) for one in settings.fee_tiers],
+            TIER,
+        ),
         account=np.zeros(1, ACCOUNT),
         positions=np.zeros(n_slots, POSITION),
         entries=np.zeros(n_slots, ENTRY),
@@ -200,6 +215,9 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     rules["delistings"] = bool((tape.specs["delist_ts"] < NEVER).any())
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
+    if len(state.tiers):
+        rules["maker_rate"], rules["taker_rate"] = state.tiers["maker_rate"][0], state.tiers["taker_rate"][0]
+    rules["flat_fee"], rules["least_fee"] = round(settings.flat * settings.scale), round(settings.min_fee * settings.scale)
     account = state.account[0]
     account["cash"] = account["last_equity"] = account["day_base"] = account["peak"] = settings.cash
     account["next_order_id"] = 1

@@ -48,6 +48,7 @@ class Tape(Block):
     open_ts: Ints = column(np.int64)  # us, UTC
     ts: Ints = column(np.int64)  # us, UTC; the close: known from here on
     close: Floats = column(np.float64)  # last price; the mid where bars are bid and ask candles
+    volume: Floats = column(np.float64)
     mark: Floats = column(np.float64)  # price of valuation                                                                # R6.5
     bid_open: Floats = column(np.float64)
     bid_high: Floats = column(np.float64)
@@ -143,6 +144,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         open_ts=open_ts,
         ts=ts,
         close=columns["close"],
+        volume=columns["volume"],
         mark=_marks(dataset, bars),
         **sides,
         quoted=quoted,

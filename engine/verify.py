@@ -3,13 +3,16 @@
 It shares no arithmetic with the replay: plain integers, and Python's own rounding.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.instrument import KINDS
 from engine.ledger import Ledger, LedgerError
-from engine.schema import MAKER, NONE, RECORD, Accounting, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, NONE, RECORD, Accounting, Reason, RecordKind
+
+WINDOW_US = 30 * DAY_US
 
 CAUSES = {
     RecordKind.ORDER: (RecordKind.APPROVED, RecordKind.PROPOSAL, RecordKind.POSITION),
@@ -59,13 +62,13 @@ def verify_ledger(ledger: Ledger) -> Totals:
     totals, names = Totals(), RECORD.names or ()
     rows = [dict(zip(names, row, strict=True)) for row in ledger.records.tolist()]
     instruments = [_Instrument(ledger.header, name) for name in ledger.symbols]
-    previous_ts = None
+    rates, previous_ts = _Rates(ledger.header), None
     for seq, row in enumerate(rows):
         if previous_ts is not None and row["ts"] < previous_ts:
             raise LedgerError(f"record {seq}: ts {row['ts']} is before the record's before it; ledger time never decreases")
         previous_ts = row["ts"]
         _check_cause(seq, row, rows)
-        _apply(seq, row, rows, totals, instruments)
+        _apply(seq, row, rows, totals, instruments, rates)
         _equal(seq, "cash", row["cash"], totals.cash)
         key = (row["strategy"], row["symbol"])
         if row["symbol"] != NONE:
@@ -91,19 +94,43 @@ class _Instrument:
     def value(self, lots: int, price: float) -> int:
         return round(self.quantity(lots) * price * self.multiplier * self.scale)
 
-    def fee(self, lots: int, price: float, *, maker: bool) -> int:
-        bps = self.fees["maker_bps" if maker else "taker_bps"]
-        charged = round(abs(self.value(lots, price)) * (bps / 10000))
-        return charged + (round(self.quantity(lots) * self.fees["per_unit"] * self.scale) if self.fees["per_unit"] else 0)
+    def fee(self, lots: int, price: float, bps: float) -> int:
+        charged = round(abs(self.value(lots, price)) * (bps / 10000)) + round(self.fees["flat"] * self.scale)
+        charged += round(self.quantity(lots) * self.fees["per_unit"] * self.scale) if self.fees["per_unit"] else 0
+        least = round(self.fees["min_fee"] * self.scale)
+        return max(charged, least) if least > 0 else charged
 
 
-def _apply(seq: int, row: dict[str, Any], rows: list[dict[str, Any]], totals: Totals, instruments: list[_Instrument]) -> None:
+class _Rates:
+    """Maker and taker rates by what the account filled in the 30 days before, from the header and the fills read so far.  # R2.6"""
+
+    def __init__(self, header: Mapping[str, Any]) -> None:
+        fees, scale = header["fees"], float(10 ** header["decimals"])
+        self.plain = (fees["maker_bps"], fees["taker_bps"])
+        self.tiers = [(round(floor * scale), maker, taker) for floor, maker, taker in fees["tiers"]]
+        self.fills: deque[tuple[int, int]] = deque()  # time and notional
+        self.traded = 0
+
+    def bps(self, ts: int, *, maker: bool) -> float:
+        while self.fills and self.fills[0][0] <= ts - WINDOW_US:
+            self.traded -= self.fills.popleft()[1]
+        reached = [(low, high) for floor, low, high in self.tiers if floor <= self.traded]
+        return float((reached[-1] if reached else self.plain)[0 if maker else 1])
+
+    def note(self, ts: int, notional: int) -> None:
+        self.fills.append((ts, notional))
+        self.traded += notional
+
+
+def _apply(
+    seq: int, row: dict[str, Any], rows: list[dict[str, Any]], totals: Totals, instruments: list[_Instrument], rates: _Rates
+) -> None:
     kind, key = row["kind"], (row["strategy"], row["symbol"])
     if kind == RecordKind.DEPOSIT:
         totals.cash += row["amount"]
         totals.deposits += row["amount"]
     elif kind == RecordKind.FILL:
-        _fill(seq, row, totals, instruments[row["symbol"]])
+        _fill(seq, row, totals, instruments[row["symbol"]], rates)
     elif kind == RecordKind.FUNDING:
         value = instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"])
         _equal(seq, "funding", row["amount"], -round(value * row["value"]))
@@ -116,9 +143,12 @@ def _apply(seq: int, row: dict[str, Any], rows: list[dict[str, Any]], totals: To
         _equal(seq, "realised", row["amount"], totals.realised_by_fill.pop(row["cause"]))
 
 
-def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument) -> None:
+def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument, rates: _Rates) -> None:
     key, signed = (row["strategy"], row["symbol"]), row["side"] * row["qty"]
-    fee = 0 if row["reason"] == Reason.DELISTED else instrument.fee(row["qty"], row["price"], maker=bool(row["flags"] & MAKER))
+    fee = 0
+    if row["reason"] != Reason.DELISTED:
+        fee = instrument.fee(row["qty"], row["price"], rates.bps(row["ts"], maker=bool(row["flags"] & MAKER)))
+        rates.note(row["ts"], abs(instrument.value(row["qty"], row["price"])))
     _equal(seq, "fee", row["fee"], fee)
     before, value = totals.lots.get(key, 0), instrument.value(signed, row["price"])
     realised, after = 0, before + signed

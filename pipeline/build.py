@@ -22,8 +22,8 @@ from engine.schema import (
     Timing,
     TrailingMode,
 )
-from engine.settings import UNLIMITED, Settings, StrategySettings
-from pipeline.config import RunConfig, Size, StrategyConfig, duration_us
+from engine.settings import UNLIMITED, FeeTier, Settings, StrategySettings
+from pipeline.config import RunConfig, Size, SlippageConfig, StrategyConfig, duration_us
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ def execution_series(config: RunConfig, dataset: Dataset, symbols: Sequence[str]
 def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
     """Lower a config: names to codes, dates to microseconds, money to integers, an absent limit to infinity."""
     symbols = symbols_of(config, dataset)
-    start_us, end_us = _period(config, dataset, execution_series(config, dataset, symbols))
+    series = execution_series(config, dataset, symbols)
+    _require_volume(config, dataset, series)
+    start_us, end_us = _period(config, dataset, series)
     return Settings(
         start_us=start_us,
         end_us=end_us,
@@ -107,6 +109,19 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
         **_decisions(config),
         **_execution(config),
     )
+
+
+def _require_volume(config: RunConfig, dataset: Dataset, series: Sequence[Series]) -> None:
+    """Slippage by volume needs volumes.  # R2.6"""
+    slippage = config.execution.slippage
+    name = "volume_share" if slippage.volume_share is not None else "sqrt_impact"
+    if slippage.volume_share is None and slippage.sqrt_impact is None:
+        return
+    for one in series:
+        if not (dataset.columns["bars"]["volume"][one.start : one.stop] > 0).any():
+            raise ConfigError(
+                f"execution.slippage.{name}: {one.symbol} has no volume in {config.dataset}; use bps or spread, or leave it out of symbols"
+            )
 
 
 def _period(config: RunConfig, dataset: Dataset, series: Sequence[Series]) -> tuple[int, int]:
@@ -198,7 +213,6 @@ def _decisions(config: RunConfig) -> dict[str, Any]:
 
 def _execution(config: RunConfig) -> dict[str, Any]:
     execution, fees, slippage = config.execution, config.execution.fees, config.execution.slippage
-    kind = Slippage.BPS if slippage.bps is not None else Slippage.SPREAD if slippage.spread is not None else Slippage.NONE
     return {
         "interval": execution.interval or "",
         "timing": Timing[execution.timing.upper()],
@@ -210,17 +224,30 @@ def _execution(config: RunConfig) -> dict[str, Any]:
         "stop_from": StopFrom[execution.stop_from.upper()],
         "stop_check": StopCheck[execution.stop_check.upper()],
         "trailing_mode": TrailingMode[execution.trailing_mode.upper()],
-        "slippage": kind,
-        "slippage_amount": slippage.bps or slippage.spread or 0.0,
+        **_slippage(slippage),
         "spread_events": execution.spread.events,
         "default_spread_bps": execution.spread.default_bps,
         "maker_bps": fees.bps if fees.bps is not None else fees.maker_bps or 0.0,
         "taker_bps": fees.bps if fees.bps is not None else fees.taker_bps or 0.0,
         "per_unit": fees.per_unit,
+        "flat": fees.flat,
+        "min_fee": fees.min_fee,
+        "fee_tiers": tuple(FeeTier(tier.from_notional, tier.maker_bps, tier.taker_bps) for tier in fees.tiered or ()),
         "close_on_leave": execution.on_leave == "close",
         "delist_haircut": execution.delist_haircut,
         "finalize_close": execution.finalize == "close",
     }
+
+
+def _slippage(slippage: SlippageConfig) -> dict[str, Any]:
+    if slippage.volume_share is not None:
+        share = slippage.volume_share
+        return {"slippage": Slippage.VOLUME_SHARE, "slippage_amount": share.k, "slippage_limit": share.limit}
+    for name in ("bps", "spread", "sqrt_impact"):
+        amount = getattr(slippage, name)
+        if amount is not None:
+            return {"slippage": Slippage[name.upper()], "slippage_amount": amount}
+    return {}
 
 
 def _limit(fraction: float | None) -> float:

@@ -22,9 +22,7 @@ MEMORY = "memory"
 NOT_YET = frozenset(
     {
         "account.deposits", "account.interest", "account.liquidation_fee", "account.maintenance", "account.maintenance_basis",
-        "account.maintenance_fee", "allocation", "combine", "equity_every", "execution.fees.flat", "execution.fees.min_fee",
-        "execution.fees.tiered", "execution.models", "execution.participation",
-        "execution.slippage.sqrt_impact", "execution.slippage.volume_share",
+        "account.maintenance_fee", "allocation", "combine", "equity_every", "execution.models", "execution.participation",
         "risk.halts.consecutive_losses", "risk.halts.cooldown", "risk.halts.scope",
         "risk.max_group", "risk.max_strategy", "risk.size.kelly", "risk.size.target_weight", "risk.size.vol_target", "selector.max_per_group",
         "selector.max_per_strategy", "selector.on_held", "selector.rotate", "selector.rotate_margin", "sweep", "walkforward",
@@ -223,6 +221,14 @@ class Risk(Section):
     halts: Halts = Halts()
 
 
+class Tier(Section):
+    """Rates from a traded notional on."""
+
+    from_notional: NotNegative = Field(description="account currency that the account's fills of the 30 days before add up to")
+    maker_bps: float = Field(default=0.0, gt=-100, lt=1000)
+    taker_bps: float = Field(default=0.0, gt=-100, lt=1000)
+
+
 class Fees(Section):
     """Fees of a fill; ``bps`` is both maker and taker."""
 
@@ -230,6 +236,11 @@ class Fees(Section):
     maker_bps: float | None = Field(default=None, gt=-100, lt=1000, description="of resting limits and targets; negative is a rebate")
     taker_bps: float | None = Field(default=None, gt=-100, lt=1000)
     per_unit: NotNegative = Field(default=0.0, description="account currency per unit of quantity")
+    flat: NotNegative = Field(default=0.0, description="account currency per fill")
+    min_fee: NotNegative = Field(default=0.0, description="the least that a fill is charged, all of its fees together; 0: nothing")
+    tiered: list[Tier] | None = Field(
+        default=None, min_length=1, max_length=100, description="maker and taker bps by the notional filled in the 30 days before"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -240,6 +251,24 @@ class Fees(Section):
     def _one_of(self) -> "Fees":
         if self.bps is not None and (self.maker_bps is not None or self.taker_bps is not None):
             raise ValueError("has bps beside maker_bps or taker_bps; give either bps or the two")
+        if self.tiered is not None and (self.bps, self.maker_bps, self.taker_bps) != (None, None, None):
+            raise ValueError("has tiered beside bps, maker_bps or taker_bps; the tiers say both rates")
+        floors = [tier.from_notional for tier in self.tiered or ()]
+        if floors and (floors[0] != 0 or sorted(set(floors)) != floors):
+            raise ValueError(f"has tiered from {', '.join(map(str, floors))}; from_notional must ascend, the first being 0")
+        return self
+
+
+class VolumeShare(Section):
+    """Slippage of ``k * share ** 2``, share being that of the volume of the last closed bar."""
+
+    k: NotNegative = Field(description="fraction of the price at a share of 1")
+    limit: Fraction = Field(default=1.0, description="largest share counted, and the share where there was no volume")
+
+    @model_validator(mode="after")
+    def _leaves_a_price(self) -> "VolumeShare":
+        if self.k * self.limit**2 >= 1:
+            raise ValueError(f"k {self.k} times limit {self.limit} squared must be below 1, or a sale has no price left")
         return self
 
 
@@ -248,6 +277,10 @@ class SlippageConfig(Section):
 
     bps: NotNegative | None = Field(default=None, description="basis points of the price")
     spread: NotNegative | None = Field(default=None, description="a multiple of the half-spread, paid instead of it")
+    volume_share: VolumeShare | None = Field(default=None, description="k, limit: grows with the square of the share of volume")
+    sqrt_impact: float | None = Field(
+        default=None, ge=0, lt=1, description="fraction of the price at the volume of the last closed bar; grows with the root of the share"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -256,8 +289,8 @@ class SlippageConfig(Section):
 
     @model_validator(mode="after")
     def _one(self) -> "SlippageConfig":
-        if self.bps is not None and self.spread is not None:
-            raise ValueError("must have one of bps, spread")
+        if len(self.model_dump(exclude_none=True)) > 1:
+            raise ValueError(f"must have one of {', '.join(type(self).model_fields)}")
         return self
 
 

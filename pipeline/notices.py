@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import ACTIONS
-from engine.schema import DAY_US, RecordKind
+from engine.schema import DAY_US, RecordKind, Slippage
+from engine.settings import Settings
 from pipeline.build import iso, lot_quantities
 
 if TYPE_CHECKING:
@@ -61,7 +62,12 @@ def _large_sizes(result: "Result") -> str:
         return "the data have no volume, so nothing says whether these sizes could have been traded"
     if not large:
         return ""
-    return f"{large} of {len(fills)} fills are larger than 1 % of the volume of the bar before (the largest {np.nanmax(share):.1%}); no impact is modelled"
+    impact = (
+        "no impact is modelled" if result.replay.settings.slippage < Slippage.VOLUME_SHARE else "their impact is that of execution.slippage"
+    )
+    return (
+        f"{large} of {len(fills)} fills are larger than 1 % of the volume of the bar before (the largest {np.nanmax(share):.1%}); {impact}"
+    )
 
 
 def _volume_before(result: "Result", fills: NDArray[Any], volume: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,9 +89,14 @@ def _optimistic(result: "Result") -> str:
         chosen.append("intrabar: optimistic takes the best exit a bar allows")
     if execution.trailing_mode == "intrabar":
         chosen.append("trailing_mode: intrabar lets a bar's best price move the stop before its worst price is seen")
-    if not any((result.replay.settings.taker_bps, result.replay.settings.maker_bps, result.replay.settings.per_unit)):
+    if _free_of_fees(result.replay.settings):
         chosen.append("no fees")
     return "optimistic: " + "; ".join(chosen) if chosen else ""
+
+
+def _free_of_fees(settings: Settings) -> bool:
+    rates = [(tier.maker_bps, tier.taker_bps) for tier in settings.fee_tiers] or [(settings.maker_bps, settings.taker_bps)]
+    return not any((settings.per_unit, settings.flat, settings.min_fee, *(rate for pair in rates for rate in pair)))
 
 
 def _free_spread(result: "Result") -> str:

@@ -197,6 +197,9 @@ def upright(case: Case, halt: float) -> Case:
         "maker_bps": 0.0,
         "taker_bps": 0.0,
         "per_unit": 0.0,
+        "flat": 0.0,
+        "min_fee": 0.0,
+        "fee_tiers": (),
     }
     settings = replace(
         settings,

@@ -37,7 +37,9 @@ def pick(rng: Generator, *options: Any) -> Any:
 
 def spans(rng: Generator) -> tuple[int, tuple[int, ...]]:
     """Length of the data and the intervals that its symbols may have."""
-    intervals = pick(rng, (HOUR,), (HOUR,), (HOUR,), (QUARTER, HOUR), (HOUR, FOUR_HOURS), (QUARTER, HOUR, FOUR_HOURS), (FOUR_HOURS, DAY))
+    intervals = pick(
+        rng, (HOUR,), (HOUR,), (HOUR,), (QUARTER, HOUR), (HOUR, FOUR_HOURS), (QUARTER, HOUR, FOUR_HOURS), (FOUR_HOURS, DAY), (DAY,)
+    )
     bars = int(rng.integers(20, 201 if chance(rng, 0.15) else 61))
     return bars * min(intervals), intervals
 

@@ -24,7 +24,7 @@ from engine.schema import (
     Timing,
     TrailingMode,
 )
-from engine.settings import UNLIMITED, Settings, StrategySettings
+from engine.settings import UNLIMITED, FeeTier, Settings, StrategySettings
 from tests.market_data import DAY, EPOCH, HOUR, MINUTE, QUARTER, SYMBOLS, Symbol, chance, pick, random_dataset, random_symbol, spans
 from tests.market_proposals import random_proposals
 
@@ -73,7 +73,7 @@ def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> S
         "intrabar": Intrabar(int(rng.integers(0, 5))),
         "limit_gap": pick(rng, None, None, LimitGap.PRICE, LimitGap.OPEN),
     }
-    return Settings(**chosen, **_costs(rng), **_brackets(rng), **_limits(rng), **_ends(rng))
+    return Settings(**chosen, **_costs(rng, cash), **_brackets(rng), **_limits(rng), **_ends(rng))
 
 
 def _strategies(rng: Generator, symbols: list[Symbol], cash: int, leverage: float) -> tuple[StrategySettings, ...]:
@@ -103,18 +103,34 @@ def _amount(rng: Generator, size: SizeKind, symbols: list[Symbol], cash: int, le
     return share / 10 if size == SizeKind.FIXED_RISK else share
 
 
-def _costs(rng: Generator) -> dict[str, Any]:
-    slippage = Slippage(int(rng.integers(0, 3)))
-    amount = {Slippage.NONE: 0.0, Slippage.BPS: pick(rng, 1.0, 7.5, 40.0), Slippage.SPREAD: pick(rng, 0.0, 1.5, 3.0)}[slippage]
+def _costs(rng: Generator, cash: int) -> dict[str, Any]:
+    slippage = Slippage(int(rng.integers(0, len(Slippage))))
+    amounts = {
+        Slippage.NONE: (0.0,),
+        Slippage.BPS: (1.0, 7.5, 40.0),
+        Slippage.SPREAD: (0.0, 1.5, 3.0),
+        Slippage.VOLUME_SHARE: (0.1, 0.5),
+        Slippage.SQRT_IMPACT: (0.01, 0.1),
+    }
     return {
         "slippage": slippage,
-        "slippage_amount": float(amount),
+        "slippage_amount": float(pick(rng, *amounts[slippage])),
+        "slippage_limit": float(pick(rng, 1.0, 0.025, 0.3)),
         "spread_events": chance(rng, 0.8),
         "default_spread_bps": float(pick(rng, 0.0, 0.0, 3.0, 25.0)),
         "maker_bps": float(pick(rng, 0.0, 2.0, -1.0)),
-        "taker_bps": float(pick(rng, 0.0, 5.0, 4.5, 30.0)),
+        "taker_bps": float(pick(rng, 0.0, 5.0, 4.5, 30.0, -0.5)),
         "per_unit": float(pick(rng, 0.0, 0.0, 0.005, 0.013)),
+        "flat": float(pick(rng, 0.0, 0.0, 1.0, 0.35)),
+        "min_fee": float(pick(rng, 0.0, 0.0, 1.0, 2.5)),
+        "fee_tiers": _tiers(rng, cash) if chance(rng, 0.3) else (),
     }
+
+
+def _tiers(rng: Generator, cash: int) -> tuple[FeeTier, ...]:
+    """Tiers that a few fills reach."""
+    floors = [0.0, 0.1 * cash, 0.5 * cash, 2.5 * cash][: int(rng.integers(1, 5))]
+    return tuple(FeeTier(floor, float(pick(rng, 2.0, 0.0, -1.0)), float(pick(rng, 30.0, 5.0, 1.0, -0.5))) for floor in floors)
 
 
 def _brackets(rng: Generator) -> dict[str, Any]:

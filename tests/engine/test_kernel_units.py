@@ -79,8 +79,9 @@ def test_lots_divide_once() -> None:  # R6.3
 
 def test_products_become_money() -> None:  # R6.3 R7.1 R7.2
     assert value(-0.3, 100.05, 10.0, 100.0) == -30_015
-    assert fee(30_015, 0.0005, 0.3, 0.0, 100.0) == 15  # 15.0075
-    assert fee(30_015, 0.0005, 0.3, 0.25, 100.0) == 15 + 8  # 7.5 to even
+    assert fee(30_015, 0.0005, 0.3, 0.0, 100.0, 0, 0) == 15  # 15.0075
+    assert fee(30_015, 0.0005, 0.3, 0.25, 100.0, 4, 0) == 15 + 8 + 4  # 7.5 to even
+    assert (fee(30_015, -0.0005, 0.3, 0.0, 100.0, 0, 0), fee(30_015, -0.0005, 0.3, 0.0, 100.0, 0, 1)) == (-15, 1)
     assert margin(30_015, 20.0) == 1_501  # 1500.75
     assert (funding_payment(30_000, 0.0001), funding_payment(-30_000, 0.0001), funding_payment(30_000, -0.0001)) == (-3, 3, 3)
 
@@ -175,8 +176,8 @@ def test_a_target_passed_by_the_open_has_its_price_or_the_open_on_the_tick(gap: 
 def test_a_taker_pays_half_spread_and_slippage_on_the_tick_against_it(slippage: Slippage, amount: float, buy: float, sell: float) -> None:
     # R2.5 R2.6
     run = session(spread=True, slippage=slippage, slippage_amount=amount)
-    assert taker_price(run.state, run.tape, 0, 1, 100.0, 1, at(1)) == buy
-    assert taker_price(run.state, run.tape, 0, -1, 100.0, 1, at(1)) == sell
+    assert taker_price(run.state, run.tape, 0, 1, 3.0, 100.0, 1, at(1)) == buy
+    assert taker_price(run.state, run.tape, 0, -1, 3.0, 100.0, 1, at(1)) == sell
 
 
 def test_the_last_spread_known_counts_else_the_default() -> None:  # R1.5 R2.2

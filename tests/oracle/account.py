@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.schema import NONE, OUTSIDE, RECORD, Reason, RecordKind
+from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, Reason, RecordKind
 from engine.settings import Settings
 from tests.oracle.contract import Contract, checked
 from tests.oracle.events import Market
@@ -116,6 +116,19 @@ class Account:
     def pay(self, symbol: str, amount: int) -> None:
         """Move cash."""
         self.cash = checked(symbol, self.cash + checked(symbol, amount))
+
+    def fee_bps(self, *, maker: bool) -> float:
+        """The rate of a fill now: by tier, the notional filled in the 30 days before it, a delisting aside.  # R2.6"""
+        tiers = self.settings.fee_tiers
+        if not tiers:
+            return self.settings.maker_bps if maker else self.settings.taker_bps
+        names = {place: symbol for symbol, place in self._symbols.items()}
+        traded = 0
+        for record in self.records:
+            if record["kind"] == RecordKind.FILL and record["reason"] != Reason.DELISTED and record["ts"] > self.now - 30 * DAY_US:
+                traded += self.markets[names[record["symbol"]]].contract.value(record["qty"], record["price"])
+        tier = [one for one in tiers if round(one.from_notional * self.settings.scale) <= traded][-1]
+        return tier.maker_bps if maker else tier.taker_bps
 
     def next_order_id(self) -> int:
         """Ids count from 1 in order of creation."""

@@ -47,11 +47,13 @@ class Contract:
         return round(self.quantity(lots) * price * self.multiplier * self.settings.scale)
 
     def fee(self, lots: int, price: float, bps: float) -> int:
-        """Fee of a fill: a share of its notional and an amount per unit.  # R2.6"""
-        fee = round(abs(self.value(lots, price)) * (bps / 10000))
-        if self.settings.per_unit != 0:
-            fee += round(self.quantity(abs(lots)) * self.settings.per_unit * self.settings.scale)
-        return fee
+        """Fee of a fill: a share of its notional, an amount per unit, one per fill, and at least the minimum.  # R2.6"""
+        settings = self.settings
+        fee = round(abs(self.value(lots, price)) * (bps / 10000)) + round(settings.flat * settings.scale)
+        if settings.per_unit != 0:
+            fee += round(self.quantity(abs(lots)) * settings.per_unit * settings.scale)
+        least = round(settings.min_fee * settings.scale)
+        return max(fee, least) if least > 0 else fee
 
     def margin(self, lots: int, price: float) -> int:
         """Initial margin of a position; a spot long needs none, it is paid in full.  # R7.2"""
@@ -59,16 +61,16 @@ class Contract:
             return 0
         return round(abs(self.value(lots, price)) / self.settings.leverage)
 
-    def outlay(self, lots: int, price: float) -> int:
-        """What opening the signed lots takes from free cash, its taker fee included."""
-        fee = self.fee(lots, price, self.settings.taker_bps)
+    def outlay(self, lots: int, price: float, bps: float) -> int:
+        """What opening the signed lots takes from free cash, its taker fee included; a rebate is not counted on."""
+        fee = self.fee(lots, price, max(bps, 0.0))
         if self.spot and lots > 0:
             return self.value(lots, price) + fee
         return self.margin(lots, price) + fee
 
-    def reservation(self, lots: int, price: float, half_spread: float) -> int:
+    def reservation(self, lots: int, price: float, bps: float, half_spread: float) -> int:
         """What an approved entry holds back until it fills or ends.  # R5.2"""
-        return self.outlay(lots, price) + round(abs(self.value(lots, price)) * half_spread)
+        return self.outlay(lots, price, bps) + round(abs(self.value(lots, price)) * half_spread)
 
     def on_tick(self, price: float, *, up: bool) -> float:
         """The price on the tick grid."""

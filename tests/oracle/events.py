@@ -29,6 +29,7 @@ class Bar(NamedTuple):
     mark: float
     bid: Candle
     ask: Candle
+    volume: float
     quoted: bool  # has bid and ask candles of its own
     of_run: bool  # inside the period; otherwise it only tells the last close
 
@@ -123,7 +124,7 @@ def _bars(dataset: Dataset, series: Series, settings: Settings) -> Iterator[Bar]
         quoted = not math.isnan(quote[0])
         bid, ask = (Candle(*quote[:4]), Candle(*quote[4:])) if quoted else (trade, trade)
         of_run = settings.start_us <= open_ts and ts <= settings.end_us
-        yield Bar(open_ts, ts, trade.close, marks.get((open_ts, ts), trade.close), bid, ask, quoted, of_run)
+        yield Bar(open_ts, ts, trade.close, marks.get((open_ts, ts), trade.close), bid, ask, columns["volume"][row], quoted, of_run)
 
 
 def _marks(dataset: Dataset, bars: Series) -> dict[tuple[int, int], float]:

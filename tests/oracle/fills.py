@@ -1,5 +1,6 @@
 """Fills: the price a taker pays, how an entry opens a position, how anything closes one.  # R2"""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ from tests.oracle.events import Bar, Market
 
 
 class Quote(NamedTuple):
-    """A raw price and the half-spread that a taker adds to it, as a fraction."""
+    """A raw price, the half-spread that a taker adds to it, as a fraction, and the volume of the last closed bar."""
 
     price: float
     half_spread: float
+    volume: float
 
 
 def quote_open(market: Market, bar: Bar, side: int) -> Quote:
@@ -31,12 +33,19 @@ def quote_close(market: Market, side: int) -> Quote:
 
 def quote(market: Market, bar: Bar, price: float, *, at_open: bool = False) -> Quote:
     """A price of a bar; candles with bid and ask hold the spread already.  # R2.2"""
-    return Quote(price, 0.0 if bar.quoted else market.half_spread(at_open=at_open))
+    volume = market.bar.volume if market.bar is not None else math.nan
+    return Quote(price, 0.0 if bar.quoted else market.half_spread(at_open=at_open), volume)
 
 
-def taker_price(contract: Contract, settings: Settings, side: int, met: Quote) -> float:
-    """Price of a taker fill: half-spread and slippage added, on the tick against the order.  # R2.5"""
+def taker_price(contract: Contract, settings: Settings, side: int, lots: int, met: Quote) -> float:
+    """Price of a taker fill: half-spread and slippage added, on the tick against the order.  # R2.5 R2.6"""
     spread, slip = met.half_spread, 0.0
+    limit, quantity = settings.slippage_limit, contract.quantity(abs(lots))
+    share = min(quantity / met.volume, limit) if met.volume > 0 else limit if quantity > 0 else 0.0
+    if settings.slippage == Slippage.VOLUME_SHARE:
+        slip = settings.slippage_amount * (share * share)
+    elif settings.slippage == Slippage.SQRT_IMPACT:
+        slip = settings.slippage_amount * math.sqrt(share)
     if settings.slippage == Slippage.BPS:
         slip = settings.slippage_amount / 10000
     elif settings.slippage == Slippage.SPREAD:
@@ -47,13 +56,18 @@ def taker_price(contract: Contract, settings: Settings, side: int, met: Quote) -
 def fill_entry(account: Account, entry: Entry, met: Quote) -> Position | None:
     """Open a position with the most lots that free cash pays for; None if it pays for none.  # R5.2"""
     contract, side = entry.contract, entry.proposal.side
-    price = taker_price(contract, account.settings, side, met)
-    free = account.free_cash(without=entry)
-    lots = most_lots(abs(entry.lots), lambda count: contract.outlay(side * count, price) <= free)
+    free, bps = account.free_cash(without=entry), account.fee_bps(maker=False)
+
+    def fits(count: int) -> bool:
+        """The cost of a buy at its own price; a sale gets less the larger it is, and is judged by the best it may get."""
+        price = taker_price(contract, account.settings, side, count if side > 0 else 0, met)
+        return contract.outlay(side * count, price, bps) <= free
+
+    lots = most_lots(abs(entry.lots), fits)
     if lots == 0:
         account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
         return None
-    return open_position(account, entry, lots, price)
+    return open_position(account, entry, lots, taker_price(contract, account.settings, side, lots, met))
 
 
 def most_lots(limit: int, fits: Callable[[int], bool]) -> int:
@@ -85,7 +99,7 @@ def add_lots(account: Account, position: Position, entry: Entry, lots: int, pric
     """Book an opening fill as a taker; the seq of its POSITION.  # R6.2 R6.4"""
     contract = position.contract
     cost = checked(contract.symbol, contract.value(lots, price))
-    fee = contract.fee(lots, price, account.settings.taker_bps)
+    fee = contract.fee(lots, price, account.fee_bps(maker=False))
     amount = -cost - fee if contract.spot else -fee
     account.pay(contract.symbol, amount)
     position.lots += lots
@@ -110,8 +124,8 @@ def add_lots(account: Account, position: Position, entry: Entry, lots: int, pric
 
 def take_exit(account: Account, position: Position, met: Quote, reason: Reason, flags: int = 0) -> None:
     """Close a position as a taker, led to by its opening."""
-    price = taker_price(position.contract, account.settings, -position.side, met)
-    close_position(account, position, price, account.settings.taker_bps, reason, flags=flags)
+    price = taker_price(position.contract, account.settings, -position.side, position.lots, met)
+    close_position(account, position, price, account.fee_bps(maker=False), reason, flags=flags)
 
 
 def close_at_market(account: Account, position: Position, reason: Reason) -> None:
@@ -126,7 +140,7 @@ def bracket_exit(account: Account, position: Position, market: Market, bar: Bar,
         take_exit(account, position, quote(market, bar, found.price, at_open=at_open), found.reason, flags)
         return
     price = position.contract.on_tick(found.price, up=position.side < 0)
-    close_position(account, position, price, account.settings.maker_bps, found.reason, flags=flags | MAKER)
+    close_position(account, position, price, account.fee_bps(maker=True), found.reason, flags=flags | MAKER)
 
 
 def fill_exit(account: Account, position: Position, met: Quote) -> None:
@@ -134,8 +148,8 @@ def fill_exit(account: Account, position: Position, met: Quote) -> None:
     order = position.exit
     assert order is not None
     position.exit = None
-    price = taker_price(position.contract, account.settings, -position.side, met)
-    bps = account.settings.taker_bps
+    price = taker_price(position.contract, account.settings, -position.side, position.lots, met)
+    bps = account.fee_bps(maker=False)
     close_position(account, position, price, bps, order.reason, order_id=order.order_id, proposal=order.proposal, cause=order.seq)
 
 

@@ -116,8 +116,8 @@ class Gate:
     def reservation(self, proposal: Proposal) -> Callable[[int], int]:
         """What so many lots of an entry would hold back."""
         market = self.account.markets[proposal.symbol]
-        half_spread = market.close_half_spread()
-        return lambda lots: market.contract.reservation(proposal.side * lots, market.last_close, half_spread)
+        half_spread, bps = market.close_half_spread(), self.account.fee_bps(maker=False)
+        return lambda lots: market.contract.reservation(proposal.side * lots, market.last_close, bps, half_spread)
 
     def limits(self, proposal: Proposal, contract: Contract, reference: float) -> Iterator[Limit]:
         """The limits in the order in which they are tested.  # R5.2"""

@@ -1,0 +1,58 @@
+"""What a fill is charged, and the tier of an account by what it traded lately.  # R2.6"""
+
+import numpy as np
+
+from engine.kernel import kernel, shared
+from engine.money import fee, quantity, value
+from engine.schema import DAY_US, Reason, RecordKind
+from engine.state import State
+from engine.tape import Tape
+
+WINDOW_US = 30 * DAY_US
+
+
+@kernel
+def fill_fee(rules: np.void, notional: int, rate: float, qty: float) -> int:
+    """Fee of a fill of an absolute notional (money) and quantity."""
+    return fee(notional, rate, qty, rules["per_unit"], rules["scale"], rules["flat_fee"], rules["least_fee"])
+
+
+@kernel
+def settle_tier(state: State, tape: Tape, now: int) -> None:
+    """Bring the rates in force up to date: at each instant, and after each fill."""
+    if len(state.tiers) > 0:
+        move_window(state, tape, now)
+        set_rates(state)
+
+
+@shared
+def move_window(state: State, tape: Tape, now: int) -> None:
+    """Let the window of the last 30 days take in new fills and leave out old ones; each record is met once at either end."""
+    account = state.account[0]
+    while account["traded_to"] < account["seq"]:
+        account["traded"] += traded_notional(state, tape, account["traded_to"])
+        account["traded_to"] += 1
+    while account["traded_from"] < account["seq"] and state.ledger[account["traded_from"]]["ts"] <= now - WINDOW_US:
+        account["traded"] -= traded_notional(state, tape, account["traded_from"])
+        account["traded_from"] += 1
+
+
+@kernel
+def traded_notional(state: State, tape: Tape, seq: int) -> int:
+    """Money traded by a record: that of a fill, unless a delisting closed the position without a trade."""
+    record = state.ledger[seq]
+    if record["kind"] != RecordKind.FILL or record["reason"] == Reason.DELISTED:
+        return 0
+    spec = tape.specs[record["symbol"]]
+    qty = quantity(record["qty"], spec["lot_units"], spec["lot_power"])
+    return abs(value(qty, record["price"], spec["multiplier"], state.rules[0]["scale"]))
+
+
+@shared
+def set_rates(state: State) -> None:
+    """The rates of the highest tier that what was traded reaches."""
+    rules, traded = state.rules[0], state.account[0]["traded"]
+    for i in range(len(state.tiers)):
+        tier = state.tiers[i]
+        if traded >= tier["floor"]:
+            rules["maker_rate"], rules["taker_rate"] = tier["maker_rate"], tier["taker_rate"]
