@@ -179,7 +179,7 @@ def test_fresh_processes_give_the_same_hash(hash_seed: str, threads: str) -> Non
 def test_doubled_rates_double_the_fees_and_leave_the_fills_alone(seed: int, bps: float, rounding: int) -> None:  # R2.6
     # at 10,000 bp the fee is the notional itself, so nothing is rounded
     case = random_case(seed)
-    settings = replace(unlimited(case.settings), maker_bps=bps, taker_bps=bps, per_unit=0.0)
+    settings = replace(unlimited(case.settings), maker_bps=bps, taker_bps=bps, per_unit=0.0, flat=0.0, min_fee=0.0, fee_tiers=())
     once = run(case._replace(settings=settings))
     twice = run(case._replace(settings=replace(settings, maker_bps=2 * bps, taker_bps=2 * bps)))
     moved = {"fee", "amount", "cash"}
