@@ -21,13 +21,34 @@ MEMORY = "memory"
 
 NOT_YET = frozenset(
     {
-        "account.deposits", "account.interest", "account.liquidation_fee", "account.maintenance", "account.maintenance_basis",
-        "account.maintenance_fee", "allocation", "combine", "equity_every", "execution.models", "execution.participation",
-        "risk.halts.consecutive_losses", "risk.halts.cooldown", "risk.halts.scope",
-        "risk.max_group", "risk.max_strategy", "risk.size.kelly", "risk.size.target_weight", "risk.size.vol_target", "selector.max_per_group",
-        "selector.max_per_strategy", "selector.on_held", "selector.rotate", "selector.rotate_margin", "sweep", "walkforward",
+        "account.deposits",
+        "account.interest",
+        "account.liquidation_fee",
+        "account.maintenance",
+        "account.maintenance_basis",
+        "account.maintenance_fee",
+        "allocation",
+        "combine",
+        "equity_every",
+        "execution.models",
+        "execution.participation",
+        "risk.halts.consecutive_losses",
+        "risk.halts.cooldown",
+        "risk.halts.scope",
+        "risk.max_group",
+        "risk.max_strategy",
+        "risk.size.kelly",
+        "risk.size.target_weight",
+        "risk.size.vol_target",
+        "selector.max_per_group",
+        "selector.max_per_strategy",
+        "selector.on_held",
+        "selector.rotate",
+        "selector.rotate_margin",
+        "sweep",
+        "walkforward",
     }
-)  # fmt: skip
+)
 """Keys whose meaning is settled but which no part of this version acts on: refused by name rather than ignored."""
 
 NOT_YET_VALUES = {
