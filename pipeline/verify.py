@@ -123,6 +123,7 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
 
 
 def _replay(folder: Path, ledger: "Ledger", summary: Mapping[str, Any], progress: Callable[[str], None]) -> None:
+    from engine.invariants import check
     from pipeline.folder import stored_config
     from pipeline.launch import run
 
@@ -135,6 +136,8 @@ def _replay(folder: Path, ledger: "Ledger", summary: Mapping[str, Any], progress
     for name in ("run_id", "result_hash"):
         if getattr(result, name) != summary[name]:
             raise RunError(f"{folder}: replayed, {name} is {getattr(result, name)}, not {summary[name]}; the ledger itself is sound")
+    progress("promises")
+    check(result.replay)
     progress("summary and tables")
     _check_values(folder / "summary.json", summary, json.loads(json.dumps(result.summary)))
     _check_values(folder / "ledger.arrow", ledger.header, json.loads(json.dumps(result.ledger_header)))

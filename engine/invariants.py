@@ -1,0 +1,229 @@
+"""What must hold of every run, whatever its options: checked against the ledger and the market, not against the replay.
+
+The ledger's own arithmetic is ``verify``'s; here are the promises that need prices, volumes, listings and limits as well.  Each check is a
+few lines over plain Python values, and none of them calls a rule of the replay.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from engine.ledger import LedgerError
+from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, RECORD, EventKind, Reason, RecordKind
+from engine.session import ReplayResult
+from engine.tape import Tape
+
+Row = dict[str, Any]
+
+FREE_OF_MARKET = frozenset({Reason.DELISTED})
+"""Reasons of fills that no order of the market made: their price is on no tick and in no bar."""
+
+ENDS = frozenset({RecordKind.FILL, RecordKind.CANCELLED, RecordKind.REJECTED})
+
+
+def check(result: ReplayResult) -> None:
+    """Check a whole run.
+
+    Raises
+    ------
+    LedgerError
+        At the first promise that was broken: names record and rule.
+    """
+    names = RECORD.names or ()
+    rows = [dict(zip(names, row, strict=True)) for row in result.records.tolist()]
+    for promise in PROMISES:
+        promise(result, rows)
+
+
+def _broken(seq: int, row: Row, what: str) -> LedgerError:
+    return LedgerError(f"record {seq} ({RecordKind(row['kind']).name} {Reason(row['reason']).name} at {row['ts']}): {what}")
+
+
+def every_number_is_one(result: ReplayResult, rows: list[Row]) -> None:
+    """No NaN and no infinity in a ledger or an equity path."""
+    for name in ("price", "value"):
+        bad = np.flatnonzero(~np.isfinite(result.records[name]))
+        if len(bad):
+            raise _broken(int(bad[0]), rows[bad[0]], f"{name} is {result.records[name][bad[0]]}")
+
+
+def every_proposal_ends_once(result: ReplayResult, rows: list[Row]) -> None:
+    """One terminal record, or one count, for each proposal that came before the end.  # R5.4"""
+    ended = set(np.flatnonzero(result.outcomes).tolist())
+    for seq, row in enumerate(rows):
+        if row["kind"] in ENDS and row["proposal"] != NONE and not row["flags"] & MORE:
+            if row["proposal"] in ended:
+                raise _broken(seq, row, f"proposal {row['proposal']} had ended before  # R5.4")
+            ended.add(row["proposal"])
+    open_ended = set(range(len(result.proposals.ts))) - ended
+    if open_ended and not result.bankrupt:
+        raise LedgerError(f"proposal {min(open_ended)} of the run never ended  # R5.4")
+
+
+def nothing_rests_and_nothing_overfills(_: ReplayResult, rows: list[Row]) -> None:
+    """Every order ends, and is filled for no more than it asked.  # R2.7, R8.6"""
+    left: dict[int, tuple[int, int]] = {}  # order id -> side, lots to fill
+    for seq, row in enumerate(rows):
+        number = row["order_id"]
+        if row["kind"] == RecordKind.ORDER:
+            left[number] = (row["side"], row["qty"])
+        elif row["kind"] == RecordKind.CANCELLED:
+            left.pop(number, None)
+        elif row["kind"] == RecordKind.FILL and number in left and left[number][0] == row["side"]:
+            rest = left[number][1] - row["qty"]
+            if rest < 0:
+                raise _broken(seq, row, f"fills {row['qty']} lots of an order for {left[number][1]}")
+            left[number] = (row["side"], rest)
+            if not row["flags"] & MORE:
+                del left[number]
+    if left:
+        raise LedgerError(f"order {min(left)} still rests at the end of the run  # R8.6")
+
+
+def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
+    """On the tick, on a bar of the symbol, and never better than what the bar offers the side.  # R1.3, R2.4, R2.5"""
+    tape, own = result.tape, bool(result.settings.models) if hasattr(result.settings, "models") else False
+    for seq, row in enumerate(rows):
+        if row["kind"] != RecordKind.FILL or row["reason"] in FREE_OF_MARKET:
+            continue
+        tick = float(tape.specs["tick"][row["symbol"]])
+        steps = row["price"] / tick
+        if abs(steps - round(steps)) > 1e-6 * max(1.0, abs(steps) * 1e-9):
+            raise _broken(seq, row, f"price {row['price']} is not on the tick {tick}  # R6.3")
+        at = _bar_of(tape, row)
+        side, slack = row["side"], 1e-9 * row["price"]
+        worst_best = _best_offered(tape, row, at)
+        if not own and side * (row["price"] - worst_best) < -slack:
+            raise _broken(seq, row, f"price {row['price']} is better than the bar's {worst_best}")
+        if row["flags"] & MAKER and row["phase"] == EventKind.BAR_PATH:
+            low, high = (tape.ask_low[at], tape.ask_high[at]) if side > 0 else (tape.bid_low[at], tape.bid_high[at])
+            if not low - slack <= row["price"] <= high + slack:
+                raise _broken(seq, row, f"a maker's price {row['price']} is outside its bar's {low} to {high}")
+
+
+def _bar_of(tape: Tape, row: Row) -> int:
+    """The bar that a fill belongs to: the one that opens at it, or the last one closed."""
+    first, stop = int(tape.oldest[row["symbol"]]), int(tape.stop[row["symbol"]])
+    if row["phase"] == EventKind.BAR_OPEN:
+        at = first + int(np.searchsorted(tape.open_ts[first:stop], row["ts"]))
+        if at >= stop or tape.open_ts[at] != row["ts"]:
+            raise LedgerError(f"a fill in BAR_OPEN at {row['ts']} where no bar opens  # R8.5")
+        return at
+    return first + int(np.searchsorted(tape.ts[first:stop], row["ts"], side="right")) - 1
+
+
+def _best_offered(tape: Tape, row: Row, at: int) -> float:
+    """The best raw price that a side could have had: the open, the close, or inside the bar its extreme."""
+    buys = row["side"] > 0
+    if row["phase"] == EventKind.BAR_OPEN:
+        return float(tape.ask_open[at] if buys else tape.bid_open[at])
+    if row["phase"] == EventKind.BAR_PATH:
+        return float(tape.ask_low[at] if buys else tape.bid_high[at])
+    return float(tape.ask_close[at] if buys else tape.bid_close[at])
+
+
+def entries_fill_where_listed(result: ReplayResult, rows: list[Row]) -> None:
+    """No entry fills outside the universe, and nothing after a delisting.  # R4.1, R8.3, R8.4"""
+    tape = result.tape
+    for seq, row in enumerate(rows):
+        if row["kind"] != RecordKind.FILL:
+            continue
+        symbol = row["symbol"]
+        if row["ts"] > tape.specs["delist_ts"][symbol]:
+            raise _broken(seq, row, f"{result.symbols[symbol]} was delisted before  # R8.4")
+        if row["reason"] not in (Reason.FILLED, Reason.PARTIAL) or not tape.specs["has_universe"][symbol]:
+            continue
+        first, stop = int(tape.universe_first[symbol]), int(tape.universe_stop[symbol])
+        at = first + int(np.searchsorted(tape.universe_ts[first:stop], row["ts"], side="right")) - 1
+        if at < first or not tape.universe_listed[at]:
+            raise _broken(seq, row, f"{result.symbols[symbol]} is not in the universe  # R4.1")
+
+
+def halts_block_entries(result: ReplayResult, rows: list[Row]) -> None:
+    """Between a portfolio's alert and its end no entry is approved.  # R5.3"""
+    until = -NEVER
+    for seq, row in enumerate(rows):
+        whole = row["symbol"] == NONE and row["strategy"] == NONE
+        if row["kind"] == RecordKind.RISK_ALERT and whole and row["reason"] == Reason.DRAWDOWN:
+            until = max(until, row["ts"] + min(result.settings.resume_after_us, NEVER - row["ts"]))
+        elif row["kind"] == RecordKind.RISK_ALERT and whole and row["reason"] == Reason.DAILY_LOSS:
+            until = max(until, -(-row["ts"] // DAY_US) * DAY_US)
+        elif row["kind"] == RecordKind.APPROVED and row["ts"] < until:
+            raise _broken(seq, row, f"entries are halted until {until}  # R5.3")
+
+
+def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
+    """Gross, net and the value of an approved entry, at marks and references, against the equity of the instant.  # R5.2"""
+    settings, book = result.settings, _Book(result)
+    for seq, row in enumerate(rows):
+        if row["kind"] == RecordKind.APPROVED:
+            worth = book.value(row["symbol"], row["qty"], row["price"])
+            equity, exposures = book.equity(row), book.exposures(row)
+            gross, net = sum(map(abs, exposures)) + worth, sum(exposures) + row["side"] * worth
+            for name, used in (("max_position", worth), ("max_gross", gross), ("max_net", row["side"] * net)):
+                limit = getattr(settings, name)
+                if limit < np.inf and used > round(equity * limit):
+                    raise _broken(seq, row, f"{name}: {used} is more than {limit} of {equity}  # R5.2")
+        book.fold(row)
+
+
+class _Book:
+    """Lots, costs and pending entries, folded from the records."""
+
+    def __init__(self, result: ReplayResult) -> None:
+        self.tape, self.scale = result.tape, result.settings.scale
+        self.lots: dict[tuple[int, int], int] = defaultdict(int)
+        self.costs: dict[tuple[int, int], int] = defaultdict(int)
+        self.pending: dict[tuple[int, int], int] = {}  # signed value at the reference
+
+    def value(self, symbol: int, lots: int, price: float) -> int:
+        spec = self.tape.specs[symbol]
+        return round(float(lots * spec["lot_units"] / spec["lot_power"]) * price * float(spec["multiplier"]) * self.scale)
+
+    def fold(self, row: Row) -> None:
+        key = (row["symbol"], row["strategy"])
+        if row["kind"] == RecordKind.APPROVED:
+            self.pending[key] = row["side"] * self.value(row["symbol"], row["qty"], row["price"])
+        elif row["kind"] == RecordKind.CANCELLED and row["reason"] != Reason.POSITION_CLOSED and row["side"] * self.pending.get(key, 0) > 0:
+            del self.pending[key]
+        elif row["kind"] == RecordKind.FILL:
+            self._fill(key, row)
+
+    def _fill(self, key: tuple[int, int], row: Row) -> None:
+        signed, held = row["side"] * row["qty"], self.lots[key]
+        worth = self.value(row["symbol"], signed, row["price"])
+        if held * signed >= 0:
+            self.costs[key] += worth
+            if not row["flags"] & MORE:
+                self.pending.pop(key, None)
+        else:
+            self.costs[key] -= round(self.costs[key] * (row["qty"] / abs(held))) if held + signed else self.costs[key]
+        self.lots[key] = held + signed
+
+    def marked(self, row: Row) -> Iterator[tuple[tuple[int, int], int]]:
+        """Value at the mark of each position held, before or at the time of a record."""
+        for key, lots in self.lots.items():
+            if lots:
+                first, stop = int(self.tape.oldest[key[0]]), int(self.tape.stop[key[0]])
+                at = first + int(np.searchsorted(self.tape.ts[first:stop], row["ts"], side="right")) - 1
+                yield key, self.value(key[0], lots, float(self.tape.mark[at]))
+
+    def exposures(self, row: Row) -> list[int]:
+        return [worth for _, worth in self.marked(row)] + list(self.pending.values())
+
+    def equity(self, row: Row) -> int:
+        linear = self.tape.specs["accounting"]
+        return int(row["cash"]) + sum(worth - (self.costs[key] if linear[key[0]] else 0) for key, worth in self.marked(row))
+
+
+PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (
+    every_number_is_one,
+    every_proposal_ends_once,
+    nothing_rests_and_nothing_overfills,
+    fills_lie_in_the_market,
+    entries_fill_where_listed,
+    halts_block_entries,
+    limits_hold_at_approval,
+)

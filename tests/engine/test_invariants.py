@@ -1,0 +1,149 @@
+"""What must hold of every run: a ledger that breaks a promise is told apart.  # R1.3 R2 R4.1 R5 R8"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.invariants import check
+from engine.ledger import LedgerError
+from engine.schema import NONE, Reason, RecordKind
+from engine.session import ReplayResult, Session
+from tests.markets import random_case
+
+Change = Callable[[ReplayResult], Any]
+
+
+def runs() -> list[ReplayResult]:
+    cases = [random_case(seed) for seed in range(80)]
+    return [Session(*case).run() for case in cases]
+
+
+RUNS = runs()
+
+
+def first(result: ReplayResult, kind: RecordKind, **fields: int) -> int:
+    """Seq of the first record of a kind with these fields; an error if there is none."""
+    found = result.records["kind"] == kind
+    for name, value in fields.items():
+        found &= result.records[name] == value
+    return int(np.flatnonzero(found)[0])
+
+
+def with_record(result: ReplayResult, seq: int, **fields: Any) -> ReplayResult:
+    records = result.records.copy()
+    for name, value in fields.items():
+        records[name][seq] = value
+    return replace(result, records=records)
+
+
+def not_a_number(result: ReplayResult) -> ReplayResult:
+    return with_record(result, first(result, RecordKind.FILL), price=np.nan)
+
+
+def ended_twice(result: ReplayResult) -> ReplayResult:
+    seq = first(result, RecordKind.FILL, reason=Reason.FILLED)
+    return replace(result, records=np.insert(result.records, seq + 2, result.records[seq]))
+
+
+def never_ended(result: ReplayResult) -> ReplayResult:
+    seq = first(result, RecordKind.REJECTED)
+    return replace(result, records=np.delete(result.records, seq))
+
+
+def overfilled(result: ReplayResult) -> ReplayResult:
+    seq = first(result, RecordKind.FILL, reason=Reason.FILLED)
+    return with_record(result, seq, qty=result.records["qty"][seq] + 1)
+
+
+def left_resting(result: ReplayResult) -> ReplayResult:
+    seq = first(result, RecordKind.CANCELLED)
+    return with_record(result, seq, kind=RecordKind.REJECTED)
+
+
+def off_the_tick(result: ReplayResult) -> ReplayResult:
+    seq = first(result, RecordKind.FILL)
+    tick = result.tape.specs["tick"][result.records["symbol"][seq]]
+    return with_record(result, seq, price=result.records["price"][seq] + result.records["side"][seq] * 0.4 * tick)
+
+
+def better_than_the_market(result: ReplayResult) -> ReplayResult:
+    seq = first(result, RecordKind.FILL)
+    tick = result.tape.specs["tick"][result.records["symbol"][seq]]
+    return with_record(result, seq, price=result.records["price"][seq] - int(result.records["side"][seq]) * 100_000 * tick)
+
+
+def unlisted(result: ReplayResult) -> ReplayResult:
+    symbol = result.records["symbol"][first(result, RecordKind.FILL, reason=Reason.FILLED)]
+    specs = result.tape.specs.copy()
+    specs["has_universe"][symbol] = 1
+    return replace(result, tape=result.tape.replace(specs=specs, universe_listed=np.zeros_like(result.tape.universe_listed)))
+
+
+def after_its_delisting(result: ReplayResult) -> ReplayResult:
+    seq = first(result, RecordKind.FILL, reason=Reason.FILLED)
+    specs = result.tape.specs.copy()
+    specs["delist_ts"][result.records["symbol"][seq]] = result.records["ts"][seq] - 1
+    return replace(result, tape=result.tape.replace(specs=specs))
+
+
+def while_halted(result: ReplayResult) -> ReplayResult:
+    seq = first(result, RecordKind.APPROVED)
+    alert = result.records[seq].copy()
+    alert["kind"], alert["reason"], alert["symbol"], alert["strategy"], alert["proposal"] = (
+        RecordKind.RISK_ALERT,
+        Reason.DRAWDOWN,
+        NONE,
+        NONE,
+        NONE,
+    )
+    alert["ts"] -= 1
+    settings = replace(result.settings, resume_after_us=10)
+    return replace(result, records=np.insert(result.records, seq, alert), settings=settings)
+
+
+def beyond(name: str) -> Change:
+    def changed(result: ReplayResult) -> ReplayResult:
+        first(result, RecordKind.APPROVED)
+        return replace(result, settings=replace(result.settings, **{name: 1e-9}))
+
+    return changed
+
+
+BROKEN: tuple[tuple[Change, str], ...] = (
+    (not_a_number, "price is nan"),
+    (ended_twice, "had ended before"),
+    (never_ended, "never ended"),
+    (overfilled, "lots of an order for"),
+    (left_resting, "still rests"),
+    (off_the_tick, "is not on the tick"),
+    (better_than_the_market, "is better than the bar's"),
+    (unlisted, "is not in the universe"),
+    (after_its_delisting, "was delisted before"),
+    (while_halted, "entries are halted"),
+    (beyond("max_position"), "max_position: "),
+    (beyond("max_gross"), "max_gross: "),
+    (beyond("max_net"), "max_net: "),
+)
+
+
+@pytest.mark.parametrize(("change", "said"), BROKEN, ids=[said for _, said in BROKEN])
+def test_a_broken_promise_is_told(change: Change, said: str) -> None:
+    told = 0
+    for result in RUNS:
+        try:
+            changed = change(result)
+        except IndexError:  # the run has no such record
+            continue
+        try:
+            check(changed)
+        except LedgerError as error:
+            told += said in str(error)
+    assert told >= 5
+
+
+def test_every_run_keeps_its_promises() -> None:
+    for result in RUNS:
+        check(result)
