@@ -6,11 +6,12 @@ from engine.exits import distance_price, level_price, move_stop, on_tick, ranged
 from engine.fees import fill_fee, settle_tier
 from engine.kernel import kernel, shared
 from engine.money import margin, quantity, share, value
-from engine.orders import drop_entry, drop_exit, time_other_events
-from engine.portfolio import book_value, claim_slot, free_cash, hold, release, revalue, secure, set_lots
+from engine.orders import drop_entry, drop_exit, time_life, time_other_events
+from engine.portfolio import book_value, claim_slot, free_cash, hold, release, secure, set_lots
 from engine.records import post
 from engine.schema import MAKER, MORE, NEVER, NONE, Reason, RecordKind, Slippage, StopAnchor, StopFrom
 from engine.sizing import most_lots, outlay
+from engine.splits import restated, restated_level, restated_volume
 from engine.state import State
 from engine.tape import Proposals, Tape, known_until
 
@@ -74,7 +75,8 @@ def taker_price(state: State, tape: Tape, symbol: int, side: int, qty: float, ra
     elif rules["slippage"] == Slippage.SPREAD:
         slip, half = rules["slippage_amount"] * half, 0.0
     elif rules["slippage"] >= Slippage.VOLUME_SHARE:
-        share_of_volume = volume_share(qty, tape.volume[row if tape.ts[row] <= known else row - 1], rules["slippage_limit"])
+        volume = restated_volume(state, tape, symbol, row if tape.ts[row] <= known else row - 1)
+        share_of_volume = volume_share(qty, volume, rules["slippage_limit"])
         slip = rules["slippage_amount"] * impact(rules["slippage"], share_of_volume)
     price = on_tick(tape, symbol, raw + side * raw * (half + slip), side > 0)
     if not price > 0.0:
@@ -92,6 +94,23 @@ def open_price(tape: Tape, side: int, row: int) -> float:
 def close_price(tape: Tape, side: int, row: int) -> float:
     """Close on the side an order takes."""
     return tape.ask_close[row] if side > 0 else tape.bid_close[row]
+
+
+@kernel
+def last_price(state: State, tape: Tape, slot: int) -> float:
+    """The last close on the side that closes a position, in terms of the units of now."""
+    position, symbol = state.positions[slot], state.positions[slot]["symbol"]
+    row = position["row"] - 1
+    return restated(state, tape, symbol, close_price(tape, -position["side"], row), tape.ts[row])
+
+
+@kernel
+def revalue_again(state: State, tape: Tape, slot: int) -> None:
+    """Mark a position to its last mark."""
+    position, symbol = state.positions[slot], state.positions[slot]["symbol"]
+    row = position["row"] - 1
+    mark = restated(state, tape, symbol, tape.mark[row], tape.ts[row])
+    book_value(state, slot, value(position["qty"], mark, position["multiplier"], state.rules[0]["scale"]), position["cost"])
 
 
 @shared
@@ -122,7 +141,7 @@ def reduce_position(
     else:
         set_lots(state, tape, slot, -side * (held - lots))
         book_value(state, slot, position["value"], position["cost"] - released)
-        revalue(state, tape, slot, position["row"] - 1)
+        revalue_again(state, tape, slot)
         flags |= MORE
     secure(state, slot, kept)
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
@@ -250,7 +269,7 @@ def add_lots(
     account["cash"] += amount
     set_lots(state, tape, slot, position["lots"] + side * lots)
     book_value(state, slot, position["value"] + worth, position["cost"] + worth)
-    revalue(state, tape, slot, position["row"] - 1)
+    revalue_again(state, tape, slot)
     secure(state, slot, position["margin"] + (margin(abs(worth), rules["leverage"]) if position["backs"] else 0))
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
     settle_tier(state, tape, ts)
@@ -266,8 +285,7 @@ def begin_life(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
     position["exit_id"] = 0
     first, stop = tape.funding_first[symbol], tape.funding_stop[symbol]
     position["funding_row"] = known_until(tape.funding_ts, first, stop, ts)
-    first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
-    position["universe_row"] = known_until(tape.universe_ts, first, stop, ts)
+    position["life_ts"] = time_life(state, tape, symbol)
     position["next_ts"] = ts
     time_other_events(state, tape, slot)
 
@@ -277,14 +295,20 @@ def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, pr
     """Give a new position the levels and the age that its proposal asked for.  # R2.1"""
     position = state.positions[slot]
     symbol, side = position["symbol"], position["side"]
-    stop, target = proposals.stop_loss[proposal], proposals.take_profit[proposal]
+    decided = proposals.ts[proposal]
+    kinds = proposals.stop_loss_kind[proposal], proposals.take_profit_kind[proposal], proposals.trailing_kind[proposal]
+    even_kind = proposals.break_even_kind[proposal]
+    stop = restated_level(state, tape, symbol, proposals.stop_loss[proposal], kinds[0], decided)
+    target = restated_level(state, tape, symbol, proposals.take_profit[proposal], kinds[1], decided)
+    trailing = restated_level(state, tape, symbol, proposals.trailing[proposal], kinds[2], decided)
+    break_even = restated_level(state, tape, symbol, proposals.break_even[proposal], even_kind, decided)
     anchor = price
     if state.rules[0]["stop_anchor"] == StopAnchor.ENTRY_CLOSE:
-        anchor = tape.close[proposals.row[proposal]]
-    position["stop"] = level_price(tape, symbol, stop, proposals.stop_loss_kind[proposal], anchor, -side, side < 0)
-    position["target"] = level_price(tape, symbol, target, proposals.take_profit_kind[proposal], anchor, side, side > 0)
-    position["trailing"] = distance_price(proposals.trailing[proposal], proposals.trailing_kind[proposal], price)
-    position["break_even"] = distance_price(proposals.break_even[proposal], proposals.break_even_kind[proposal], price)
+        anchor = restated(state, tape, symbol, tape.close[proposals.row[proposal]], tape.ts[proposals.row[proposal]])
+    position["stop"] = level_price(tape, symbol, stop, kinds[0], anchor, -side, side < 0)
+    position["target"] = level_price(tape, symbol, target, kinds[1], anchor, side, side > 0)
+    position["trailing"] = distance_price(trailing, kinds[2], price)
+    position["break_even"] = distance_price(break_even, even_kind, price)
     position["extreme"] = position["entry_price"] = price
     position["stop_reason"] = Reason.STOP_LOSS
     position["moves"] = 0 if np.isnan(position["trailing"]) and np.isnan(position["break_even"]) else 1

@@ -5,6 +5,7 @@ import numpy as np
 from engine.kernel import kernel, shared
 from engine.money import grid_steps
 from engine.schema import Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopCheck, TrailingMode
+from engine.splits import restated
 from engine.state import State
 from engine.tape import Tape
 
@@ -152,13 +153,13 @@ def trail(state: State, tape: Tape, slot: int, row: int) -> None:
     position = state.positions[slot]
     if not position["moves"]:
         return
-    known = tape.open_ts[row] - state.rules[0]["latency_us"]
+    symbol, known = state.positions[slot]["symbol"], tape.open_ts[row] - state.rules[0]["latency_us"]
     while position["level_row"] < row and tape.ts[position["level_row"]] <= known:
         at = position["level_row"]
         if position["side"] > 0:
-            position["extreme"] = max(position["extreme"], tape.bid_high[at])
+            position["extreme"] = max(position["extreme"], restated(state, tape, symbol, tape.bid_high[at], tape.ts[at]))
         else:
-            position["extreme"] = min(position["extreme"], tape.ask_low[at])
+            position["extreme"] = min(position["extreme"], restated(state, tape, symbol, tape.ask_low[at], tape.ts[at]))
         position["level_row"] = at + 1
         move_stop(state, tape, slot)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from engine.record_table import to_table
 from engine.schema import COUNTED, MORE, NONE, Action, EventKind, Reason, RecordKind
 from engine.session import ReplayResult
+from engine.splits import DIVIDEND, SPLIT
 from engine.tape import Tape
 
 
@@ -30,7 +31,8 @@ def full_table(result: ReplayResult) -> Any:
 
     Market events and the proposals that are only counted have a null ``seq``; every row has an ``event`` number.  A bar event's ``price`` is
     what it makes known (open, close, mark); a funding event has mark and rate in ``price`` and ``value``, a snapshot the mid and the half-spread,
-    a change of the universe 1 or 0 in ``value``.
+    a change of the universe 1 or 0 in ``value``, a
+    dividend its amount in ``price``, a split its ratio in ``value``; a delisting has neither.
     """
     import pyarrow as pa
 
@@ -54,8 +56,7 @@ def active_spans(result: ReplayResult) -> dict[int, Spans]:
     began: dict[int, tuple[int, int]] = {}
     for ts, phase, kind, reason, symbol, strategy, order_id, qty, flags in records[wanted][list(names)].tolist():
         mine = active.setdefault(symbol, set())
-        if not mine:
-            began[symbol] = (ts, phase)
+        began.setdefault(symbol, (ts, phase))
         if kind == RecordKind.ORDER and reason == Reason.NONE:
             mine.add(("order", order_id))
         elif kind == RecordKind.FILL and not flags & MORE:
@@ -67,7 +68,7 @@ def active_spans(result: ReplayResult) -> dict[int, Spans]:
         elif kind == RecordKind.CANCELLED:
             mine.discard(("order", order_id))
         if not mine and kind != RecordKind.FILL:
-            found.setdefault(symbol, []).append((*began[symbol], ts, phase))
+            found.setdefault(symbol, []).append((*began.pop(symbol), ts, phase))
     end = int(records["ts"][-1])
     for symbol, mine in active.items():
         if mine:
@@ -99,6 +100,10 @@ def _symbol_events(tape: Tape, symbol: int) -> Iterator[tuple[EventKind, NDArray
     rows = slice(int(tape.universe_first[symbol]), int(tape.universe_stop[symbol]))
     listed = tape.universe_listed[rows].astype(np.float64)
     yield EventKind.UNIVERSE_UPDATED, tape.universe_ts[rows], np.zeros(len(listed)), listed
+    rows = slice(int(tape.action_first[symbol]), int(tape.action_stop[symbol]))
+    paid = np.where(tape.action_kind[rows] == DIVIDEND, tape.action_value[rows], 0.0)
+    ratio = np.where(tape.action_kind[rows] == SPLIT, tape.action_num[rows] / np.maximum(tape.action_den[rows], 1), 0.0)
+    yield EventKind.CORPORATE_ACTION, tape.action_ts[rows], paid, ratio
 
 
 def _event_table(result: ReplayResult) -> Any:

@@ -7,6 +7,7 @@ from engine.money import funding_payment, value
 from engine.orders import time_other_events
 from engine.records import post
 from engine.schema import NONE, Reason, RecordKind
+from engine.splits import restated
 from engine.state import State
 from engine.tape import Tape
 
@@ -28,7 +29,7 @@ def pay_funding(tape: Tape, state: State, now: int) -> None:
         mark, rate, row = tape.funding_mark[at], tape.funding_rate[at], position["row"]
         if not (mark > 0.0 and mark < np.inf):
             closes_now = row < tape.stop[symbol] and tape.ts[row] == now
-            mark = tape.close[row] if closes_now else tape.close[row - 1]
+            mark = tape.close[row] if closes_now else restated(state, tape, symbol, tape.close[row - 1], tape.ts[row - 1])
         amount = funding_payment(value(position["qty"], mark, position["multiplier"], scale), rate)
         account["cash"] += amount
         lots = abs(position["lots"])

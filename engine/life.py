@@ -1,64 +1,40 @@
-"""The life of symbols and of the run: universe, delisting, ruin, the end.  # R7.4, R8"""
+"""The life of symbols and of the run: universe, ruin, the end.  # R7.4, R8"""
 
-from engine.execution import close_as_taker, close_position, close_price
+from engine.execution import close_as_taker, last_price
 from engine.fees import settle_tier
 from engine.halts import sample_equity
 from engine.kernel import kernel, shared
-from engine.orders import drop_all_entries, drop_entry, drop_exit, order_exit, sweep_queue, time_other_events
+from engine.orders import drop_all_entries, drop_entries, drop_exit, next_due, order_exit
 from engine.portfolio import equity
 from engine.records import post
 from engine.schema import NEVER, NONE, OUTSIDE, Reason, RecordKind, Timing
 from engine.state import State
-from engine.tape import Tape
+from engine.tape import Tape, known_until
 
 
 @shared
 def update_universe(tape: Tape, state: State, now: int) -> None:
     """UNIVERSE_UPDATED: pending entries of symbols that leave end, their positions close at the next open.  # R8.3"""
-    account, n_strategies = state.account[0], len(state.desks)
     if len(tape.universe_ts) == 0:
         return
-    while True:
-        symbol = next_leaving(tape, state, now)
-        if symbol == NONE:
-            return
-        for i in range(account["n_queue"]):
-            slot = state.queue[i]
-            if state.positions[slot]["symbol"] == symbol:
-                drop_entry(state, slot, now, Reason.NOT_IN_UNIVERSE, state.entries[slot]["seq"])
-        sweep_queue(state)
-        for strategy in range(n_strategies):
-            slot = symbol * n_strategies + strategy
-            position = state.positions[slot]
-            if position["lots"] != 0 and position["exit_id"] == 0 and state.rules[0]["close_on_leave"]:
-                order_exit(state, tape, slot, now, Reason.LEFT_UNIVERSE, Timing.NEXT_OPEN, 0, NONE, position["opened_seq"])
+    n_strategies, symbol = len(state.desks), next_due(state, NONE, now)
+    while symbol != NEVER:
+        if leaves(tape, symbol, now):
+            drop_entries(state, symbol, now, Reason.NOT_IN_UNIVERSE)
+            for strategy in range(n_strategies):
+                slot = symbol * n_strategies + strategy
+                position = state.positions[slot]
+                if position["lots"] != 0 and position["exit_id"] == 0 and state.rules[0]["close_on_leave"]:
+                    order_exit(state, tape, slot, now, Reason.LEFT_UNIVERSE, Timing.NEXT_OPEN, 0, NONE, position["opened_seq"])
+        symbol = next_due(state, symbol, now)
 
 
 @kernel
-def next_leaving(tape: Tape, state: State, now: int) -> int:
-    """Move held and pending symbols past their universe row of this instant; the first that leaves by it, or NONE."""
-    account = state.account[0]
-    leaving = NEVER
-    for i in range(account["n_held"] + account["n_queue"]):
-        held = i < account["n_held"]
-        slot = state.held[i] if held else state.queue[i - account["n_held"]]
-        symbol = state.positions[slot]["symbol"]
-        at = state.positions[slot]["universe_row"] if held else state.entries[slot]["universe_row"]
-        if at < tape.universe_stop[symbol] and tape.universe_ts[at] == now and not tape.universe_listed[at]:
-            leaving = min(leaving, symbol)
-    for i in range(account["n_held"] + account["n_queue"]):
-        held = i < account["n_held"]
-        slot = state.held[i] if held else state.queue[i - account["n_held"]]
-        symbol = state.positions[slot]["symbol"]
-        at = state.positions[slot]["universe_row"] if held else state.entries[slot]["universe_row"]
-        due = at < tape.universe_stop[symbol] and tape.universe_ts[at] == now
-        if due and (symbol == leaving or tape.universe_listed[at]):
-            if held:
-                state.positions[slot]["universe_row"] = at + 1
-                time_other_events(state, tape, slot)
-            else:
-                state.entries[slot]["universe_row"] = at + 1
-    return NONE if leaving == NEVER else leaving
+def leaves(tape: Tape, symbol: int, now: int) -> bool:
+    """Whether a universe row of this instant says that a symbol is not listed."""
+    first = tape.universe_first[symbol]
+    at = known_until(tape.universe_ts, first, tape.universe_stop[symbol], now) - 1
+    return at >= first and tape.universe_ts[at] == now and not tape.universe_listed[at]
 
 
 @shared
@@ -68,50 +44,11 @@ def close_if_ruined(tape: Tape, state: State, now: int) -> None:
     while account["n_held"] > 0 and equity(state) <= 0:
         slot = state.held[0]
         row = state.positions[slot]["row"] - 1
-        raw = close_price(tape, -state.positions[slot]["side"], row)
+        raw = last_price(state, tape, slot)
         close_as_taker(state, tape, slot, now, raw, row, now, Reason.LIQUIDATED_AT_CLOSE, 0)
     if equity(state) <= 0:
         drop_all_entries(state, now, Reason.BANKRUPT, NONE)
         end_run(tape, state, now, Reason.BANKRUPT)
-
-
-@shared
-def delist(tape: Tape, state: State, now: int) -> None:
-    """CORPORATE_ACTION: pending entries of a delisted symbol end, its positions close at the last close.  # R8.4"""
-    account, n_strategies = state.account[0], len(state.desks)
-    if not state.rules[0]["delistings"]:
-        return
-    while True:
-        symbol = delisted_now(tape, state, now)
-        if symbol == NONE:
-            return
-        for i in range(account["n_queue"]):
-            slot = state.queue[i]
-            if state.positions[slot]["symbol"] == symbol:
-                drop_entry(state, slot, now, Reason.DELISTED, state.entries[slot]["seq"])
-        sweep_queue(state)
-        for strategy in range(n_strategies):
-            slot = symbol * n_strategies + strategy
-            position = state.positions[slot]
-            if position["lots"] != 0:
-                price = tape.close[position["row"] - 1] * (1.0 - position["side"] * state.rules[0]["delist_haircut"])
-                close_position(state, tape, slot, now, price, Reason.DELISTED, 0, position["entry_id"], NONE, position["opened_seq"])
-
-
-@kernel
-def delisted_now(tape: Tape, state: State, now: int) -> int:
-    """First held or pending symbol whose delisting is now; NONE if there is none."""
-    account, n_strategies = state.account[0], len(state.desks)
-    found = NEVER
-    for i in range(account["n_held"]):
-        symbol = state.held[i] // n_strategies
-        if tape.specs[symbol]["delist_ts"] == now:
-            found = min(found, symbol)
-    for i in range(account["n_queue"]):
-        symbol = state.queue[i] // n_strategies
-        if tape.specs[symbol]["delist_ts"] == now:
-            found = min(found, symbol)
-    return NONE if found == NEVER else found
 
 
 @kernel
@@ -140,7 +77,7 @@ def finish(tape: Tape, state: State) -> None:
         row = state.positions[slot]["row"] - 1
         data_ended = tape.last_ts[state.positions[slot]["symbol"]] < end
         if data_ended or state.rules[0]["finalize_close"]:
-            raw = close_price(tape, -state.positions[slot]["side"], row)
+            raw = last_price(state, tape, slot)
             reason = Reason.DATA_ENDED if data_ended else Reason.RUN_ENDED
             close_as_taker(state, tape, slot, end, raw, row, end, reason, 0)
         else:

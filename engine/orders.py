@@ -3,6 +3,7 @@
 from engine.kernel import kernel, shared
 from engine.records import post
 from engine.schema import NEVER, NONE, Reason, RecordKind, Timing
+from engine.splits import actions_until
 from engine.state import State
 from engine.tape import Tape, known_until
 
@@ -25,8 +26,7 @@ def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> Non
     order["order_id"] = account["next_order_id"]
     account["next_order_id"] += 1
     order["row"] = first_row_after(tape, symbol, after, ts + rules["latency_us"])
-    first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
-    order["universe_row"] = known_until(tape.universe_ts, first, stop, ts)
+    order["life_ts"] = time_life(state, tape, symbol)
     state.queue[account["n_queue"]] = slot
     account["n_queue"] += 1
     order["seq"] = post(
@@ -51,16 +51,12 @@ def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> Non
 
 @kernel
 def time_entry(state: State, tape: Tape, slot: int) -> None:
-    """Set when a pending entry next needs a visit: its fill, a change of the universe, a delisting."""
+    """Set when a pending entry next needs a visit: its fill, a change of the universe, a corporate action."""
     order, symbol = state.entries[slot], state.positions[slot]["symbol"]
-    due = NEVER
+    due = order["life_ts"]
     if order["row"] < tape.stop[symbol]:
         at_close = state.rules[0]["timing"] == Timing.NEXT_CLOSE
-        due = tape.ts[order["row"]] if at_close else tape.open_ts[order["row"]]
-    if order["universe_row"] < tape.universe_stop[symbol]:
-        due = min(due, tape.universe_ts[order["universe_row"]])
-    if tape.specs[symbol]["delist_ts"] > state.account[0]["now"]:
-        due = min(due, tape.specs[symbol]["delist_ts"])
+        due = min(due, tape.ts[order["row"]] if at_close else tape.open_ts[order["row"]])
     order["next_ts"] = due
 
 
@@ -101,6 +97,16 @@ def sweep_queue(state: State) -> None:
             state.queue[kept] = slot
             kept += 1
     account["n_queue"] = kept
+
+
+@kernel
+def drop_entries(state: State, symbol: int, ts: int, reason: int) -> None:
+    """End the pending entries of one symbol, in approval order."""
+    for i in range(state.account[0]["n_queue"]):
+        slot = state.queue[i]
+        if state.positions[slot]["symbol"] == symbol:
+            drop_entry(state, slot, ts, reason, state.entries[slot]["seq"])
+    sweep_queue(state)
 
 
 @kernel
@@ -186,13 +192,37 @@ def time_position(state: State, tape: Tape, slot: int) -> None:
 
 @shared
 def time_other_events(state: State, tape: Tape, slot: int) -> None:
-    """Set when a position next meets funding, a change of the universe or its delisting."""
+    """Set when a position next meets funding, a change of the universe or a corporate action."""
     position = state.positions[slot]
-    symbol, due = position["symbol"], NEVER
+    symbol, due = position["symbol"], position["life_ts"]
     if position["funding_row"] < tape.funding_stop[symbol]:
-        due = tape.funding_ts[position["funding_row"]]
-    if position["universe_row"] < tape.universe_stop[symbol]:
-        due = min(due, tape.universe_ts[position["universe_row"]])
-    if tape.specs[symbol]["delist_ts"] > position["next_ts"]:
-        due = min(due, tape.specs[symbol]["delist_ts"])
+        due = min(due, tape.funding_ts[position["funding_row"]])
     position["other_ts"] = due
+
+
+@shared
+def time_life(state: State, tape: Tape, symbol: int) -> int:
+    """When a symbol next meets the universe or a corporate action; actions of this instant come in CORPORATE_ACTION, after its decisions."""
+    due = NEVER
+    at = known_until(tape.universe_ts, tape.universe_first[symbol], tape.universe_stop[symbol], state.account[0]["now"])
+    if at < tape.universe_stop[symbol]:
+        due = tape.universe_ts[at]
+    at = actions_until(state, tape, symbol)
+    if at < tape.action_stop[symbol]:
+        due = min(due, tape.action_ts[at])
+    return due
+
+
+@kernel
+def next_due(state: State, symbol: int, now: int) -> int:
+    """The symbol after ``symbol``, held or pending, that meets the universe or a corporate action now; NEVER if there is none."""
+    account, found = state.account[0], NEVER
+    for i in range(account["n_held"]):
+        position = state.positions[state.held[i]]
+        if position["life_ts"] == now and symbol < position["symbol"]:
+            found = min(found, position["symbol"])
+    for i in range(account["n_queue"]):
+        slot = state.queue[i]
+        if state.entries[slot]["life_ts"] == now and symbol < state.positions[slot]["symbol"]:
+            found = min(found, state.positions[slot]["symbol"])
+    return found

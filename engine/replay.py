@@ -9,12 +9,13 @@ At each instant, in the order of R1.2:
 5. TRADE_PROPOSED: ruin (``life``), the equity sample and halts (``halts``), exits (``decisions``), selection (``selector``)
 6. RISK: the gate (``risk``)
 7. EXECUTION: orders rest, or fill at the close (``decisions``)
-8. CORPORATE_ACTION: delistings (``life``)
+8. CORPORATE_ACTION: splits, dividends, delistings (``actions``)
 9. BAR_OPEN: what the open decides (``bars``), then entries (``decisions``)
 
 Spread snapshots are looked up where a fill needs one.  This module owns the order and the clocks, and no business rule.
 """
 
+from engine.actions import corporate_actions
 from engine.bars import bar_paths, close_candles, open_bars
 from engine.block import prefetch
 from engine.coast import coast
@@ -23,7 +24,7 @@ from engine.fees import settle_tier
 from engine.funding import pay_funding
 from engine.halts import halted, sample_due, sample_equity
 from engine.kernel import kernel
-from engine.life import close_if_ruined, delist, finish, last_sample, update_universe
+from engine.life import close_if_ruined, finish, last_sample, update_universe
 from engine.orders import time_entry, time_position
 from engine.portfolio import equity
 from engine.records import post
@@ -60,7 +61,7 @@ def replay(tape: Tape, proposals: Proposals, state: State, until: int) -> int:
         if now > until:
             return PAUSED
         batch = proposals_at(proposals, account["next_proposal"], now)
-        if len(state.ledger) - account["seq"] < 64 + 16 * (account["n_held"] + account["n_queue"]) + 12 * batch:
+        if len(state.ledger) - account["seq"] < 64 + 24 * (account["n_held"] + account["n_queue"]) + 12 * batch:
             return FULL
         if now == NEVER:
             finish(tape, state)
@@ -134,7 +135,7 @@ def instant(tape: Tape, proposals: Proposals, state: State, now: int, batch: int
         fill_entries(tape, proposals, state, now, False)
     execute(tape, proposals, state, n_selected, now)
     account["phase"] = EventKind.CORPORATE_ACTION
-    delist(tape, state, now)
+    corporate_actions(tape, state, now)
     account["phase"] = EventKind.BAR_OPEN
     open_bars(tape, state, now)
     if timing == Timing.NEXT_OPEN:

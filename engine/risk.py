@@ -9,6 +9,7 @@ from engine.portfolio import counts_as_free, equity, free_cash, note_overflow
 from engine.records import post
 from engine.schema import Action, Reason, RecordKind, SizeKind
 from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, stop_distance, wanted_quantity
+from engine.splits import restated, restated_level
 from engine.state import State
 from engine.tape import Proposals, Tape
 
@@ -40,11 +41,10 @@ def exposure(state: State) -> tuple[int, int]:
 
 
 @kernel
-def sized(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, half: float) -> tuple[int, int]:
+def sized(state: State, tape: Tape, proposals: Proposals, i: int, reference: float, capital: int, half: float) -> tuple[int, int]:
     """Lots that the strategy's size model asks for, and the reason where there are none.  # R5.1"""
     rules, symbol = state.rules[0], proposals.symbol[i]
     spec, desk, side = tape.specs[symbol], state.desks[proposals.strategy[i]], side_of(proposals.action[i])
-    reference = tape.close[proposals.row[i]]
     if side < 0 and not spec["shortable"]:
         return 0, Reason.SHORT_NOT_ALLOWED
     if desk["size"] == SizeKind.ALL_IN:
@@ -52,7 +52,8 @@ def sized(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, 
         limit = min(free_cash(state) - buffer, money(capital * desk["budget"]))
         lots = all_in_lots(tape, rules, symbol, side, limit, reference, half)
         return lots, (Reason.NONE if lots > 0 else Reason.NO_SIZE)
-    distance = stop_distance(side, reference, proposals.stop_loss[i], proposals.stop_loss_kind[i])
+    stop, kind = proposals.stop_loss[i], proposals.stop_loss_kind[i]
+    distance = stop_distance(side, reference, restated_level(state, tape, symbol, stop, kind, proposals.ts[i]), kind)
     if desk["size"] == SizeKind.FIXED_RISK and not grid_steps(distance, spec["tick"], False) >= 1.0:
         return 0, Reason.BAD_STOP
     own = capital / rules["scale"] * desk["budget"]
@@ -122,10 +123,10 @@ def gate(state: State, tape: Tape, proposals: Proposals, n_selected: int, now: i
         symbol, side = proposals.symbol[i], side_of(proposals.action[i])
         slot = symbol * n_strategies + proposals.strategy[i]
         row = proposals.row[i]
-        reference, score = tape.close[row], proposals.score[i]
+        reference, score = restated(state, tape, symbol, tape.close[row], tape.ts[row]), proposals.score[i]
         half = half_spread_of_close(tape, symbol, row, now, rules["default_half_spread"])
         selected = state.entries[slot]["cause"]
-        lots, reason = sized(state, tape, proposals, i, capital, half)
+        lots, reason = sized(state, tape, proposals, i, reference, capital, half)
         if reason == Reason.NONE:
             lots, reason = limited(state, tape, symbol, side, lots, reference, half, capital, gross, net)
         if reason == Reason.NONE:

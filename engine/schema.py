@@ -46,6 +46,9 @@ class RecordKind(IntEnum):
     CANCELLED = 9
     RISK_ALERT = 10
     RUN_END = 11
+    SPLIT = 14
+    CASH_IN_LIEU = 15
+    DIVIDEND = 16
 
 
 class Reason(IntEnum):
@@ -98,6 +101,8 @@ class Reason(IntEnum):
     DRAWDOWN = 61
     DAILY_LOSS = 62
     BANKRUPT = 63
+    # corporate actions
+    CASH_IN_LIEU = 120  # what a split leaves of a lot
 
 
 class Action(IntEnum):
@@ -221,7 +226,7 @@ RECORD = np.dtype(
         ("amount", "<i8"),  # money: what the record moves (see docs/ledger.md)
         ("cash", "<i8"),  # money, after the record
         ("position", "<i8"),  # signed lots of (strategy, symbol), after the record
-        ("value", "<f8"),  # score, funding rate or fraction lost
+        ("value", "<f8"),  # score, funding rate, fraction lost, or what a split multiplies lots by
         ("order_id", "<i4"),
         ("proposal", "<i4"),  # row of the run's sorted proposals
         ("cause", "<i4"),  # seq of the record that led here

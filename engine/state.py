@@ -17,7 +17,7 @@ from engine.tape import Proposals, Tape
 POSITION = np.dtype(
     [
         ("next_ts", "<i8"),  # when the position next needs a visit
-        ("other_ts", "<i8"),  # when it next meets something else than its bars: funding, universe, delisting
+        ("other_ts", "<i8"),  # when it next meets something else than its bars: funding, universe, corporate actions
         ("row", "<i8"),  # its bar in progress, or the next one
         ("lots", "<i8"),  # signed; 0: none
         ("qty", "<f8"),  # signed quantity of the lots
@@ -37,7 +37,7 @@ POSITION = np.dtype(
         ("acts_row", "<i8"),  # first bar in which its bracket acts
         ("max_row", "<i8"),  # bar at whose close it is too old
         ("funding_row", "<i8"),
-        ("universe_row", "<i8"),
+        ("life_ts", "<i8"),  # when its symbol next meets the universe or a corporate action
         ("entry_id", "<i8"),
         ("opened_seq", "<i8"),
         ("exit_id", "<i8"),  # 0: no exit pending
@@ -70,7 +70,7 @@ ENTRY = np.dtype(
         ("reserved", "<i8"),  # money
         ("value", "<i8"),  # money, at the reference
         ("row", "<i8"),  # first bar in which it can fill
-        ("universe_row", "<i8"),
+        ("life_ts", "<i8"),  # when its symbol next meets the universe or a corporate action
         ("side", "i1"),
     ],
     align=True,
@@ -149,7 +149,6 @@ RULES = np.dtype(
         ("reuse_pending_exit", "u1"),
         ("close_on_leave", "u1"),
         ("finalize_close", "u1"),
-        ("delistings", "u1"),  # whether any symbol is delisted in the run
     ],
     align=True,
 )
@@ -212,7 +211,6 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         if hasattr(settings, name):
             rules[name] = getattr(settings, name)
     rules["default_half_spread"] = settings.default_spread_bps / 20000.0
-    rules["delistings"] = bool((tape.specs["delist_ts"] < NEVER).any())
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
     if len(state.tiers):

@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import Block, column
-from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, DatasetError, Series
+from engine.dataset import ACTIONS, COLUMNS, QUOTE_COLUMNS, Dataset, DatasetError, Series, column_dtype
 from engine.instrument import Instrument
 from engine.kernel import kernel
-from engine.schema import NEVER, NONE, PROPOSAL_COLUMNS, Accounting, Action, LimitGap
+from engine.schema import NONE, PROPOSAL_COLUMNS, Accounting, Action, LimitGap
 from engine.settings import Settings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+MAX_TERM = 1000
+"""Largest term of a split.  # R8.1"""
 
 SPEC = np.dtype(
     [
@@ -31,7 +34,6 @@ SPEC = np.dtype(
         ("multiplier", "<f8"),
         ("min_qty", "<f8"),
         ("min_notional", "<f8"),
-        ("delist_ts", "<i8"),
         ("accounting", "u1"),
         ("shortable", "u1"),
         ("limit_gap", "u1"),
@@ -78,6 +80,13 @@ class Tape(Block):
     universe_listed: NDArray[np.int8] = column(np.int8)
     universe_first: Ints = column(np.int64)
     universe_stop: Ints = column(np.int64)
+    action_ts: Ints = column(np.int64)
+    action_kind: NDArray[np.int8] = column(np.int8)  # place in engine.dataset.ACTIONS
+    action_value: Floats = column(np.float64)  # of a dividend, for one unit
+    action_num: Ints = column(np.int64)  # new units of a split
+    action_den: Ints = column(np.int64)  # for old ones
+    action_first: Ints = column(np.int64)
+    action_stop: Ints = column(np.int64)
     specs: NDArray[Any] = column(SPEC)  # SPEC
     grid: Ints = column(np.int64)  # sample times                                                                        # R5.3
 
@@ -125,7 +134,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     Raises
     ------
     DatasetError
-        If a symbol has no bars, or is split within the run.
+        If a symbol has no bars, or an action that cannot be replayed.
     """
     instruments = sorted(settings.instruments, key=lambda instrument: instrument.symbol)
     bars = [_execution_series(dataset, instrument.symbol, settings.interval) for instrument in instruments]
@@ -140,6 +149,8 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     funding = _events(dataset, "funding", ("ts", "rate", "mark"), instruments, end)
     spread = _events(dataset, "spread", ("ts", "bid", "ask"), instruments if settings.spread_events else [], end, len(instruments))
     universe = _events(dataset, "universe", ("ts", "listed"), instruments, end)
+    actions = _events(dataset, "actions", COLUMNS["actions"], instruments, end)
+    _check_actions(actions, instruments, settings.start_us)
     return Tape(
         open_ts=open_ts,
         ts=ts,
@@ -167,7 +178,14 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         universe_listed=universe["listed"],
         universe_first=universe["first"],
         universe_stop=universe["stop"],
-        specs=_specs(dataset, instruments, settings, end),
+        action_ts=actions["ts"],
+        action_kind=actions["kind"],
+        action_value=actions["value"],
+        action_num=actions["num"],
+        action_den=actions["den"],
+        action_first=actions["first"],
+        action_stop=actions["stop"],
+        specs=_specs(dataset, instruments, settings),
         grid=grid,
     )
 
@@ -284,7 +302,7 @@ def _events(
     count = len(instruments) if n_symbols is None else n_symbols
     ranges = np.zeros((2, count), np.int64)
     if columns is None or not len(instruments):
-        empty: dict[str, NDArray[Any]] = {name: _frozen(np.empty(0, _event_type(name))) for name in names}
+        empty: dict[str, NDArray[Any]] = {name: _frozen(np.empty(0, column_dtype(kind, name))) for name in names}
     else:
         empty = {name: columns[name] for name in names}
         for i, instrument in enumerate(instruments):
@@ -295,11 +313,7 @@ def _events(
     return empty | {"first": _frozen(ranges[0].copy()), "stop": _frozen(ranges[1].copy())}
 
 
-def _event_type(name: str) -> Any:
-    return {"ts": np.int64, "listed": np.int8}.get(name, np.float64)
-
-
-def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings, end: int) -> NDArray[Any]:
+def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings) -> NDArray[Any]:
     specs = np.zeros(len(instruments), SPEC)
     for spec, instrument in zip(specs, instruments, strict=True):
         spec["lot_units"], spec["lot_power"] = instrument.lot
@@ -313,27 +327,36 @@ def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settin
         gap = settings.limit_gap
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
         spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
-        spec["delist_ts"] = _delisting(dataset, instrument.symbol, settings.start_us, end)
     return _frozen(specs)
 
 
-def _delisting(dataset: Dataset, symbol: str, start: int, end: int) -> int:
-    """Time of the delisting row; a split within the run is refused.  # R8.1, R8.4"""
-    found = dataset.find("actions", symbol)
-    if found is None:
-        return NEVER
-    rows = dataset.view("actions", found)
-    inside = (rows["ts"] >= start) & (rows["ts"] <= end)
-    splits = np.flatnonzero(inside & (rows["kind"] == ACTIONS.index("split")))
-    if len(splits):
-        at = np.datetime64(int(rows["ts"][splits[0]]), "us")
-        raise DatasetError(f"actions: {symbol} is split at {at}Z, inside the run; splits are not replayed yet: choose a period without one")
-    delists = rows["ts"][inside & (rows["kind"] == ACTIONS.index("delist"))]
-    if len(delists) > 1:
-        raise DatasetError(
-            f"actions: {symbol} is delisted {len(delists)} times inside the run; give each life of a recycled name its own symbol"
+def _check_actions(actions: Mapping[str, NDArray[Any]], instruments: Sequence[Instrument], start: int) -> None:
+    """Refuse what cannot be replayed: a split that is no ratio, a dividend that is no amount, two actions of one kind at once.  # R1.5, R8"""
+    for i, instrument in enumerate(instruments):
+        rows = {name: actions[name][actions["first"][i] : actions["stop"][i]] for name in COLUMNS["actions"]}
+        terms = np.minimum(rows["num"], rows["den"]) < 1, np.maximum(rows["num"], rows["den"]) > MAX_TERM
+        wrong = (rows["kind"] == ACTIONS.index("split")) & (terms[0] | terms[1])
+        _refuse_action(instrument.symbol, rows, wrong, f"the terms of a split are whole numbers from 1 to {MAX_TERM}")
+        amount = np.isfinite(rows["value"]) & (rows["value"] > 0)
+        wrong = (rows["kind"] == ACTIONS.index("dividend")) & ~amount
+        _refuse_action(instrument.symbol, rows, wrong, "a dividend is a finite amount above zero for one unit")
+        delists = (rows["kind"] == ACTIONS.index("delist")) & (rows["ts"] >= start)
+        wrong = delists & (np.cumsum(delists) > 1)
+        _refuse_action(
+            instrument.symbol, rows, wrong, "it is delisted twice inside the run; give each life of a recycled name its own symbol"
         )
-    return int(delists[0]) if len(delists) else NEVER
+        order = np.lexsort((rows["kind"], rows["ts"]))
+        twice = np.zeros(len(order), bool)
+        twice[order[1:]] = (np.diff(rows["ts"][order]) == 0) & (np.diff(rows["kind"][order]) == 0)
+        _refuse_action(instrument.symbol, rows, twice, "two actions of one kind at one time; add up dividends, or drop one row")
+
+
+def _refuse_action(symbol: str, rows: Mapping[str, NDArray[Any]], wrong: NDArray[np.bool_], rule: str) -> None:
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        kind, when = ACTIONS[rows["kind"][at]], np.datetime64(int(rows["ts"][at]), "us")
+        said = f" {rows['num'][at]}:{rows['den'][at]}" if kind == "split" else f" of {rows['value'][at]}" if kind == "dividend" else ""
+        raise DatasetError(f"actions: {symbol}: {kind}{said} at {when}Z: {rule}")
 
 
 _DEFAULTS: dict[str, float] = {"score": 0.0, "stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan, "break_even": np.nan}

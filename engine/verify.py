@@ -6,7 +6,8 @@ It shares no arithmetic with the replay: plain integers, and Python's own roundi
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 from engine.instrument import KINDS
 from engine.ledger import Ledger, LedgerError
@@ -16,14 +17,19 @@ WINDOW_US = 30 * DAY_US
 
 CAUSES = {
     RecordKind.ORDER: (RecordKind.APPROVED, RecordKind.PROPOSAL, RecordKind.POSITION),
-    RecordKind.CANCELLED: (RecordKind.ORDER, RecordKind.FILL, RecordKind.RISK_ALERT),
+    RecordKind.CANCELLED: (RecordKind.ORDER, RecordKind.FILL, RecordKind.RISK_ALERT, RecordKind.CASH_IN_LIEU),
     RecordKind.SELECTED: (RecordKind.PROPOSAL,),
     RecordKind.APPROVED: (RecordKind.SELECTED,),
     RecordKind.FILL: (RecordKind.ORDER, RecordKind.POSITION),
-    RecordKind.POSITION: (RecordKind.FILL,),
+    RecordKind.POSITION: (RecordKind.FILL, RecordKind.CASH_IN_LIEU),
     RecordKind.FUNDING: (RecordKind.POSITION,),
+    RecordKind.SPLIT: (RecordKind.POSITION, RecordKind.ORDER),
+    RecordKind.CASH_IN_LIEU: (RecordKind.SPLIT,),
+    RecordKind.DIVIDEND: (RecordKind.POSITION,),
 }
 """Kinds of record that may lead to a kind.  # R11.1"""
+
+MAX_TERM = 1000  # of a split
 
 
 @dataclass
@@ -32,10 +38,10 @@ class Totals:
 
     Attributes
     ----------
-    cash, deposits, realised, funding, fees
-        Money units.
+    cash, deposits, realised, funding, fees, dividends, cash_in_lieu
+        Money units; ``cash_in_lieu`` is the profit on what splits left of lots.
     realised_by_fill
-        What each fill realised, by seq, until its POSITION record has been read.
+        What each fill, or cash in lieu, realised, by seq, until its POSITION record has been read.
     lots, costs
         Signed lots and cost of each (strategy, symbol) still held.
     """
@@ -45,9 +51,12 @@ class Totals:
     realised: int = 0
     funding: int = 0
     fees: int = 0
+    dividends: int = 0
+    cash_in_lieu: int = 0
     realised_by_fill: dict[int, int] = field(default_factory=dict)  # of fills whose POSITION is still to come
     lots: dict[tuple[int, int], int] = field(default_factory=dict)
     costs: dict[tuple[int, int], int] = field(default_factory=dict)
+    rest: "_Rest | None" = None  # of a split whose CASH_IN_LIEU is still to come
     final_equity: int = 0
 
 
@@ -75,6 +84,14 @@ def verify_ledger(ledger: Ledger) -> Totals:
             _equal(seq, "position", row["position"], totals.lots.get(key, 0))
     _check_end(rows, totals)
     return totals
+
+
+class _Rest(NamedTuple):
+    """What a split leaves: ``parts / den`` of a lot, out of ``before / den``."""
+
+    parts: int
+    before: int
+    den: int
 
 
 class _Instrument:
@@ -126,6 +143,8 @@ def _apply(
     seq: int, row: dict[str, Any], rows: list[dict[str, Any]], totals: Totals, instruments: list[_Instrument], rates: _Rates
 ) -> None:
     kind, key = row["kind"], (row["strategy"], row["symbol"])
+    if totals.rest is not None and kind != RecordKind.CASH_IN_LIEU:
+        raise LedgerError(f"record {seq}: the split before it leaves part of a lot, and no CASH_IN_LIEU follows")
     if kind == RecordKind.DEPOSIT:
         totals.cash += row["amount"]
         totals.deposits += row["amount"]
@@ -136,6 +155,15 @@ def _apply(
         _equal(seq, "funding", row["amount"], -round(value * row["value"]))
         totals.cash += row["amount"]
         totals.funding += row["amount"]
+    elif kind == RecordKind.SPLIT and row["order_id"] == NONE:
+        _split(seq, row, totals)
+    elif kind == RecordKind.CASH_IN_LIEU:
+        _pay_rest(seq, row, totals, instruments[row["symbol"]])
+    elif kind == RecordKind.DIVIDEND:
+        _equal(seq, "lots", row["qty"], abs(totals.lots.get(key, 0)))
+        _equal(seq, "dividend", row["amount"], instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"]))
+        totals.cash += row["amount"]
+        totals.dividends += row["amount"]
     elif kind == RecordKind.POSITION:
         fill = rows[row["cause"]]
         _equal(seq, "lots left", row["qty"], abs(totals.lots.get(key, 0)))
@@ -170,6 +198,37 @@ def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument
     totals.cash += amount
     totals.realised += realised
     totals.fees += fee
+
+
+def _split(seq: int, row: dict[str, Any], totals: Totals) -> None:
+    """Whole lots of the new units; both terms of a ratio follow from its value, for they are at most 1000."""
+    key, ratio = (row["strategy"], row["symbol"]), Fraction(row["value"]).limit_denominator(MAX_TERM)
+    held = totals.lots.get(key, 0)
+    before = abs(held) * ratio.numerator
+    lots, rest = divmod(before, ratio.denominator)
+    _equal(seq, "lots after the split", row["qty"], lots)
+    totals.lots[key] = lots if held > 0 else -lots
+    totals.rest = _Rest(rest, before, ratio.denominator) if rest else None
+
+
+def _pay_rest(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument) -> None:
+    key, rest = (row["strategy"], row["symbol"]), totals.rest
+    if rest is None:
+        raise LedgerError(f"record {seq}: CASH_IN_LIEU, but the split before it leaves whole lots")
+    _equal(seq, "part of a lot", row["qty"] * rest.den, rest.parts * int(row["value"]))
+    lots, cost = totals.lots[key], totals.costs[key]
+    quantity = -row["side"] * instrument.quantity(rest.parts) / rest.den
+    worth = round(quantity * row["price"] * instrument.multiplier * instrument.scale)
+    released = round(cost * (rest.parts / rest.before)) if lots else cost
+    totals.costs[key] = cost - released
+    if lots == 0:
+        del totals.lots[key], totals.costs[key]
+    amount = worth if instrument.spot else worth - released
+    _equal(seq, "amount", row["amount"], amount)
+    totals.cash += amount
+    totals.cash_in_lieu += worth - released
+    totals.realised_by_fill[seq] = worth - released
+    totals.rest = None
 
 
 def _check_cause(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> None:

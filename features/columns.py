@@ -1,4 +1,4 @@
-"""The columns a strategy may read: the bars of one symbol, and the last funding, quote and mark known at each close."""
+"""The columns a strategy may read: the bars of one symbol, the last funding, quote and mark known at each close, and prices across splits."""
 
 from collections.abc import Callable, Collection
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dataset import QUOTE_COLUMNS, Dataset, DatasetError, Series
+from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, DatasetError, Series
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume", *QUOTE_COLUMNS)
 
@@ -31,12 +31,29 @@ AS_OF = {
 ``funding_rate`` is the last settled rate, a fraction; ``mark`` the close of the last mark candle; ``spread_bps`` the full spread
 in basis points of the mid."""
 
-COLUMNS = (*BAR_COLUMNS, *AS_OF)
+RATIO = "split_ratio"
+
+ADJUSTED = {f"adj_{name}": name for name in ("open", "high", "low", "close", "volume")}
+"""Bars in terms of one share of the symbol's first bar: prices times ``split_ratio``, volume divided by it.
+
+``split_ratio`` is how many shares of the bar one of the first has become, by the splits known when the bar began to trade in new shares: those
+before its close.  A price in these terms divided by ``split_ratio`` is one of the bar's own shares."""
+
+COLUMNS = (*BAR_COLUMNS, *AS_OF, RATIO, *ADJUSTED)
 
 
-def sources(name: str) -> tuple[str, tuple[str, ...]]:
-    """Kind and columns of the dataset that a column is made of."""
-    return (AS_OF[name].kind, AS_OF[name].sources) if name in AS_OF else ("bars", (name,))
+def sources(name: str) -> dict[str, tuple[str, ...]]:
+    """Columns of the dataset that a column is made of, by kind."""
+    if name in AS_OF:
+        return {AS_OF[name].kind: AS_OF[name].sources}
+    if name == RATIO:
+        return {"actions": ("num", "den")}
+    return {"actions": ("num", "den"), "bars": (ADJUSTED[name],)} if name in ADJUSTED else {"bars": (name,)}
+
+
+def across_splits(names: Collection[str]) -> bool:
+    """Whether any of the columns is of what splits do."""
+    return any(name == RATIO or name in ADJUSTED for name in names)
 
 
 def bar_series(dataset: Dataset, symbol: str, interval: str) -> Series:
@@ -68,6 +85,12 @@ def _column(dataset: Dataset, series: Series, name: str, stop: int) -> NDArray[n
     bars = dataset.columns["bars"]
     if name in bars:
         return bars[name][series.start : series.start + stop]
+    if name == RATIO or name in ADJUSTED:
+        ratio = _split_ratio(dataset, series, stop)
+        if name == RATIO:
+            return ratio
+        values = _column(dataset, series, ADJUSTED[name], stop)
+        return values / ratio if name == "adj_volume" else values * ratio
     if name not in AS_OF:
         raise DatasetError(f"bars of {series.symbol} have no column {name!r}; the dataset was ingested without bid and ask candles")
     kind, names, value = AS_OF[name]
@@ -78,3 +101,16 @@ def _column(dataset: Dataset, series: Series, name: str, stop: int) -> NDArray[n
     last = np.searchsorted(rows["ts"], bars["ts"][series.start : series.start + stop], side="right") - 1
     values = value(*(rows[column] for column in names))
     return np.where(last < 0, np.nan, values[np.maximum(last, 0)])
+
+
+def _split_ratio(dataset: Dataset, series: Series, stop: int) -> NDArray[np.float64]:
+    """Shares of each bar that one share of the first bar has become; a term that is no count makes it unknown."""
+    ratio, ts = np.ones(stop), dataset.columns["bars"]["ts"][series.start : series.start + stop]
+    found = dataset.find("actions", series.symbol)
+    if found is None or not stop:
+        return ratio
+    rows = dataset.view("actions", found)
+    splits = (rows["kind"] == ACTIONS.index("split")) & (rows["ts"] >= ts[0])
+    for at, num, den in zip(rows["ts"][splits], rows["num"][splits], rows["den"][splits], strict=True):
+        ratio[np.searchsorted(ts, at, side="right") :] *= num / den if num > 0 and den > 0 else np.nan
+    return ratio

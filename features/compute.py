@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from engine.dataset import Dataset, DatasetError, Series
 from features import frames, poison
 from features.causality import CausalityError, Certificate
-from features.columns import AS_OF, bar_series, load
+from features.columns import BAR_COLUMNS, bar_series, load
 from features.evaluate import Column
 from features.proposal_files import read_proposals, write_proposals
 from features.proposals import Found, Job, ProposalError, ProposalTable, assemble, find
@@ -134,7 +134,7 @@ def _certified(
     dataset: Dataset, plans: Sequence[Plan], series: Sequence[Series], interval: str, store: Path | None
 ) -> tuple[Certificate, ...]:
     features = {f"{one.id}.{name}": feature for one in plans for name, feature in one.features.items()}
-    features |= {name: read(pl.col(name)) for name in _direct(plans) if name in AS_OF}
+    features |= {name: read(pl.col(name)) for name in _direct(plans) if name not in BAR_COLUMNS}
     symbols = {one.symbol for one in series}
     found = {feature.digest: _issued_certificate(dataset, feature, symbols, interval, store) for feature in features.values()}
     missing = {name: feature for name, feature in features.items() if found[feature.digest] is None}

@@ -10,6 +10,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from engine.dataset import Dataset, Series
 from engine.schema import DAY_US
 from features.causality import POISONS, CausalityError, Certificate
-from features.columns import AS_OF, load, sources
+from features.columns import AS_OF, RATIO, across_splits, load, sources
 from features.evaluate import Column
 from features.frames import compute
 from features.store import code_digest
@@ -70,6 +71,8 @@ def _cuts(dataset: Dataset, series: Series, needed: Sequence[str], rng: np.rando
     edges = [*map(_hole_edges, columns.values()), *(_arrivals(columns[name]) for name in needed if name in AS_OF)]
     chosen = {0, last // 2, last, *gaps[:1], *(gaps[:1] + 1), *days[-1:], *(row for rows in edges for row in rows[:4])}
     listed = dataset.find("universe", series.symbol)
+    if across_splits(needed):
+        chosen |= {*(_arrivals(load(dataset, series, [RATIO], last + 2)[RATIO]))}
     if listed is not None:
         chosen |= {*(np.searchsorted(rows["ts"], dataset.view("universe", listed)["ts"][:2]) - 1)}
     chosen = {int(row) for row in chosen if 0 <= row <= last}
@@ -97,8 +100,8 @@ class _Experiment:
         self.columns = {kind: dict(columns) for kind, columns in dataset.columns.items()}
         self.used: dict[str, set[str]] = {}
         for name in needed:
-            kind, parts = sources(name)
-            self.used.setdefault(kind, set()).update(parts)
+            for kind, parts in sources(name).items():
+                self.used.setdefault(kind, set()).update(parts)
         for kind, names in self.used.items():
             for name in names & set(self.columns.get(kind, ())):
                 self.columns[kind][name] = dataset.columns[kind][name].copy()
@@ -155,12 +158,12 @@ class _Experiment:
         )
 
 
-def _poisoned(values: NDArray[np.float64], poison: str | None) -> NDArray[np.float64] | float:
+def _poisoned(values: NDArray[Any], poison: str | None) -> NDArray[Any] | float:
     match poison:
         case None:
             return values
         case "nan":
-            return np.nan
+            return np.nan if values.dtype.kind == "f" else 0
         case "plus" | "minus":
             return 1e9 if poison == "plus" else -1e9
     return values[np.random.default_rng(len(values)).permutation(len(values))]

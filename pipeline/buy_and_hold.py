@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.schema import DAY_US
+from engine.splits import DIVIDEND, SPLIT
 from engine.tape import Tape
 from pipeline.metrics import Ratios, ratios
 
@@ -15,7 +16,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BuyAndHold:
-    """Equal amounts in each symbol at its first open of the run, held to its last close, without costs or funding; cash until then.
+    """Equal amounts in each symbol at its first open of the run, held to its last close, without costs or funding; cash until then.  Splits multiply what is held, dividends are kept as cash.
 
     ``max_drawdown`` is of daily closes.
     """
@@ -49,4 +50,22 @@ def _growth(tape: Tape, symbol: int, midnights: NDArray[Any]) -> Floats:
         return np.ones(len(midnights))
     rows = np.searchsorted(tape.ts[begin:end], midnights, side="right") - 1
     entry = (tape.bid_open[begin] + tape.ask_open[begin]) / 2.0
-    return np.where(rows < 0, 1.0, tape.close[begin + np.maximum(rows, 0)] / entry)
+    units, paid = _actions(tape, symbol)
+    worth = units * tape.close[begin:end] + paid
+    return np.where(rows < 0, 1.0, worth[np.maximum(rows, 0)] / entry)
+
+
+def _actions(tape: Tape, symbol: int) -> tuple[Floats, Floats]:
+    """What one unit bought at the first open has become at each close, and the dividends paid on it until then."""
+    begin, end = int(tape.first[symbol]), int(tape.stop[symbol])
+    units, paid, held = np.ones(end - begin), np.zeros(end - begin), 1.0
+    for at in range(int(tape.action_first[symbol]), int(tape.action_stop[symbol])):
+        if tape.action_ts[at] <= tape.open_ts[begin]:
+            continue
+        after = int(np.searchsorted(tape.ts[begin:end], tape.action_ts[at], side="right"))
+        if tape.action_kind[at] == SPLIT:
+            held *= tape.action_num[at] / tape.action_den[at]
+            units[after:] = held
+        elif tape.action_kind[at] == DIVIDEND:
+            paid[after:] += held * tape.action_value[at]
+    return units, paid

@@ -170,16 +170,17 @@ def _actions(part: Part) -> Remarks:
     kinds = [ACTIONS[code] for code in part.columns["kind"].tolist()]
     yield "actions: " + ", ".join(f"{kinds.count(kind):,} {kind}" for kind in ACTIONS if kind in kinds)
     yield from _outside(part)
-    adjusted = sum(_looks_adjusted(part, row) for row in np.flatnonzero(part.columns["kind"] == ACTIONS.index("split")).tolist())
+    bars = part.bars()
+    splits = np.flatnonzero(part.columns["kind"] == ACTIONS.index("split")).tolist()
+    adjusted = 0 if bars is None else sum(looks_adjusted(bars, part.columns, row) for row in splits)
     if adjusted:
         yield f"actions: at {adjusted:,} splits the price does not move by the ratio: the prices look adjusted for them already"
 
 
-def _looks_adjusted(part: Part, row: int) -> bool:
+def looks_adjusted(bars: Columns, actions: Columns, row: int) -> bool:
     """Whether the price across a split stays nearer to itself than to itself times the ratio."""
-    bars, actions = part.bars(), part.columns
-    after = 0 if bars is None else int(np.searchsorted(bars["open_ts"], actions["ts"][row]))
-    if bars is None or not 0 < after < len(bars["ts"]):
+    after = int(np.searchsorted(bars["open_ts"], actions["ts"][row]))
+    if not 0 < after < len(bars["ts"]):
         return False
     move = bars["open"][after] / bars["close"][after - 1]
     factor = actions["den"][row] / actions["num"][row]

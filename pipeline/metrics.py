@@ -40,6 +40,8 @@ class Metrics:
         Traded notional, both sides, over the mean of the daily equity; of the whole run, not of a year.
     time_in_market
         Fraction of the period with at least one position.
+    cash_in_lieu
+        Profit on the parts of lots that splits left.
     expectancy
         Mean profit of a closed trade; win rate and profit factor are of closed trades as well.
     """
@@ -65,6 +67,8 @@ class Metrics:
     worst_trade: float | None
     fees: float
     funding: float
+    dividends: float
+    cash_in_lieu: float
     turnover: float | None
     time_in_market: float
     ambiguous_bars: int
@@ -131,6 +135,8 @@ def metrics(
         **_of_trades(trades, scale),
         fees=int(trades["fees"].sum()) / scale,
         funding=int(trades["funding"].sum()) / scale,
+        dividends=int(trades["dividends"].sum()) / scale,
+        cash_in_lieu=int(trades["cash_in_lieu"].sum()) / scale,
         turnover=traded * scale / mean if mean > 0 else None,
         time_in_market=time_in_market(trades, account.start_us, account.end_us),
         ambiguous_bars=ambiguous_bars,

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dataset import ACTIONS
 from engine.schema import DAY_US, RecordKind, Slippage
 from engine.settings import Settings
+from engine.splits import SPLIT
 from pipeline.build import iso, lot_quantities
+from pipeline.data_remarks import looks_adjusted
 
 if TYPE_CHECKING:
     from pipeline.result import Result
@@ -19,11 +20,12 @@ OFF_TICK, OFF_SHARE = 1e-3, 0.01  # ticks from the nearest; share of closes
 Test = Callable[["Result"], str]
 
 FUNDING_HOLE_US = 2 * DAY_US
+MOST_SPLITS = 8  # named in a notice
 
 
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
-    of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _dividends, _splits_before, _unquoted)
+    of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _splits, _adjusted, _unquoted)
     of_choices: tuple[Test, ...] = (_external, _optimistic, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
     return [text for test in (*of_data, *of_choices) if (text := test(result))]
 
@@ -139,28 +141,41 @@ def _funding_holes(result: "Result") -> str:
     return f"no funding is known, and none is paid, for a while: {', '.join(found)}" if found else ""
 
 
-def _actions(result: "Result", kind: str, since: int, until: int) -> list[tuple[str, int]]:
+def _splits(result: "Result") -> str:
+    """Splits that indicators may look back past: those of the run and, of each symbol, the last one before it."""
     found = []
-    for symbol in result.replay.symbols:
-        series = result.dataset.find("actions", symbol)
-        if series is not None:
-            rows = result.dataset.view("actions", series)
-            chosen = (rows["kind"] == ACTIONS.index(kind)) & (rows["ts"] >= since) & (rows["ts"] <= until)
-            found += [(symbol, int(ts)) for ts in rows["ts"][chosen]]
-    return found
-
-
-def _dividends(result: "Result") -> str:
-    n = len(_actions(result, "dividend", *result.period))
-    return f"{n} dividends of the period are ignored: prices are not adjusted for them, and nothing is paid or received" if n else ""
-
-
-def _splits_before(result: "Result") -> str:
-    splits = _actions(result, "split", np.iinfo(np.int64).min, result.period[0] - 1)
-    if not splits:
+    for symbol, name in enumerate(result.replay.symbols):
+        tape = result.replay.tape
+        rows = np.arange(tape.action_first[symbol], tape.action_stop[symbol])
+        rows = rows[tape.action_kind[rows] == SPLIT]
+        before = int(np.count_nonzero(tape.action_ts[rows] < result.period[0]))
+        rows = rows[max(0, before - 1) :]
+        found += [f"{name} {iso(int(tape.action_ts[at]))[:10]} {tape.action_num[at]}:{tape.action_den[at]}" for at in rows]
+    if not found:
         return ""
-    symbol, ts = max(splits, key=lambda item: item[1])
-    return f"prices are unadjusted: the split of {symbol} on {iso(ts)[:10]} lies before the period, and indicators that look back past it see a jump"
+    shown = ", ".join(found[:MOST_SPLITS]) + (f" and {len(found) - MOST_SPLITS} more" if len(found) > MOST_SPLITS else "")
+    return (
+        "prices are unadjusted: positions, orders and the prices of proposals are restated at a split, "
+        f"but indicators that look back past one see a jump, unless they read adj_close and its like ({shown})"
+    )
+
+
+def _adjusted(result: "Result") -> str:
+    """Splits that are applied to prices which seem to have them in already."""
+    found = []
+    for name in result.replay.symbols:
+        series, actions = result.dataset.find("bars", name, result.replay.settings.interval), result.dataset.find("actions", name)
+        if series is None or actions is None:
+            continue
+        bars, rows = result.dataset.view("bars", series), result.dataset.view("actions", actions)
+        mine = (rows["kind"] == SPLIT) & (rows["ts"] >= result.period[0]) & (rows["ts"] <= result.period[1])
+        if any(looks_adjusted(bars, rows, row) for row in np.flatnonzero(mine).tolist()):
+            found.append(name)
+    return (
+        f"prices look adjusted for splits that are applied again here: {', '.join(found)}; ingest raw prices, or leave out the actions"
+        if found
+        else ""
+    )
 
 
 def _external(result: "Result") -> str:

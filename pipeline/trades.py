@@ -1,9 +1,10 @@
 """Trades and profit, from the ledger alone: each trade is one (strategy, symbol) from flat to flat.
 
-    profit of a trade   = realised - fees + funding                                                              # R6.4
+    profit of a trade   = realised - fees + funding + dividends + cash in lieu                                   # R6.4
     final equity        = initial cash + profit of all trades + unrealised of the positions still open
 
-All sums are of integer money, so they add up exactly.  How far a trade went with and against its position (MAE, MFE) needs the
+All sums are of integer money, so they add up exactly.  A split restates a trade's lots and prices, so that those of its entry and its
+exit are of the same units.  How far a trade went with and against its position (MAE, MFE) needs the
 bars as well, and is worked out only when asked for.
 """
 
@@ -14,14 +15,18 @@ from numpy.typing import NDArray
 
 from engine.kernel import kernel
 from engine.money import value
-from engine.schema import AMBIGUOUS, EventKind, Reason, RecordKind
-from engine.tape import Tape
+from engine.schema import AMBIGUOUS, NONE, EventKind, Reason, RecordKind
+from engine.splits import across_splits
+from engine.tape import Tape, known_until
 
 if TYPE_CHECKING:
     import polars as pl
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+MOVES = (RecordKind.FILL, RecordKind.SPLIT, RecordKind.CASH_IN_LIEU)
+"""Records that change lots."""
 
 TRADE = np.dtype(
     [
@@ -36,7 +41,9 @@ TRADE = np.dtype(
         ("realised", "<i8"),  # money
         ("fees", "<i8"),
         ("funding", "<i8"),
-        ("pnl", "<i8"),  # realised - fees + funding
+        ("dividends", "<i8"),
+        ("cash_in_lieu", "<i8"),  # profit on what splits left of lots
+        ("pnl", "<i8"),  # the sum of these, fees subtracted
         ("side", "i1"),
         ("exit_reason", "u1"),  # NONE while open
         ("exit_phase", "u1"),  # EventKind
@@ -69,13 +76,12 @@ def _read_trades(records: NDArray[Any], n_strategies: int, current: Ints, trades
     for i in range(len(records)):
         record = records[i]
         kind = record["kind"]
-        if kind != RecordKind.FILL and kind != RecordKind.FUNDING:
+        if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.DIVIDEND:
             continue
         slot = record["symbol"] * n_strategies + record["strategy"]
-        if kind == RecordKind.FUNDING:
-            trade = trades[current[slot]]
-            trade["funding"] += record["amount"]
-            trade["pnl"] += record["amount"]
+        if kind != RecordKind.FILL:
+            if kind != RecordKind.SPLIT or record["order_id"] == NONE:
+                _other(trades[current[slot]], record, records[i + 1]["amount"])
             continue
         if record["position"] == record["side"] * record["qty"]:
             _begin(trades[count], record)
@@ -114,10 +120,38 @@ def _fill(trade: Any, fill: Any, realised: int) -> None:
     trade["exit_price"] = _average(trade["exit_price"], trade["closed_lots"], fill["price"], fill["qty"])
     trade["closed_lots"] += fill["qty"]
     if fill["position"] == 0:
-        trade["exit_ts"] = fill["ts"]
-        trade["exit_reason"] = fill["reason"]
-        trade["exit_phase"] = fill["phase"]
-        trade["open"] = 0
+        _end(trade, fill)
+
+
+@kernel
+def _other(trade: Any, record: Any, following: int) -> None:
+    """Book what is no fill; the profit of cash in lieu is in the POSITION record that follows it."""
+    kind = record["kind"]
+    if kind == RecordKind.FUNDING:
+        trade["funding"] += record["amount"]
+        trade["pnl"] += record["amount"]
+    elif kind == RecordKind.DIVIDEND:
+        trade["dividends"] += record["amount"]
+        trade["pnl"] += record["amount"]
+    elif kind == RecordKind.CASH_IN_LIEU:
+        trade["cash_in_lieu"] += following
+        trade["pnl"] += following
+        if record["position"] == 0:
+            trade["exit_price"] = record["price"]
+            _end(trade, record)
+    elif kind == RecordKind.SPLIT:
+        trade["entry_price"] /= record["value"]
+        trade["exit_price"] /= record["value"]
+        trade["closed_lots"] = int(np.rint(trade["closed_lots"] * record["value"]))
+        trade["lots"] = trade["closed_lots"] + record["qty"]
+
+
+@kernel
+def _end(trade: Any, record: Any) -> None:
+    trade["exit_ts"] = record["ts"]
+    trade["exit_reason"] = record["reason"]
+    trade["exit_phase"] = record["phase"]
+    trade["open"] = 0
 
 
 @kernel
@@ -135,16 +169,22 @@ def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: f
     profit = np.zeros(len(trades), np.int64)
     for i in np.flatnonzero(trades["open"]):
         symbol, spec = int(trades["symbol"][i]), tape.specs[trades["symbol"][i]]
-        mine = (records["kind"] == RecordKind.FILL) & (records["symbol"] == symbol) & (records["strategy"] == trades["strategy"][i])
-        places = np.flatnonzero(mine)
-        opened = np.flatnonzero(records["position"][places] == records["side"][places] * records["qty"][places])[-1]
-        lots, cost = 0, 0
-        for seq in places[opened:]:
+        mine = np.isin(records["kind"], MOVES) & (records["symbol"] == symbol) & (records["strategy"] == trades["strategy"][i])
+        places = np.flatnonzero(mine & ((records["kind"] != RecordKind.SPLIT) | (records["order_id"] == NONE)))
+        opens = (records["kind"] == RecordKind.FILL) & (records["position"] == records["side"] * records["qty"])
+        cost = 0
+        for seq in places[np.flatnonzero(opens[places])[-1] :]:
+            if records["kind"][seq] == RecordKind.SPLIT:
+                continue
             signed = int(records["side"][seq]) * int(records["qty"][seq])
-            worth = int(value(signed * spec["lot_units"] / spec["lot_power"], float(records["price"][seq]), spec["multiplier"], scale))
-            lots, cost = lots + signed, cost + worth + int(records["amount"][seq + 1])
-        qty = lots * spec["lot_units"] / spec["lot_power"]
-        profit[i] = value(qty, float(tape.mark[tape.stop[symbol] - 1]), spec["multiplier"], scale) - cost
+            qty = signed * spec["lot_units"] / spec["lot_power"]
+            if records["kind"][seq] == RecordKind.CASH_IN_LIEU:
+                qty = qty / float(records["value"][seq])
+            cost += int(value(qty, float(records["price"][seq]), spec["multiplier"], scale)) + int(records["amount"][seq + 1])
+        qty = int(records["position"][places[-1]]) * spec["lot_units"] / spec["lot_power"]
+        row = tape.stop[symbol] - 1
+        mark = across_splits(tape, symbol, float(tape.mark[row]), int(tape.ts[row]), int(tape.action_stop[symbol]))
+        profit[i] = value(qty, mark, spec["multiplier"], scale) - cost
     return profit
 
 
@@ -163,7 +203,7 @@ class Excursions(NamedTuple):
     """How far each trade went; shape (n_trades,).
 
     ``bars`` counts the bars that closed at or before the exit, the bar of a touch included.  ``mae`` and ``mfe`` are the worst and
-    the best exit-side price of the bars held to their close, and of the exit fill, as a signed fraction of the entry price: ``mae``
+    the best exit-side price of the bars held to their close, and of the exit fill, in the units of the exit, as a signed fraction of the entry price: ``mae``
     is at most 0, ``mfe`` at least 0, and the costs of the exit are in both.
     """
 
@@ -184,17 +224,21 @@ def excursions(trades: NDArray[Any], tape: Tape, end_us: int) -> Excursions:
 def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: Floats, mfe: Floats) -> None:
     for i in range(len(trades)):
         trade = trades[i]
-        side, entry = trade["side"], trade["entry_price"]
-        begin, end = tape.first[trade["symbol"]], tape.stop[trade["symbol"]]
+        side, entry, symbol = trade["side"], trade["entry_price"], trade["symbol"]
+        begin, end = tape.first[symbol], tape.stop[symbol]
         first = begin + np.searchsorted(tape.open_ts[begin:end], trade["entry_ts"])
         exit_ts = end_us if trade["open"] else trade["exit_ts"]
         stop = max(first, begin + np.searchsorted(tape.ts[begin:end], exit_ts, side="right"))
         bars[i] = stop - first
+        before = (
+            0 if trade["open"] or trade["exit_phase"] >= EventKind.CORPORATE_ACTION else 1
+        )  # whether it left before the splits of that instant
         best, worst = 0.0, 0.0
         inside = trade["open"] == 0 and trade["exit_phase"] == EventKind.BAR_PATH
+        splits = known_until(tape.action_ts, tape.action_first[symbol], tape.action_stop[symbol], exit_ts - before)
         for row in range(first, stop - 1 if inside else stop):
-            high = tape.bid_high[row] if side > 0 else -tape.ask_low[row]
-            low = tape.bid_low[row] if side > 0 else -tape.ask_high[row]
+            high = across_splits(tape, symbol, tape.bid_high[row] if side > 0 else -tape.ask_low[row], tape.ts[row], splits)
+            low = across_splits(tape, symbol, tape.bid_low[row] if side > 0 else -tape.ask_high[row], tape.ts[row], splits)
             best = max(best, high - side * entry)
             worst = min(worst, low - side * entry)
         if not trade["open"]:
@@ -222,7 +266,7 @@ def trades_frame(
             "entry_price": trades["entry_price"],
             "exit_price": trades["exit_price"],
             "qty": trades["lots"] * lots[trades["symbol"]],
-            **{name: trades[name] / scale for name in ("pnl", "realised", "fees", "funding")},
+            **{name: trades[name] / scale for name in ("pnl", "realised", "fees", "funding", "dividends", "cash_in_lieu")},
             "bars": reach.bars,
             "mae": reach.mae,
             "mfe": reach.mfe,

@@ -35,6 +35,8 @@ class Verification:
     realised: float
     fees: float
     funding: float
+    dividends: float
+    cash_in_lieu: float
     open_positions: int
     final_equity: float
     currency: str
@@ -48,10 +50,14 @@ class Verification:
         held = f"{self.open_positions} positions open" if self.open_positions else "flat at the end"
         return [
             f"ledger   {self.records:,} records, chain unbroken; cash and positions follow from it alone",
-            f"money    realised {self.realised:,.6f} - fees {self.fees:,.6f} + funding {self.funding:,.6f}; {held}",
+            f"money    realised {self.realised:,.6f} - fees {self.fees:,.6f} + funding {self.funding:,.6f}{self._actions()}; {held}",
             f"equity   {self.final_equity:,.6f} {self.currency}, as the summary says",
             f"replay   same result {self.result_hash}",
         ]
+
+    def _actions(self) -> str:
+        parts = (("dividends", self.dividends), ("cash in lieu", self.cash_in_lieu))
+        return "".join(f" + {name} {amount:,.6f}" for name, amount in parts if amount)
 
 
 def verify_run(folder: str | Path, progress: Callable[[str], None] = lambda _: None) -> Verification:
@@ -87,6 +93,8 @@ def verify_run(folder: str | Path, progress: Callable[[str], None] = lambda _: N
         realised=totals.realised / scale,
         fees=totals.fees / scale,
         funding=totals.funding / scale,
+        dividends=totals.dividends / scale,
+        cash_in_lieu=totals.cash_in_lieu / scale,
         open_positions=len(totals.lots),
         final_equity=totals.final_equity / scale,
         currency=summary["currency"],
@@ -108,6 +116,8 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
         "final_equity": totals.final_equity,
         "fees": totals.fees,
         "funding": totals.funding,
+        "dividends": totals.dividends,
+        "cash_in_lieu": totals.cash_in_lieu,
         "net_profit": totals.final_equity - totals.deposits,
     }
     for name, units in figures.items():
@@ -115,7 +125,7 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
             raise RunError(f"{folder / 'summary.json'}: {name} {summary.get(name)}, but the ledger comes to {units / scale}")
     trades = _table(folder / "trades.parquet")
     parts = trades["pnl_units"].sum() if "pnl_units" in trades.columns else None
-    earned = totals.realised - totals.fees + totals.funding
+    earned = totals.realised - totals.fees + totals.funding + totals.dividends + totals.cash_in_lieu
     if parts is None:
         raise RunError(f"{folder / 'trades.parquet'}: not the trades of a run: it has no column pnl_units; run the config anew")
     if parts != earned:

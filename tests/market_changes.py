@@ -136,15 +136,17 @@ def _unknown(kind: str, columns: Mapping[str, NDArray[Any]], t: int, rng: Genera
         "funding": {"rate": rng.uniform(-0.5, 0.5, n), "mark": np.where(rng.random(n) < 0.5, np.nan, price)},
         "spread": {"bid": price, "ask": price * rng.uniform(1.0, 2.0, n)},
         "universe": {"listed": rng.integers(0, 2, n)},
-        "actions": {"kind": _one_delisting_at_most(rng, n), "value": price},
+        "actions": {"kind": _other_kinds(rng, columns["ts"]), "value": price, "num": rng.integers(1, 9, n), "den": rng.integers(1, 9, n)},
     }
     return {name: np.where(late, values, columns[name]) for name, values in other[kind].items()}
 
 
-def _one_delisting_at_most(rng: Generator, n: int) -> NDArray[np.int64]:
-    kinds = np.full(n, ACTIONS.index("dividend"))
-    kinds[: int(rng.integers(0, 2))] = ACTIONS.index("delist")
-    return kinds
+def _other_kinds(rng: Generator, ts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Kinds of actions, no two of one kind at one time, and one delisting at most."""
+    names = [("dividend", "split", "delist")[min(2, int(np.count_nonzero(ts[:row] == ts[row])))] for row in range(len(ts))]
+    if names and "delist" not in names and rng.random() < 0.5:
+        names[0] = "delist"
+    return np.array([ACTIONS.index(name) for name in names], np.int64)
 
 
 def _garbage(
@@ -178,7 +180,7 @@ def unlimited(settings: Settings, amount: float = 20.0) -> Settings:
 
 
 def upright(case: Case, halt: float) -> Case:
-    """A case that has a mirror image: linear instruments on whole prices, no costs, levels as prices, halts that bind.
+    """A case that has a mirror image: linear instruments on whole prices, no splits, dividends or costs, levels as prices, halts that bind.
 
     Fractions of a price have no mirror image, and neither has a policy that looks at the sign of a bar that does not move.
     """
@@ -189,6 +191,9 @@ def upright(case: Case, halt: float) -> Case:
             prices = {name for name in columns if name.rpartition("_")[2] in ("open", "high", "low", "close")}
             whole = {name: np.rint(columns[name] / ticks.get(key[0], 1.0)) + 1.0 for name in prices}
             tables[kind][key] = columns | whole
+    for key, columns in list(tables.get("actions", {}).items()):
+        delists = columns["kind"] == ACTIONS.index("delist")
+        tables["actions"][key] = {name: column[delists] for name, column in columns.items()}
     settings = unlimited(case.settings)
     costs = {
         "slippage": Slippage.NONE,

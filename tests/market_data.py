@@ -1,4 +1,4 @@
-"""Random market data: a few symbols with bars, quotes, marks, funding, spreads, listings and delistings."""
+"""Random market data: a few symbols with bars, quotes, marks, funding, spreads, listings, splits, dividends and delistings."""
 
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ MINUTE = 60_000_000
 QUARTER, HOUR, FOUR_HOURS, DAY = 15 * MINUTE, 60 * MINUTE, 240 * MINUTE, 1440 * MINUTE
 EPOCH = 1_704_067_200_000_000  # 2024-01-01
 SYMBOLS = ("AAA", "BBB", "Ba", "aaa", "ÄÖ", "ZZ9", "M-1", "b")  # by code point not in this order
+RATIOS = ((2, 1), (2, 1), (3, 2), (1, 10), (1, 8), (7, 1), (5, 4), (1, 2), (1000, 999), (1, 3), (1, 60))
 Columns = dict[str, Any]
 Tables = dict[str, dict[tuple[str, str, int], Columns]]
 
@@ -119,6 +120,9 @@ def _step(symbol: Symbol) -> float:
 def random_dataset(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> Dataset:
     """All kinds of data of the symbols; their bars get quotes on the way."""
     tables: Tables = {"bars": {_series(symbol): symbol.bars for symbol in symbols}}
+    for symbol in symbols:
+        if chance(rng, 0.4):
+            _put(tables, "actions", (symbol.name, "", 0), _actions(rng, symbol))
     _quotes(rng, symbols)
     for symbol in symbols:
         _extras(rng, tables, symbol, begin, span)
@@ -135,8 +139,6 @@ def _extras(rng: Generator, tables: Tables, symbol: Symbol, begin: int, span: in
         _put(tables, "spread", key, _spread(rng, symbol, begin, span))
     if chance(rng, 0.25):
         _put(tables, "universe", key, _universe(rng, symbol, begin))
-    if chance(rng, 0.25):
-        _put(tables, "actions", key, _actions(rng, symbol))
 
 
 def _put(tables: Tables, kind: str, key: tuple[str, str, int], columns: Columns) -> None:
@@ -183,11 +185,27 @@ def _universe(rng: Generator, symbol: Symbol, begin: int) -> Columns:
 
 
 def _actions(rng: Generator, symbol: Symbol) -> Columns:
-    """A dividend, and a delisting that no bar follows."""
-    bars = symbol.bars
-    ts, kind = [int(rng.choice(bars["ts"]))], [1]
-    after = int(bars["ts"][-1]) + int(pick(rng, 0, 0, 5 * MINUTE, symbol.interval, 3 * symbol.interval))
-    if chance(rng, 0.7):
-        ts, kind = ([*ts, after], [*kind, 2]) if after > ts[0] else ([after], [2])
-    zeros = [0] * len(ts)
-    return {"ts": ts, "kind": kind, "value": [0.5 if one == 1 else 0.0 for one in kind], "num": zeros, "den": zeros}
+    """Splits and dividends, some at one instant, and a delisting that no bar follows; mostly the bars after a split have its prices."""
+    bars, rows = symbol.bars, set[tuple[int, int]]()
+    for _ in range(int(pick(rng, 0, 1, 1, 2, 3))):
+        ts = int(rng.choice(bars[pick(rng, "ts", "open_ts")])) + int(pick(rng, 0, 0, 0, 0, 5 * MINUTE))
+        rows |= {(ts, kind) for kind in pick(rng, (0,), (0,), (1,), (0, 1))}
+    if chance(rng, 0.35):
+        after = int(bars["ts"][-1]) + int(pick(rng, 0, 0, 5 * MINUTE, symbol.interval, 3 * symbol.interval))
+        rows |= {(after, kind) for kind in pick(rng, (2,), (2,), (0, 2))}
+    ordered = sorted(rows, key=lambda row: (row[0], row[1] if row[0] % 7 else -row[1]))
+    actions = [(ts, kind, *(pick(rng, *RATIOS) if kind == 0 else (0, 0))) for ts, kind in ordered]
+    for ts, kind, num, den in actions:
+        if kind == 0 and chance(rng, 0.8) and float(symbol.bars["low"].min()) * den > 3 * num * float(symbol.instrument.tick):
+            _split_bars(rng, symbol, ts, den / num)
+    value = [float(pick(rng, 0.5, 0.013)) if kind == 1 else 0.0 for _, kind, _, _ in actions]
+    return {"value": value} | {name: [row[place] for row in actions] for place, name in enumerate(("ts", "kind", "num", "den"))}
+
+
+def _split_bars(rng: Generator, symbol: Symbol, ts: int, factor: float) -> None:
+    """Put the bars that close after a split in its prices, on the grid or off it."""
+    after, step = symbol.bars["ts"] > ts, symbol.step if chance(rng, 0.7) else 0.0
+    for name in ("open", "high", "low", "close"):
+        prices = symbol.bars[name] * factor
+        prices = np.maximum(np.rint(prices / step), 1.0) * step if step else prices
+        symbol.bars[name] = np.where(after, prices, symbol.bars[name])

@@ -287,12 +287,15 @@ def test_cash_is_the_sum_of_amounts_and_every_proposal_ends_once(seed: int) -> N
     # R6.4 R5.4
     case = random_case(seed)
     result = replay(*case)
-    moves = {RecordKind.DEPOSIT, RecordKind.FILL, RecordKind.FUNDING}
+    moves = {RecordKind.DEPOSIT, RecordKind.FILL, RecordKind.FUNDING, RecordKind.DIVIDEND, RecordKind.CASH_IN_LIEU}
     cash, lots = 0, Counter[tuple[int, int]]()
     for record in result.records:
         cash += record["amount"] if record["kind"] in moves else 0
         if record["kind"] == RecordKind.FILL:
             lots[record["symbol"], record["strategy"]] += record["side"] * record["qty"]
+        if record["kind"] == RecordKind.SPLIT and record["order_id"] < 0:
+            held = lots[record["symbol"], record["strategy"]]
+            lots[record["symbol"], record["strategy"]] = (held > 0) * record["qty"] - (held < 0) * record["qty"]
         assert record["cash"] == cash
         assert record["symbol"] < 0 or record["position"] == lots[record["symbol"], record["strategy"]]
     assert [record["ts"] for record in result.records] == sorted(record["ts"] for record in result.records)
@@ -336,4 +339,6 @@ def test_random_cases_reach_what_they_are_made_for() -> None:
     assert rejected >= set(range(Reason.SHORT_NOT_ALLOWED, Reason.STALE_CLOSE))
     assert filled == {reason for reason in Reason if Reason.FILLED <= reason < Reason.POSITION_CLOSED}
     cancelled = {reason for kind, reason in met if kind == RecordKind.CANCELLED}
+    kinds = {kind for kind, _ in met}
+    assert kinds >= {RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.DIVIDEND}
     assert cancelled >= {Reason.HALTED, Reason.INSUFFICIENT_CASH, Reason.STALE_CLOSE, Reason.RUN_ENDED, Reason.POSITION_CLOSED}

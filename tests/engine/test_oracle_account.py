@@ -239,13 +239,6 @@ def test_warm_up_bars_give_the_last_close_and_fill_nothing() -> None:
     assert result.sample_ts == [at(3), at(4)]
 
 
-def test_a_split_in_the_period_is_refused() -> None:
-    split = {"actions": {"A": {"ts": [at(1)], "kind": [0], "value": [0.5], "num": [2], "den": [1]}}}
-    with pytest.raises(ValueError, match="A: a split"):
-        one_symbol([FLAT] * 3, propose(1), data=split)
-    one_symbol([FLAT] * 3, propose(2), data=split, start_us=at(2))
-
-
 @pytest.mark.parametrize("other", [{"symbol": "B"}, {"strategy": "t"}])
 def test_proposals_of_others_are_refused(other: Row) -> None:
     with pytest.raises(ValueError, match="not a symbol and strategy of the run"):

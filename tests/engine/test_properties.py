@@ -47,12 +47,17 @@ class Books:
     def enter(self, record: dict[str, object]) -> None:
         """Take one record; cash, lots and the identity of realised money must hold after it."""
         kind, key = record["kind"], (record["symbol"], record["strategy"])
-        if kind in (RecordKind.DEPOSIT, RecordKind.FUNDING, RecordKind.FILL):
+        given = (RecordKind.DEPOSIT, RecordKind.FUNDING, RecordKind.DIVIDEND)
+        if kind in (*given, RecordKind.FILL, RecordKind.CASH_IN_LIEU):
             self.cash += record["amount"]
-        if kind in (RecordKind.DEPOSIT, RecordKind.FUNDING):
-            self.totals[RecordKind(kind).name] += record["amount"]
+        if kind in given:
+            self.totals["given"] += record["amount"]
         if kind == RecordKind.FILL:
             self.fill(key, record)
+        if kind == RecordKind.SPLIT and record["order_id"] == NONE:
+            self.lots[key] = record["qty"] if self.lots[key] > 0 else -record["qty"]
+        if kind == RecordKind.CASH_IN_LIEU:
+            self.rest(key, record)
         assert record["cash"] == self.cash
         assert record["position"] == self.lots.get(key, 0)
         at_cost = sum(cost for (symbol, _), cost in self.costs.items() if self.spot(symbol))
@@ -67,17 +72,34 @@ class Books:
         assert self.lots.pop(key) == -signed
         self.totals["profit"] += self.value(key[0], -signed, record["price"]) - self.costs.pop(key)
 
-    def realised(self) -> int:
-        return self.totals["DEPOSIT"] + self.totals["profit"] + self.totals["FUNDING"] - self.totals["fees"]
+    def rest(self, key: tuple[int, int], record: dict[str, object]) -> None:
+        """Part of a lot, paid in cash: its share of the cost goes with it."""
+        parts, den = record["qty"], int(record["value"])
+        before = abs(self.lots[key]) * den + parts
+        one = self.instruments[self.result.symbols[key[0]]]
+        quantity = -record["side"] * (parts * one.lot.units / one.lot.power) / den
+        worth = round(quantity * record["price"] * (one.multiplier.units / one.multiplier.power) * self.result.settings.scale)
+        released = round(self.costs[key] * (parts / before)) if self.lots[key] else self.costs[key]
+        self.totals["profit"] += worth - released
+        self.costs[key] -= released
+        if self.lots[key] == 0:
+            del self.lots[key], self.costs[key]
 
-    def equity(self, ts: int) -> int:
-        """Realised money and what the positions are worth beyond their cost, at the last marks up to ``ts``."""
+    def realised(self) -> int:
+        return self.totals["given"] + self.totals["profit"] - self.totals["fees"]
+
+    def equity(self, ts: int, until: int) -> int:
+        """Realised money and what the positions are worth beyond their cost, at the last marks up to ``ts``, after the splits before ``until``."""
         tape = self.result.tape
         unrealised = 0
         for key, lots in self.lots.items():
             first, stop = int(tape.oldest[key[0]]), int(tape.stop[key[0]])
             row = first + int(np.searchsorted(tape.ts[first:stop], ts, "right")) - 1
-            unrealised += self.value(key[0], lots, float(tape.mark[row])) - self.costs[key]
+            mark = float(tape.mark[row])
+            for at in range(int(tape.action_first[key[0]]), int(tape.action_stop[key[0]])):
+                if tape.action_kind[at] == 0 and tape.ts[row] <= tape.action_ts[at] < until:
+                    mark = mark * int(tape.action_den[at]) / int(tape.action_num[at])
+            unrealised += self.value(key[0], lots, mark) - self.costs[key]
         return self.realised() + unrealised
 
 
@@ -102,10 +124,11 @@ def test_money_is_booked_twice_and_agrees_at_every_record_and_sample(seed: int) 
         while at < len(rows) and before_sample(rows, at, ts):
             books.enter(rows[at])
             at += 1
-        assert equity == (books.equity(ts) if ts < ended else result.final_equity)
+        assert equity == (books.equity(ts, ts) if ts < ended else result.final_equity)
     for row in rows[at:]:
         books.enter(row)
-    assert result.final_equity == books.equity(int(result.records["ts"][-1]))
+    ended_at = int(result.records["ts"][-1])
+    assert result.final_equity == books.equity(ended_at, ended_at + (not result.bankrupt))
 
 
 @given(SEEDS)

@@ -59,7 +59,7 @@ def test_a_tick_coarser_than_the_prices_stops_the_run() -> None:  # R2.5
 
 def test_a_second_delisting_in_a_run_is_refused() -> None:  # R8.4
     twice = {"A": {"ts": [at(2), at(4)], "kind": [2, 2], "value": [0.0, 0.0], "num": [0, 0], "den": [0, 0]}}
-    with pytest.raises(DatasetError, match="delisted 2 times"):
+    with pytest.raises(DatasetError, match="delisted twice inside the run"):
         replay(market({"A": [FLAT] * 6}, actions=twice), table(propose(1)), settings(6))
 
 

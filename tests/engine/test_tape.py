@@ -10,7 +10,7 @@ from engine.block import Block, column, prefetch
 from engine.dataset import Dataset, DatasetError, from_columns
 from engine.execution import half_spread, half_spread_of_close
 from engine.instrument import Decimals
-from engine.schema import NEVER, NONE
+from engine.schema import NONE
 from engine.session import ReplayResult, Session, replay
 from engine.tape import ProposalError, Proposals, build_proposals, build_tape
 from tests.markets import random_case
@@ -102,19 +102,29 @@ def test_no_bars_for_a_symbol_is_an_error_that_says_what_there_is() -> None:  # 
         replayed(propose(1), interval="5m")
 
 
-def actions(kind: int, hour: float) -> Dataset:
-    row = {"ts": [at(hour)], "kind": [kind], "value": [0.0], "num": [2], "den": [1]}
-    return market({"A": [FLAT] * 3}, actions={"A": row})
+def actions(kind: int, value: float, num: int, den: int, *more: float) -> Dataset:
+    rows = {"ts": [at(2), *map(at, more)]} | {name: [given] * (1 + len(more)) for name, given in (("kind", kind), ("value", value))}
+    return market({"A": [FLAT] * 3}, actions={"A": rows | {"num": [num] * len(rows["ts"]), "den": [den] * len(rows["ts"])}})
 
 
-def test_a_split_in_the_period_is_refused_and_one_outside_is_not() -> None:  # R8.1
-    with pytest.raises(
-        DatasetError, match=r"actions: A is split at 2024-01-01T02:00:00\.000000Z, inside the run; .*choose a period without one"
-    ):
-        replayed(propose(1), dataset=actions(0, 2))
-    assert build_tape(actions(0, 3.5), settings(3)).specs["delist_ts"].tolist() == [NEVER]
-    assert build_tape(actions(1, 2), settings(3)).specs["delist_ts"].tolist() == [NEVER]
-    assert build_tape(actions(2, 2), settings(3)).specs["delist_ts"].tolist() == [at(2)]
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((0, 0.0, 0, 1), r"A: split 0:1 at 2024-01-01T02:00:00\.000000Z: the terms of a split are whole numbers from 1 to 1000"),
+        ((0, 0.0, 1, 1001), "split 1:1001"),
+        ((1, math.nan, 0, 0), "dividend of nan at .* finite amount above zero"),
+        ((1, -1.0, 0, 0), "dividend of -1.0"),
+        ((1, 1.0, 0, 0, 2), "two actions of one kind at one time"),
+        ((2, 0.0, 0, 0, 3), "delisted twice inside the run"),
+    ],
+)
+def test_an_action_that_cannot_be_replayed_is_refused(given: tuple[Any, ...], message: str) -> None:  # R1.5 R8.1 R8.2 R8.4
+    with pytest.raises(DatasetError, match=f"actions: .*{message}"):
+        build_tape(actions(*given), settings(3))
+
+
+def test_actions_after_the_run_are_not_looked_at() -> None:
+    assert build_tape(actions(0, 0.0, 0, 0), settings(1)).action_stop.tolist() == [0]
 
 
 def candles(begin: float, count: int, interval: float = 1.0) -> dict[str, Any]:

@@ -115,9 +115,10 @@ def test_every_kind_of_data_is_poisoned():
     ts = MINUTE * np.arange(1, 101)
     funding = {"ts": ts[::8], "rate": np.linspace(0, 1, 13), "mark": np.full(13, np.nan)}
     spread = {"ts": ts[::3] - 7, "bid": np.linspace(1, 2, 34), "ask": np.linspace(2, 4, 34)}
-    data = market({"A": walk(100)}, funding={"A": funding}, spread={"A": spread})
+    actions = {"ts": ts[::20] + 5, "kind": [0, 1, 0, 0, 0], "value": [0.0] * 5, "num": [2, 0, 3, 1, 7], "den": [1, 0, 2, 8, 1]}
+    data = market({"A": walk(100)}, funding={"A": funding}, spread={"A": spread}, actions={"A": actions})
     series = [bar_series(data, "A", "")]
-    for name in ("funding_rate", "bid", "spread_bps"):
+    for name in ("funding_rate", "bid", "spread_bps", "split_ratio", "adj_close", "adj_volume"):
         assert certify(data, series, "", {name: read(pl.col(name).rolling_mean(3))})
         with pytest.raises(CausalityError, match="sees the future"):
             certify(data, series, "", {name: read(pl.col(name).shift(-1))})

@@ -259,6 +259,26 @@ def test_funding_and_spread_are_those_known_at_the_close():
     assert np.array_equal(table["trailing"], [np.nan, 10_000, 10_000, 0, 0], equal_nan=True)
 
 
+def test_adjusted_columns_go_on_over_splits():  # R8.1
+    ts = MINUTE * np.array(
+        [1, 2, 3, 4]
+    )  # the second at a close, after which the new shares trade; the third inside a bar, which is all of them
+    actions = {"ts": ts + [0, 0, 7, 0], "kind": [1, 0, 0, 2], "value": [9.0, 0, 0, 0], "num": [0, 2, 1, 0], "den": [0, 1, 4, 0]}
+    rows = columns([60, 60, 30, 120, 120], volume=[100, 100, 200, 50, 50])
+    rules = {
+        "long": "adj_close > 0",
+        "score": "adj_close + split_ratio / 8",
+        "stop_loss": "adj_close / split_ratio",
+        "trailing": "adj_volume",
+    }
+    table = run(market({"A": rows, "B": rows}, actions={"A": actions}), [StrategySpec("s", {}, rules)]).columns
+    split, plain = (table["symbol"] == code for code in (0, 1))
+    assert table["score"][split].tolist() == [60.125, 60.125, 60.25, 60.0625, 60.0625]
+    assert table["stop_loss"][split].tolist() == [60, 60, 30, 120, 120]
+    assert table["trailing"][split].tolist() == [100] * 5
+    assert table["score"][plain].tolist() == [60.125, 60.125, 30.125, 120.125, 120.125]
+
+
 def test_columns_that_are_not_there_are_refused():
     data = market({"A": columns([1, 2], volume=[np.nan, np.nan])})
     for rule, reason in (

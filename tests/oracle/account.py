@@ -36,6 +36,7 @@ class Entry:
     contract: Contract
     lots: int  # signed
     reference: float
+    value: int  # money, signed, at its reference
     reservation: int
     rank: int
     cause: int  # of its next record
@@ -72,6 +73,7 @@ class Position:
     break_even: float | None = None  # distance
     acts_from: int = 0  # its bracket acts in bars that open at this time or later
     extreme: float = 0.0
+    extremes: list[tuple[int, float]] = field(default_factory=list)  # after each close, and from when it may move the stop
     max_bars: int = 0
     bars: int = 0
     exit: ExitOrder | None = None

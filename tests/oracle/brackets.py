@@ -6,7 +6,7 @@ from typing import NamedTuple
 from engine.schema import EventKind, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopAnchor, StopCheck, StopFrom, TrailingMode
 from engine.settings import Settings
 from tests.oracle.account import Account, Entry, Position, Stop
-from tests.oracle.events import Bar
+from tests.oracle.events import Action, Bar
 
 
 class Exit(NamedTuple):
@@ -20,7 +20,8 @@ class Exit(NamedTuple):
 
 def attach(account: Account, position: Position, entry: Entry) -> None:
     """Give a position, just filled, the levels of its proposal.  # R2.1"""
-    proposal, settings, fill, side = entry.proposal, account.settings, position.price, position.side
+    proposal = account.markets[entry.proposal.symbol].restated(entry.proposal)
+    settings, fill, side = account.settings, position.price, position.side
     anchor = entry.reference if settings.stop_anchor == StopAnchor.ENTRY_CLOSE else fill
     inside_first_bar = account.phase == EventKind.BAR_OPEN and settings.stop_from == StopFrom.NEXT_BAR
     position.acts_from = position.opened_ts + (1 if inside_first_bar else 0)
@@ -46,7 +47,32 @@ def trail(position: Position, bar: Bar, latency_us: int) -> None:
         position.extreme = max(position.extreme, candle.high)
     else:
         position.extreme = min(position.extreme, candle.low)
+    position.extremes.append((bar.ts + latency_us, position.extreme))
     _raise_stop(position, bar.ts + latency_us)
+
+
+def split_levels(position: Position, split: Action, opened_ts: int) -> None:
+    """Levels in prices of the new shares, triggers on the tick again.  # R8.1
+
+    The stop that the last bar to open has seen is rounded a second time; what closes since then are to do to it, they do to the new prices.
+    """
+    side, contract = position.side, position.contract
+    last = max(opened_ts, position.opened_ts)
+    acting = [stop for stop in position.stops if stop.acts_from <= last][-1:]
+    levels = [(stop, _positive(contract.on_tick(split.price(stop.level), up=side < 0))) for stop in acting]
+    position.stops = [Stop(stop.acts_from, level, stop.reason) for stop, level in levels if level is not None]
+    if position.target is not None:
+        position.target = _positive(contract.on_tick(split.price(position.target), up=side > 0))
+    position.price = split.price(position.price)
+    for name in ("trailing", "break_even"):
+        distance = getattr(position, name)
+        setattr(position, name, None if distance is None else split.price(distance))
+    waiting = [(acts_from, split.price(extreme)) for acts_from, extreme in position.extremes if acts_from > last]
+    newest = split.price(position.extreme)
+    for acts_from, extreme in waiting:
+        position.extreme = extreme
+        _raise_stop(position, acts_from)
+    position.extremes, position.extreme = waiting, newest
 
 
 def passed_by_open(position: Position, bar: Bar, settings: Settings) -> Exit | None:

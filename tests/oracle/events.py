@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, Series
-from engine.schema import EventKind
+from engine.schema import EventKind, LevelKind
 from engine.settings import Settings
 from tests.oracle.contract import Contract
+from tests.oracle.proposals import Proposal
 
 
 class Candle(NamedTuple):
@@ -18,6 +19,23 @@ class Candle(NamedTuple):
     high: float
     low: float
     close: float
+
+    def after(self, split: "Action") -> "Candle":
+        """The same prices of the shares that a split makes."""
+        return Candle(*(split.price(price) for price in self))
+
+
+class Action(NamedTuple):
+    """A split, a dividend or a delisting."""
+
+    kind: str
+    amount: float  # of a dividend, for one unit
+    num: int  # new units
+    den: int  # for old ones
+
+    def price(self, price: float) -> float:
+        """What a price of the old units is for the new ones.  # R8.1"""
+        return price * self.den / self.num
 
 
 class Bar(NamedTuple):
@@ -36,6 +54,16 @@ class Bar(NamedTuple):
     def side(self, side: int) -> Candle:
         """The candle whose prices an order of this side takes.  # R2.2"""
         return self.ask if side > 0 else self.bid
+
+    def after(self, split: Action) -> "Bar":
+        """The same bar in prices of the shares that a split makes."""
+        return self._replace(
+            close=split.price(self.close),
+            mark=split.price(self.mark),
+            bid=self.bid.after(split),
+            ask=self.ask.after(split),
+            volume=self.volume * split.num / split.den,
+        )
 
 
 class Event(NamedTuple):
@@ -62,6 +90,8 @@ class Market:
     snapshot: float | None = None  # half-spread of the last snapshot
     snapshot_at_open: float | None = None  # and of the last one known when the present bar opened
     last_close_ts: int = 0  # close of the symbol's last bar in the dataset
+    opened_ts: int = 0  # when its last bar opened
+    splits: list[tuple[int, Action]] = field(default_factory=list)  # those that are past
 
     def half_spread(self, *, at_open: bool = False) -> float:
         """Half-spread as a fraction of price, for trade candles."""
@@ -75,6 +105,22 @@ class Market:
             bid, ask = self.bar.bid.close, self.bar.ask.close
             return (ask - bid) / (ask + bid)
         return self.half_spread()
+
+    def split(self, ts: int, split: Action) -> None:
+        """All prices known from now on are of the new shares; a spread is a fraction and stays.  # R8.1"""
+        self.splits.append((ts, split))
+        self.mark = split.price(self.mark)
+        self.bar = None if self.bar is None else self.bar.after(split)
+
+    def restated(self, proposal: Proposal) -> Proposal:
+        """A proposal whose prices are of the shares of today.  # R8.1"""
+        for ts, split in self.splits:
+            if ts < proposal.ts:
+                continue
+            for name in ("stop_loss", "take_profit", "trailing", "break_even"):
+                if getattr(proposal, f"{name}_kind") == LevelKind.PRICE:
+                    proposal = proposal._replace(**{name: split.price(getattr(proposal, name))})
+        return proposal
 
     @property
     def last_close(self) -> float:
@@ -155,11 +201,8 @@ def _other_events(dataset: Dataset, market: Market, settings: Settings) -> Itera
     market.listed = dataset.find("universe", symbol) is None  # with a universe series, not before its first row
     for row, (ts, listed) in enumerate(_rows(dataset, "universe", symbol, "ts", "listed")):
         yield Event(ts, EventKind.UNIVERSE_UPDATED, symbol, 0, "", row, bool(listed))
-    for row, (ts, kind) in enumerate(_rows(dataset, "actions", symbol, "ts", "kind")):
-        if ACTIONS[kind] == "split" and settings.start_us <= ts <= settings.end_us:
-            raise ValueError(f"{symbol}: a split at {ts} lies in the period; splits are not replayed")
-        if ACTIONS[kind] == "delist":
-            yield Event(ts, EventKind.CORPORATE_ACTION, symbol, 0, "", row, "delist")
+    for row, (ts, kind, amount, num, den) in enumerate(_rows(dataset, "actions", symbol, "ts", "kind", "value", "num", "den")):
+        yield Event(ts, EventKind.CORPORATE_ACTION, symbol, 0, "", row, Action(ACTIONS[kind], amount, num, den))
 
 
 def _rows(dataset: Dataset, kind: str, symbol: str, *names: str) -> Iterator[tuple[Any, ...]]:

@@ -30,7 +30,7 @@ class Gate:
         self.exposures = [
             position.contract.value(position.lots, account.markets[key[0]].mark) for key, position in account.positions.items()
         ]
-        self.exposures += [entry.contract.value(entry.lots, entry.reference) for entry in account.entries]
+        self.exposures += [entry.value for entry in account.entries]
 
     def judge(self, selected: Selected) -> Entry | None:
         """Approve or reject one entry, and write which."""
@@ -46,10 +46,11 @@ class Gate:
         contract = self.account.markets[proposal.symbol].contract
         reservation = self.reservation(proposal)(lots)
         seq = self.account.write(RecordKind.APPROVED, proposal.key, qty=lots, amount=reservation, **fields)
-        entry = Entry(proposal, contract, proposal.side * lots, reference, reservation, selected.rank, seq)
+        value = contract.value(proposal.side * lots, reference)
+        entry = Entry(proposal, contract, proposal.side * lots, reference, value, reservation, selected.rank, seq)
         self.account.entries.append(entry)
         self.free -= reservation
-        self.exposures.append(contract.value(entry.lots, reference))
+        self.exposures.append(value)
         return entry
 
     def lots(self, proposal: Proposal) -> int:
@@ -96,7 +97,7 @@ class Gate:
             return strategy.amount / (reference * contract.multiplier)
         if strategy.size == SizeKind.FIXED_FRACTION:
             return capital * strategy.amount / (reference * contract.multiplier)
-        stop = proposal.stop_loss
+        stop = self.account.markets[proposal.symbol].restated(proposal).stop_loss
         if proposal.stop_loss_kind == LevelKind.FRACTION:
             stop = reference * (1 - proposal.side * stop)
         distance = proposal.side * (reference - stop)

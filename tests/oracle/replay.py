@@ -2,7 +2,7 @@
 
 1. ``bar_path``, ``funding``, ``candle_close``, snapshots and ``universe`` take the events of an instant one by one.
 2. ``decisions`` are TRADE_PROPOSED to EXECUTION: ruin, sample and halts, exits, valuation, selector, gate, orders.
-3. ``delist`` and ``bar_open`` follow; after the last sample ``finish`` ends the run.
+3. ``corporate_action`` and ``bar_open`` follow; after the last sample ``finish`` ends the run.
 """
 
 import math
@@ -15,10 +15,11 @@ from engine.dataset import Dataset
 from engine.schema import OUTSIDE, EventKind, Reason, RecordKind, Timing
 from engine.settings import Settings
 from tests.oracle.account import Account, Position
+from tests.oracle.actions import corporate_action
 from tests.oracle.brackets import crossed_at_entry, passed_by_open, stopped_by_close, touched, trail
 from tests.oracle.decisions import Decisions
 from tests.oracle.events import Bar, Event, read_tape
-from tests.oracle.fills import bracket_exit, close_at_market, close_position, fill_entry, fill_exit, quote_open, take_exit
+from tests.oracle.fills import bracket_exit, close_at_market, fill_entry, fill_exit, quote_open, take_exit
 from tests.oracle.proposals import Proposal, read_proposals
 
 
@@ -39,7 +40,7 @@ def replay(dataset: Dataset, proposals: Mapping[str, Sequence[Any]], settings: S
     Raises
     ------
     ValueError
-        A proposal is not of the run's symbols and strategies, a symbol has no bars, or splits in the period.
+        A proposal is not of the run's symbols and strategies, or a symbol has no bars.
     OverflowError
         Money reaches 2**53.
     """
@@ -96,7 +97,7 @@ class Replay:
         self.account.phase = EventKind.CORPORATE_ACTION
         for event in events:
             if event.kind == EventKind.CORPORATE_ACTION:
-                self.delist(event)
+                corporate_action(self.account, event.symbol, event.payload)
         self.account.phase = EventKind.BAR_OPEN
         self.bar_open([event for event in events if event.kind == EventKind.BAR_OPEN])
 
@@ -151,19 +152,12 @@ class Replay:
                 now = self.account.now
                 self.account.order_exit(position, Reason.LEFT_UNIVERSE, acts_from=now, at_open=True, cause=position.seq)
 
-    def delist(self, event: Event) -> None:
-        """No order of the symbol survives, no position either.  # R8.4"""
-        self.account.cancel_entries(Reason.DELISTED, symbol=event.symbol)
-        for position in self.account.in_order(event.symbol):
-            last = self.account.markets[event.symbol].last_close
-            price = last * (1 - position.side * self.settings.delist_haircut)
-            close_position(self.account, position, price, None, Reason.DELISTED)
-
     def bar_open(self, events: list[Event]) -> None:
         """Bars that start now: first what reduces, then what opens.  # R1.4"""
         bars = {event.symbol: event.payload for event in events}
         for symbol in bars:
             self.account.markets[symbol].snapshot_at_open = self.account.markets[symbol].snapshot
+            self.account.markets[symbol].opened_ts = self.account.now
         for position in self.account.in_order():
             if position.key[0] in bars:
                 self.exit_at_open(position, bars[position.key[0]])

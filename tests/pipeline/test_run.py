@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from engine.dataset import Dataset, DatasetError, from_columns
+from engine.dataset import Dataset, from_columns, write_folder
 from engine.ledger import LedgerError
 from engine.schema import RecordKind
 from features.causality import CausalityError
@@ -434,16 +434,37 @@ def test_a_dataset_without_bars_is_refused() -> None:
         run(config(), dataset=from_columns({"spread": {("A", "", 0): quotes}}, {}, {}))
 
 
-def test_a_run_over_a_split_is_refused(market: Dataset) -> None:
+def with_actions(market: Dataset, *, scaled: bool) -> Dataset:
+    """One symbol of a market that is split 2:1 after 500 bars, in prices of before and after or as if it never was, and pays dividends."""
     symbol = market.symbols[0]
-    series = market.find("bars", symbol)
-    assert series is not None
-    split = {"ts": market.view("bars", series)["ts"][500:501], "kind": [0], "value": [0.0], "num": [2], "den": [1]}
     one = only(market, symbol)
     tables = {kind: {(s.symbol, s.name, s.interval_us): one.view(kind, s) for s in group} for kind, group in one.series.items()}
-    with_split = from_columns({**tables, "actions": {(symbol, "", 0): split}}, one.instruments, one.info)
-    with pytest.raises(DatasetError, match="split"):
-        run(config(), dataset=with_split)
+    ((key, bars),) = tables["bars"].items()
+    before = bars["ts"] <= bars["ts"][500]
+    if scaled:
+        prices = {name: np.where(before, bars[name], bars[name] / 2) for name in ("open", "high", "low", "close")}
+        tables["bars"][key] = {**bars, **prices}
+    hours = bars["ts"][[300, 500, 900]]
+    rows = {"ts": hours, "kind": [1, 0, 1], "value": [0.01, 0.0, 0.01], "num": [0, 2, 0], "den": [0, 1, 0]}
+    return from_columns({**tables, "actions": {(symbol, "", 0): rows}}, one.instruments, one.info)
+
+
+def test_a_run_goes_on_over_splits_and_dividends_and_can_be_verified(market: Dataset, tmp_path: Path) -> None:  # R8.1 R8.2
+    write_folder(with_actions(market, scaled=True), tmp_path / "data")
+    found = run(config(f"dataset={tmp_path / 'data'}", "strategies.0.propose.exit_long=close < 0", "ledger=full"))
+    kinds = found.replay.records["kind"]
+    assert {RecordKind.SPLIT, RecordKind.DIVIDEND} <= set(kinds.tolist())
+    assert found.metrics.dividends != 0
+    assert sum(found.profit_by_symbol.values()) == found.replay.final_equity - found.replay.settings.cash
+    assert any("2:1" in notice and "see a jump" in notice for notice in found.notices)
+    assert verify_run(save(found, tmp_path)).dividends == found.metrics.dividends
+
+
+def test_splits_that_the_prices_have_already_are_said(market: Dataset) -> None:
+    said = {scaled: " ".join(run(config(), dataset=with_actions(market, scaled=scaled)).notices) for scaled in (True, False)}
+    assert "look adjusted" in said[False]
+    assert "look adjusted" not in said[True]
+    assert all("see a jump" in notice for notice in said.values())
 
 
 @pytest.mark.parametrize(
