@@ -24,7 +24,7 @@ FUNDING_HOLE_US = 2 * DAY_US
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
     of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _dividends, _splits_before, _unquoted)
-    of_choices: tuple[Test, ...] = (_external, _optimistic, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
+    of_choices: tuple[Test, ...] = (_external, _streamed, _optimistic, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
     return [text for test in (*of_data, *of_choices) if (text := test(result))]
 
 
@@ -167,6 +167,12 @@ def _external(result: "Result") -> str:
     if result.provenance != "external":
         return ""
     return "external proposals: nobody has checked that they could be known when they say they were (accept: external)"
+
+
+def _streamed(result: "Result") -> str:
+    if not result.streamed:
+        return ""
+    return f"streamed proposals of {', '.join(result.streamed)}: decided event by event inside the replay, shown only what was known; not certified"
 
 
 def _unquoted(result: "Result") -> str:
