@@ -6,7 +6,7 @@ with the sequence that comes out here.
 
 import difflib
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import Dataset, DatasetError, Series
-from engine.schema import EventKind
+from engine.schema import NEVER, EventKind
 
 CHUNK_ROWS = 65_536
 
@@ -35,12 +35,16 @@ class Event:
     """Something that happens to one symbol at one instant."""
 
     kind: ClassVar[EventKind]
+    name: ClassVar[str]  # of its kind
 
     ts: int
     symbol: str
     interval_us: int
     series: str
     sequence: int
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.kind.name
 
     @property
     def key(self) -> Key:
@@ -223,33 +227,51 @@ class DatasetReader:
             raise DatasetError(f"no {kind} of '{symbol}'{f' with interval {name}' if name else ''} in the dataset{hint}")
         return self.dataset.view(kind, series)
 
-    def events(self, symbols: Sequence[str] | None = None) -> list[Iterator[Event]]:
-        """One iterator a series, of all symbols or of some; together, by ``EventMux``, the market in order."""
+    def events(
+        self, symbols: Sequence[str] | None = None, kinds: Collection[str] | None = None, since: int = -NEVER
+    ) -> list[Iterator[Event]]:
+        """One iterator a series; together, by ``EventMux``, the market in order.
+
+        Parameters
+        ----------
+        symbols
+            Symbols to read; None: all.
+        kinds
+            Names of the kinds of event to make; None: all.
+        since
+            Time of the first events, us, UTC.
+        """
+        wanted = frozenset(kind.name for kind in EventKind) if kinds is None else frozenset(kinds)
         return [
-            make(self.dataset, series)
-            for kind, make in _EVENTS.items()
+            make(self.dataset, series, wanted, since)
+            for kind, (make, made) in _EVENTS.items()
+            if wanted & made
             for series in self.dataset.series.get(kind, ())
             if symbols is None or series.symbol in symbols
         ]
 
 
-def _rows(columns: Mapping[str, NDArray[Any]], *names: str) -> Iterator[tuple[Any, ...]]:
-    """Rows as plain Python values, each with its place first."""
-    for start in range(0, len(columns["ts"]), CHUNK_ROWS):
+def _rows(columns: Mapping[str, NDArray[Any]], since: int, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Rows with ``ts >= since`` as plain Python values, each with its place first."""
+    for start in range(int(np.searchsorted(columns["ts"], since)), len(columns["ts"]), CHUNK_ROWS):
         parts = [columns[name][start : start + CHUNK_ROWS].tolist() for name in names]
         for place, row in enumerate(zip(*parts, strict=True), start):
             yield place, *row
 
 
-def _bars(dataset: Dataset, series: Series) -> Iterator[Event]:
-    columns = {**dataset.view("bars", series), "mark": _marks(dataset, series)}
+def _bars(dataset: Dataset, series: Series, wanted: Collection[str], since: int) -> Iterator[Event]:
+    opens, paths, closes = (kind.name in wanted for kind in (EventKind.BAR_OPEN, EventKind.BAR_PATH, EventKind.CANDLE_CLOSE))
+    columns = dataset.view("bars", series)
+    columns["mark"] = _marks(dataset, series) if closes else columns["close"]
     where = (series.symbol, series.interval_us, series.name)
-    for place, open_ts, ts, opened, high, low, close, volume, mark in _rows(
-        columns, "open_ts", "ts", "open", "high", "low", "close", "volume", "mark"
-    ):
-        yield BarOpen(open_ts, *where, place, opened)
-        yield BarPath(ts, *where, place, open_ts, opened, high, low, close)
-        yield CandleClose(ts, *where, place, open_ts, close, volume, mark)
+    names = ("open_ts", "ts", "open", "high", "low", "close", "volume", "mark")
+    for place, open_ts, ts, opened, high, low, close, volume, mark in _rows(columns, since, *names):
+        if opens and open_ts >= since:
+            yield BarOpen(open_ts, *where, place, opened)
+        if paths:
+            yield BarPath(ts, *where, place, open_ts, opened, high, low, close)
+        if closes:
+            yield CandleClose(ts, *where, place, open_ts, close, volume, mark)
 
 
 def _marks(dataset: Dataset, series: Series) -> NDArray[np.float64]:
@@ -264,30 +286,30 @@ def _marks(dataset: Dataset, series: Series) -> NDArray[np.float64]:
     return np.where(same, marks["close"][at], np.nan)
 
 
-def _funding(dataset: Dataset, series: Series) -> Iterator[Event]:
-    for place, ts, rate, mark in _rows(dataset.view("funding", series), "ts", "rate", "mark"):
+def _funding(dataset: Dataset, series: Series, _: Collection[str], since: int) -> Iterator[Event]:
+    for place, ts, rate, mark in _rows(dataset.view("funding", series), since, "ts", "rate", "mark"):
         yield FundingUpdate(ts, series.symbol, 0, "", place, rate, mark)
 
 
-def _spread(dataset: Dataset, series: Series) -> Iterator[Event]:
-    for place, ts, bid, ask in _rows(dataset.view("spread", series), "ts", "bid", "ask"):
+def _spread(dataset: Dataset, series: Series, _: Collection[str], since: int) -> Iterator[Event]:
+    for place, ts, bid, ask in _rows(dataset.view("spread", series), since, "ts", "bid", "ask"):
         yield SpreadSnapshot(ts, series.symbol, 0, "", place, bid, ask)
 
 
-def _universe(dataset: Dataset, series: Series) -> Iterator[Event]:
-    for place, ts, listed in _rows(dataset.view("universe", series), "ts", "listed"):
+def _universe(dataset: Dataset, series: Series, _: Collection[str], since: int) -> Iterator[Event]:
+    for place, ts, listed in _rows(dataset.view("universe", series), since, "ts", "listed"):
         yield UniverseUpdated(ts, series.symbol, 0, "", place, bool(listed))
 
 
-def _actions(dataset: Dataset, series: Series) -> Iterator[Event]:
-    for place, ts, action, value, num, den in _rows(dataset.view("actions", series), "ts", "kind", "value", "num", "den"):
+def _actions(dataset: Dataset, series: Series, _: Collection[str], since: int) -> Iterator[Event]:
+    for place, ts, action, value, num, den in _rows(dataset.view("actions", series), since, "ts", "kind", "value", "num", "den"):
         yield CorporateAction(ts, series.symbol, 0, "", place, action, value, num, den)
 
 
-_EVENTS: Mapping[str, Callable[[Dataset, Series], Iterator[Event]]] = {
-    "bars": _bars,
-    "funding": _funding,
-    "spread": _spread,
-    "universe": _universe,
-    "actions": _actions,
+_EVENTS: Mapping[str, tuple[Callable[[Dataset, Series, Collection[str], int], Iterator[Event]], frozenset[str]]] = {
+    "bars": (_bars, frozenset({"BAR_OPEN", "BAR_PATH", "CANDLE_CLOSE"})),
+    "funding": (_funding, frozenset({"FUNDING_UPDATE"})),
+    "spread": (_spread, frozenset({"SPREAD_SNAPSHOT"})),
+    "universe": (_universe, frozenset({"UNIVERSE_UPDATED"})),
+    "actions": (_actions, frozenset({"CORPORATE_ACTION"})),
 }

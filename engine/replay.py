@@ -34,40 +34,56 @@ from engine.selector import select
 from engine.state import State
 from engine.tape import Proposals, Tape
 
-DONE, FULL, PAUSED, OVERFLOW, UNPRICED = 0, 1, 2, 3, 4
+DONE, FULL, PAUSED, OVERFLOW, UNPRICED, DECIDING = 0, 1, 2, 3, 4, 5
 
 AHEAD = 4  # proposals
 
 
 @kernel
-def replay(tape: Tape, proposals: Proposals, state: State, until: int) -> int:
+def replay(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, watched: bool) -> int:
     """Replay to the end, or through the last instant at or before ``until``.
+
+    Parameters
+    ----------
+    visit
+        An instant to stop at though nothing be due then; NEVER: none.
+    watched
+        Whether to return before the decisions of every instant.
 
     Returns
     -------
     int
-        DONE; PAUSED at ``until``; FULL: the ledger needs room, call again with a larger one; OVERFLOW and UNPRICED: see the account's fields of
-        those names.
+        DONE; PAUSED at ``until``; DECIDING: the decisions of the instant ``now`` come next; FULL: the ledger needs room, call again with a larger
+        one; OVERFLOW and UNPRICED: see the account's fields of those names.
     """
     account = state.account[0]
     if account["seq"] == 0:
         start = state.rules[0]["start_us"]
         post(state, start, RecordKind.DEPOSIT, Reason.NONE, -1, NONE, NONE, 0, 0, 0.0, 0, account["cash"], 0.0, NONE, 0, 0)
     while not account["ended"]:
-        coast(tape, proposals, state, until)
+        midway, now = account["midway"] != 0, account["now"]
+        if not midway:
+            coast(tape, proposals, state, min(until, visit - 1))
         if account["overflow"] != NONE or account["unpriced"] != NONE:
             return UNPRICED if account["overflow"] == NONE else OVERFLOW
-        now = next_instant(tape, proposals, state)
-        if now > until:
-            return PAUSED
+        if not midway:
+            now = min(next_instant(tape, proposals, state), visit)
+            if now > until:
+                return PAUSED
         batch = proposals_at(proposals, account["next_proposal"], now)
         if len(state.ledger) - account["seq"] < 64 + 24 * (account["n_held"] + account["n_queue"]) + 12 * batch:
             return FULL
         if now == NEVER:
             finish(tape, state)
-        else:
+            continue
+        if not midway:
             account["now"] = now
-            instant(tape, proposals, state, now, batch)
+            account["closed"] = observe(tape, state, now)
+            if watched:
+                account["midway"] = 1
+                return DECIDING
+        account["midway"] = 0
+        decide(tape, proposals, state, now, batch, account["closed"] != 0)
     if account["overflow"] != NONE:
         return OVERFLOW
     return UNPRICED if account["unpriced"] != NONE else DONE
@@ -96,13 +112,9 @@ def proposals_at(proposals: Proposals, first: int, now: int) -> int:
 
 
 @kernel
-def instant(tape: Tape, proposals: Proposals, state: State, now: int, batch: int) -> None:
-    """Everything that happens at one timestamp, in the order of R1.2."""
-    account, timing = state.account[0], state.rules[0]["timing"]
-    first = account["next_proposal"]
-    stop = first + batch
-    account["next_proposal"] = stop
-    fetch_ahead(tape, proposals, first, stop)
+def observe(tape: Tape, state: State, now: int) -> bool:
+    """What happens at one timestamp before its decisions, in the order of R1.2; whether a bar of a held symbol closed."""
+    account = state.account[0]
     settle_tier(state, tape, now)
     account["phase"] = EventKind.BAR_PATH
     if account["n_levels"] > 0:
@@ -113,6 +125,17 @@ def instant(tape: Tape, proposals: Proposals, state: State, now: int, batch: int
     closed = close_candles(tape, state, now)
     account["phase"] = EventKind.UNIVERSE_UPDATED
     update_universe(tape, state, now)
+    return closed
+
+
+@kernel
+def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int, closed: bool) -> None:
+    """The decisions of one timestamp and what comes after them, in the order of R1.2."""
+    account, timing = state.account[0], state.rules[0]["timing"]
+    first = account["next_proposal"]
+    stop = first + batch
+    account["next_proposal"] = stop
+    fetch_ahead(tape, proposals, first, stop)
     account["phase"] = EventKind.TRADE_PROPOSED
     if sample_due(tape, state, now) or closed:
         close_if_ruined(tape, state, now)

@@ -1,8 +1,19 @@
-"""Driving the replay: run to the end, or step by step with save and restore; both give the same bytes.  # R9.4"""
+"""Driving the replay: to the end, or step by step, told to subscribers, saved and restored; always with the same bytes.  # R9.4
+
+Without subscribers the kernel runs by itself.  With them the session stands at one instant at a time:
+
+1. the kernel does what comes before the decisions of the instant, and the session tells of it (BEFORE);
+2. the proposals given for the instant, and those that handlers made for it, are handed to the kernel (``stream``);
+3. the kernel decides, fills and opens bars, and the session tells of it (AFTER).
+
+A proposal made before the decisions of an instant counts at that instant, any other from the next microsecond on.
+"""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -11,11 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import replay as loop
+from engine.broadcast import ALL, DECISIONS, Broadcast, Key, Subscription, subscription
 from engine.dataset import Dataset
+from engine.events import RecordReader, Start, Told, WarmupEnd
+from engine.proposal import Proposal
 from engine.schema import NEVER, SEMANTICS_VERSION, Reason
 from engine.settings import Settings
-from engine.state import State, new_state
+from engine.state import State, largest_batch, new_state
+from engine.strategy import EventStrategy
+from engine.stream import Feed, Made, lowered, with_room_for
 from engine.tape import Proposals, Tape, build_proposals, build_tape
+from engine.telling import Teller
+from engine.view import Account, View
 
 
 class ReplayError(ValueError):
@@ -86,13 +104,25 @@ def replay(
     return Session(dataset, proposals, settings, symbols, strategies, tape).run()
 
 
+class Stage(IntEnum):
+    """Where a session stands in an instant."""
+
+    REST = 0  # between instants
+    BEFORE = 1  # telling what came before the decisions
+    AFTER = 2  # telling what came after them
+
+
 class Session:
-    """A replay that can be stepped, saved and restored.
+    """A replay that can be stepped, listened to, saved and restored.
+
+    Attributes
+    ----------
+    view
+        What may be looked at: market data up to now, and the account.
 
     Notes
     -----
-    The state is a handful of arrays; a saved session holds them and nothing else, so it is restored beside the same dataset, proposals
-    and settings.
+    A saved session holds arrays and plain values and nothing else, so it is restored beside the same dataset, proposals and settings.
     """
 
     def __init__(
@@ -110,40 +140,143 @@ class Session:
         self.strategies = tuple(sorted(strategy.id for strategy in settings.strategies))
         self.tape = build_tape(dataset, settings) if tape is None else tape
         self.proposals = build_proposals(proposals, symbols, strategies, self.tape, settings)
-        self.state: State = new_state(self.tape, self.proposals, settings)
+        self._state: State = new_state(self.tape, self.proposals, settings)
+        self._given, self._made = self.proposals, 0
+        self._feed: Feed | None = None
+        self._end = int(self.tape.grid[-1]) if len(self.tape.grid) else settings.start_us
+        self._account = Account(self.symbols, self.strategies, settings.instruments, lambda: self._state)
+        self.view = View(dataset, self.symbols, settings.interval, self._account)
+        self._teller = Teller(self._account, RecordReader(self.symbols, self.strategies, settings.instruments, settings.decimals))
+        self._broadcast = Broadcast(dataset, self.symbols, self._end)
+        self._strategies: dict[str, EventStrategy] = {}
+        self._saved_strategies: dict[str, Any] = {}
+        self._waiting: list[Made] = []
+        self._stage, self._now = Stage.REST, -NEVER  # all through _now has been replayed, or is being told
+        self._first, self._shown = 0, 0  # seq of the first record of the instant, and of its half
+        self._begun, self._warm, self._gathered, self._telling = False, False, True, False
+
+    @property
+    def state(self) -> State:
+        """The arrays of the run; not for handlers, which see the run through ``view``."""
+        self._refuse_handlers("look at the arrays")
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._refuse_handlers("change the arrays")
+        self._state = state
+
+    def subscribe(
+        self,
+        kinds: str | Iterable[str] | Callable[[Told], bool],
+        handler: Callable[..., Any],
+        *,
+        where: Callable[[Told], bool] | None = None,
+        batch: int = 1,
+    ) -> Subscription:
+        """Have a handler called with the events it wants, in the total order.
+
+        Parameters
+        ----------
+        kinds
+            Names out of ``engine.events.KINDS``, or a predicate on events.
+        handler
+            Called with an event; it may return proposals, or call ``propose`` and ``pause``.  It cannot change the run otherwise.
+        where
+            A further condition on the events of these kinds.
+        batch
+            Call it with lists of so many events instead; such a handler looks on, and cannot propose.
+
+        Returns
+        -------
+        Subscription
+            Its ``cancel`` ends it.
+
+        Raises
+        ------
+        SubscriptionError
+            If a kind is unknown, or the handler cannot be called.
+        """
+        one = subscription(kinds, handler, where, batch, "")
+        self._broadcast.add(one)
+        return one
+
+    def add(self, strategy_id: str, strategy: EventStrategy) -> Subscription:
+        """Let a strategy decide event by event, under an id of the run's strategies.
+
+        Raises
+        ------
+        ReplayError
+            If the run has no strategy of that id, or it has been added before.
+        """
+        self._check_strategy(strategy_id)
+        if strategy_id in self._strategies:
+            raise ReplayError(f"strategy {strategy_id!r} has been added; a session runs each once")
+        one = subscription(strategy.kinds, strategy.handler(self.view), strategy.wants(self.view), 1, strategy_id)
+        one.name = f"{type(strategy).__name__} ({strategy_id})"
+        self._strategies[strategy_id] = strategy
+        self._broadcast.add(one)
+        if strategy_id in self._saved_strategies:
+            strategy.restore(self._saved_strategies.pop(strategy_id))
+        return one
+
+    def propose(self, *proposals: Proposal) -> None:
+        """Make proposals: for the decisions of this instant if they are still to come, else from the next microsecond on.
+
+        Proposals made in the warm-up, before the start of the run, do not count; stage one makes none then either.
+
+        Raises
+        ------
+        ReplayError
+            If a symbol or strategy is not of the run, or the run has ended.
+        """
+        if self._broadcast.looking_on():
+            raise ReplayError("a handler of batches looks on; subscribe without batch to propose")
+        self._take(proposals, "")
+
+    def pause(self) -> None:
+        """Called by a handler: let the call that drives the session return after this event; it goes on where it stopped."""
+        self._broadcast.pause()
 
     def advance(self, until: int = NEVER) -> bool:
-        """Replay through the last instant at or before ``until`` (us, UTC); whether the run has ended."""
-        while True:
-            status = loop.replay(self.tape, self.proposals, self.state, until)
-            if status == loop.OVERFLOW:
-                raise self._overflow()
-            if status == loop.UNPRICED:
-                symbol = self.symbols[int(self.state.account[0]["unpriced"])]
-                raise ReplayError(
-                    f"a fill of {symbol} rounds to a price of 0: its tick is coarser than its prices; set instruments.{symbol}.tick"
-                )
-            if status != loop.FULL:
-                return bool(status == loop.DONE)
-            grown = np.empty(2 * len(self.state.ledger), self.state.ledger.dtype)
-            grown[: len(self.state.ledger)] = self.state.ledger
-            self.state = self.state.replace(ledger=grown)
+        """Replay through the last instant at or before ``until`` (us, UTC); whether the run has ended.
+
+        Raises
+        ------
+        ReplayError
+            If money overflows, or a handler calls it.
+        HandlerError
+            If a handler fails; the session stands after that event and can go on.
+        """
+        self._refuse_handlers("drive the session")
+        if self._listened_to():
+            return self._drive(until, single=False)
+        self._join()
+        ended = self._replay(until, NEVER, watched=False) == loop.DONE
+        self._settle(int(self._state.account[0]["now"]) if until == NEVER else until)
+        return ended
 
     def step(self) -> bool:
         """Replay one instant; whether the run has ended."""
-        if self.state.account[0]["seq"] == 0:
+        self._refuse_handlers("drive the session")
+        if self._listened_to():
+            return self._drive(NEVER, single=True)
+        self._join()
+        if self._state.account[0]["seq"] == 0:
             return self.advance(-NEVER)
-        return self.advance(int(loop.next_instant(self.tape, self.proposals, self.state)))
+        return self.advance(int(loop.next_instant(self.tape, self.proposals, self._state)))
 
     def run(self) -> ReplayResult:
-        """Replay to the end."""
-        self.advance()
-        n = int(self.state.account[0]["seq"])
+        """Replay to the end, however often a handler pauses."""
+        while not self.advance():
+            pass
+        self._join()
+        n = int(self._state.account[0]["seq"])
         return ReplayResult(
-            records=self.state.ledger[:n],
+            records=self._state.ledger[:n],
             sample_ts=self.tape.grid,
-            equity=self.state.equity,
-            outcomes=self.state.outcomes,
+            equity=self._state.equity,
+            outcomes=self._state.outcomes[: len(self.proposals.ts)],
             symbols=self.symbols,
             strategies=self.strategies,
             settings=self.settings,
@@ -152,9 +285,22 @@ class Session:
         )
 
     def save(self, path: Path) -> None:
-        """Write the state to a file, without pickle."""
-        used = int(self.state.account[0]["seq"])
-        arrays = self.state.arrays() | {"ledger": self.state.ledger[:used], "identity": self._identity()}
+        """Write the state to a file, without pickle.
+
+        Raises
+        ------
+        ReplayError
+            If a handler calls it: it calls ``pause`` instead, and the session is saved when ``advance`` has returned.
+        StrategyStateError
+            If a strategy of the session does not say what it remembers.
+        """
+        self._refuse_handlers("save it; call pause() and save when advance() has returned")
+        self._flush()
+        used = int(self._state.account[0]["seq"])
+        arrays = self._state.arrays() | {"ledger": self._state.ledger[:used], "identity": self._identity()}
+        arrays["standing"] = np.frombuffer(json.dumps(self._standing()).encode(), np.uint8)
+        done = int(self._state.account[0]["next_proposal"]) if self._made else 0
+        arrays |= {f"made_{name}": column[:done] for name, column in self.proposals.arrays().items()}
         partial = path.with_name(path.name + ".tmp")
         with partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
@@ -163,31 +309,252 @@ class Session:
     def restore(self, path: Path) -> None:
         """Take up a saved state; the session must have been made from the same dataset, proposals and settings.
 
+        Subscribe and add strategies before or after, but before going on: those are not saved.
+
         Raises
         ------
         ReplayError
             If the file is damaged, or was saved beside something else.
         """
+        self._refuse_handlers("restore it")
+        made = [f"made_{name}" for name in Proposals.columns]
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                saved = {name: file[name] for name in (*State.columns, "identity")}
+                saved = {name: file[name] for name in (*State.columns, *made, "identity", "standing")}
+            standing = json.loads(saved.pop("standing").tobytes())
         except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
             raise ReplayError(f"{path}: not a saved session ({error}); save it anew") from error
         if saved.pop("identity").tobytes() != self._identity().tobytes():
             raise ReplayError(f"{path}: it was saved beside another dataset, other proposals or other settings; restore beside those")
-        ledger = np.empty(len(saved["ledger"]) + len(self.state.ledger), self.state.ledger.dtype)
+        past = {name: saved.pop(f"made_{name}") for name in Proposals.columns}
+        ledger = np.empty(len(saved["ledger"]) + len(self._state.ledger), self._state.ledger.dtype)
         ledger[: len(saved["ledger"])] = saved["ledger"]
-        self.state = State(**(saved | {"ledger": ledger}))
+        self._state = State(**(saved | {"ledger": ledger}))
+        self._stand(standing, past)
+
+    def _listened_to(self) -> bool:
+        """Whether the session must stand at every instant."""
+        return self._broadcast.any() or bool(self._waiting) or self._stage != Stage.REST
+
+    def _refuse_handlers(self, what: str) -> None:
+        if self._telling:
+            raise ReplayError(f"a handler cannot {what}: it looks at the session's view, and proposes")
+
+    def _replay(self, until: int, visit: int, *, watched: bool) -> int:
+        """Let the kernel go on, giving it room where it needs some."""
+        while True:
+            status = int(loop.replay(self.tape, self.proposals, self._state, until, visit, watched))
+            if status == loop.OVERFLOW:
+                raise self._overflow()
+            if status == loop.UNPRICED:
+                symbol = self.symbols[int(self._state.account[0]["unpriced"])]
+                raise ReplayError(
+                    f"a fill of {symbol} rounds to a price of 0: its tick is coarser than its prices; set instruments.{symbol}.tick"
+                )
+            if status != loop.FULL:
+                return status
+            grown = np.empty(2 * len(self._state.ledger), self._state.ledger.dtype)
+            grown[: len(self._state.ledger)] = self._state.ledger
+            self._state = self._state.replace(ledger=grown)
+
+    def _drive(self, until: int, *, single: bool) -> bool:
+        """Go from instant to instant, telling what happens; whether the run has ended."""
+        if self._saved_strategies:
+            raise ReplayError(f"the saved session ran strategy {', '.join(self._saved_strategies)}; add it before going on")
+        feed = self._split()
+        while True:
+            if not self._gathered:
+                self._gather()
+            if not self._tell():
+                return False
+            if self._stage == Stage.BEFORE:
+                self._decide(feed)
+                continue
+            if self._stage == Stage.AFTER:
+                self._stage, self._shown = Stage.REST, int(self._state.account[0]["seq"])
+                if single and not self._state.account[0]["ended"]:
+                    return False
+            if self._state.account[0]["ended"]:
+                return True
+            if not self._listened_to():
+                return self.advance(until)
+            if not self._next_instant(feed, until):
+                self._now = max(self._now, min(until, self._end))
+                self.view.now = self._now
+                return False
+
+    def _next_instant(self, feed: Feed, until: int) -> bool:
+        """Go to the next instant at or before ``until`` and do what comes before its decisions; whether there is one."""
+        due, self._first = self._due(feed), self._shown
+        if due < self.settings.start_us:
+            if due > until:
+                return False
+            self._stand_at(due, Stage.BEFORE)
+            return True
+        status = self._replay(until, due, watched=True)
+        if status == loop.PAUSED:
+            return False
+        if status == loop.DECIDING:
+            self._stand_at(int(self._state.account[0]["now"]), Stage.BEFORE)
+        else:
+            self._stand_at(self._end, Stage.AFTER)
+        return True
+
+    def _stand_at(self, now: int, stage: Stage) -> None:
+        self._now, self._stage, self._gathered = now, stage, False
+        self.view.now = now
+        self._broadcast.told = ()
+
+    def _due(self, feed: Feed) -> int:
+        """The next instant that is to be visited whether or not the kernel has anything to do there; NEVER if there is none."""
+        due = min(self._broadcast.next_ts(), feed.due())
+        self._waiting = [one for one in self._waiting if one.available_ts <= self._end]  # what is known later is not of the run
+        if self._waiting:
+            due = min(due, self._waiting[0].available_ts)
+        if self._now < self.settings.start_us:
+            due = min(due, self.settings.start_us)
+        if self._broadcast.wants("VALUATION"):
+            at = int(np.searchsorted(self.tape.grid, self._now, "right"))
+            due = min(due, int(self.tape.grid[at]) if at < len(self.tape.grid) else NEVER)
+        return due
+
+    def _decide(self, feed: Feed) -> None:
+        """Hand over the proposals of this instant and let the kernel go through its decisions and its opens."""
+        self._begun, self._warm = True, self._now >= self.settings.start_us
+        if self._warm:
+            self._hand_over(feed)
+            self._shown = int(self._state.account[0]["seq"])
+            self._replay(self._now, NEVER, watched=True)
+        self._stand_at(self._now, Stage.AFTER)
+
+    def _hand_over(self, feed: Feed) -> None:
+        made = [one for one in self._waiting if one.available_ts <= self._now]
+        if not made and feed.due() > self._now:
+            return
+        rows = lowered(made, self.tape, self.settings) if made else None
+        self._waiting = [one for one in self._waiting if one.available_ts > self._now]
+        self._made += len(made)
+        batch = feed.hand_over(self._now, rows)
+        self.proposals = feed.table()
+        self._state = with_room_for(self._state, feed.size, batch)
+
+    def _flush(self) -> None:
+        """Let handlers of batches have what they were not given yet."""
+        self._telling = True
+        try:
+            self._broadcast.flush()
+        finally:
+            self._telling = False
+
+    def _tell(self) -> bool:
+        self._telling = True
+        try:
+            return self._broadcast.tell(self._take)
+        finally:
+            self._telling = False
+
+    def _take(self, proposals: Iterable[Proposal], strategy: str) -> None:
+        """Note proposals, with the time from which they count."""
+        for one in proposals:
+            owner = one.strategy or strategy
+            if one.symbol not in self.symbols:
+                raise ReplayError(f"a proposal for {one.symbol!r}, which is not of this run; it has {', '.join(self.symbols[:8])}")
+            self._check_strategy(owner)
+            if self._state.account[0]["ended"] and self._telling:
+                continue  # known after the last instant: not of the run
+            if self._state.account[0]["ended"]:
+                raise ReplayError(f"a proposal for {one.symbol} after the end of the run; subscribe to END to know when that is")
+            start, open_decisions = self.settings.start_us, self._stage == Stage.BEFORE
+            if self._stage != Stage.REST and self._now < start:
+                continue
+            counts = self._now if open_decisions else max(self._now + 1, start)
+            owned = one if one.strategy else Proposal(one.symbol, one.action, owner, **one.values)
+            self._waiting.append(Made(max(self._now, start), counts, owned))
+
+    def _check_strategy(self, name: str) -> None:
+        if name not in self.strategies:
+            said = f"no strategy {name!r}" if name else "a proposal says no strategy"
+            raise ReplayError(f"{said}; the run has {', '.join(self.strategies)}")
+
+    def _gather(self) -> None:
+        """Queue what is to be told of this half instant, after what was told of it before it was saved."""
+        before, wants, now, settings = self._stage == Stage.BEFORE, self._broadcast.wants, self._now, self.settings
+        told: list[tuple[Key, Told]] = []
+        if before and not self._begun:
+            names = self.symbols, self.strategies
+            told.append(((-3,), Start(now, *names, settings.start_us, settings.cash, settings.decimals)))
+        if before and not self._warm and now >= settings.start_us:
+            told.append(((-2,), WarmupEnd(settings.start_us)))
+        told += self._teller.records(self._state, self._shown, wants)
+        if not before and wants("VALUATION"):
+            told += self._teller.sample(self._state, self.tape.grid, now, self._shown)
+        if not before and wants("PORTFOLIO_STATE") and int(self._state.account[0]["seq"]) > self._first:
+            told.append(self._teller.portfolio(now))
+        self._gathered = True
+        self._broadcast.gather(now, before, told, self._broadcast.told)
+
+    def _standing(self) -> dict[str, Any]:
+        """Where the session stands between its arrays, as plain values."""
+        return {
+            "now": self._now,
+            "stage": int(self._stage),
+            "shown": self._shown,
+            "first": self._first,
+            "begun": self._begun,
+            "warm": self._warm,
+            "told": list(self._broadcast.told),
+            "made": self._made,
+            "waiting": [[one.ts, one.available_ts, one.proposal.as_plain()] for one in self._waiting],
+            "strategies": {name: strategy.state() for name, strategy in self._strategies.items()},
+        }
+
+    def _stand(self, standing: Mapping[str, Any], past: Mapping[str, NDArray[Any]]) -> None:
+        """Stand where a saved session stood."""
+        self._now, self._stage, self._made = standing["now"], Stage(standing["stage"]), standing["made"]
+        self._shown, self._first = standing["shown"], standing["first"]
+        self._begun, self._warm = standing["begun"], standing["warm"]
+        self._gathered, self.view.now = self._stage == Stage.REST, self._now
+        self._waiting = [Made(ts, available_ts, Proposal.of_plain(plain)) for ts, available_ts, plain in standing["waiting"]]
+        self._broadcast.seek(self._now, {Stage.REST: ALL, Stage.BEFORE: 0, Stage.AFTER: DECISIONS}[self._stage])
+        self._broadcast.told = tuple(standing["told"])
+        self._feed = None
+        self.proposals = Feed(self._given, past, self._made).whole() if self._made else self._given
+        self._saved_strategies = dict(standing["strategies"])
+        for name in self._strategies.keys() & self._saved_strategies.keys():
+            self._strategies[name].restore(self._saved_strategies.pop(name))
+
+    def _split(self) -> Feed:
+        """From here on, hand the kernel its proposals when their time comes."""
+        if self._feed is None:
+            done = int(self._state.account[0]["next_proposal"])
+            self._feed = Feed(self._given, {name: column[:done] for name, column in self.proposals.arrays().items()}, self._made)
+            self.proposals = self._feed.table()
+        return self._feed
+
+    def _join(self) -> None:
+        """From here on, let the kernel have the rest of the proposals at once."""
+        if self._feed is not None:
+            self.proposals, self._feed = self._feed.whole(), None
+            self._state = with_room_for(self._state, len(self.proposals.ts), largest_batch(self.proposals.available_ts))
+
+    def _settle(self, reached: int) -> None:
+        """Note how far the kernel has gone by itself: of that, nobody is told."""
+        self._now = max(self._now, min(reached, self._end))
+        self.view.now = self._now
+        if self._now >= self.settings.start_us:
+            self._shown = self._first = int(self._state.account[0]["seq"])
+        self._begun, self._warm = self._now > -NEVER, self._now >= self.settings.start_us
+        self._broadcast.seek(self._now, ALL)
 
     def _identity(self) -> NDArray[np.uint8]:
         """Hash of all that a saved state depends on."""
         digest = hashlib.sha256(f"{SEMANTICS_VERSION} {self._dataset_id} {self.settings!r}".encode())
-        for array in self.proposals.arrays().values():
+        for array in self._given.arrays().values():
             digest.update(np.ascontiguousarray(array).data)
         return np.frombuffer(digest.digest(), np.uint8)
 
     def _overflow(self) -> ReplayError:
-        account = self.state.account[0]
+        account = self._state.account[0]
         symbol = (*self.symbols, "the account")[int(account["overflow"])]
         return ReplayError(
             f"money of {symbol} overflows 2^53 units at ledger record {int(account['overflow_seq'])}; "

@@ -105,6 +105,8 @@ ACCOUNT = np.dtype(
         ("day_halt_until", "<i8"),
         ("ended", "<i8"),
         ("phase", "<i8"),  # EventKind under way, or OUTSIDE
+        ("midway", "<i8"),  # whether the decisions of the instant are still to come
+        ("closed", "<i8"),  # whether a bar of a held symbol closed at this instant
         ("overflow", "<i8"),  # symbol number whose money overflowed first, n_symbols for the account's; NONE: none
         ("overflow_seq", "<i8"),  # seq of the record under way then
         ("unpriced", "<i8"),  # symbol number of a fill that the tick left no price; NONE: none

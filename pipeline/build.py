@@ -27,6 +27,7 @@ from pipeline.config import RunConfig, Size, SlippageConfig, StrategyConfig, dur
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    from engine.strategy import EventStrategy
     from features.strategy import StrategySpec
 
 MONEY_LIMIT = 2**53
@@ -48,8 +49,40 @@ def strategies_of(config: RunConfig) -> list["StrategySpec"]:
     return [
         StrategySpec(strategy.id, strategy.features or {}, strategy.propose or {}, strategy.file, strategy.params)
         for strategy in sorted(config.strategies, key=lambda strategy: strategy.id)
-        if strategy.proposals is None
+        if strategy.proposals is None and not _by_event(strategy)
     ]
+
+
+def event_strategies_of(config: RunConfig) -> dict[str, "EventStrategy"]:
+    """Strategies that decide inside the replay, by id.
+
+    Raises
+    ------
+    StrategyError
+        If a file cannot be loaded, or its class does not derive from ``engine.strategy.EventStrategy``.
+    """
+    from features.strategy_file import StrategyError, load_by_event
+
+    chosen = [strategy for strategy in sorted(config.strategies, key=lambda strategy: strategy.id) if _by_event(strategy)]
+    if not chosen:
+        return {}
+    from engine.strategy import EventStrategy
+
+    found: dict[str, EventStrategy] = {}
+    for strategy in chosen:
+        if strategy.file is not None:
+            where = f"strategy {strategy.id!r}"
+            made = load_by_event(strategy.file, strategy.params, where)
+            if not isinstance(made, EventStrategy):
+                raise StrategyError(f"{where}: {type(made).__name__} has on_event(); let it derive from engine.strategy.EventStrategy")
+            found[strategy.id] = made
+    return found
+
+
+def _by_event(strategy: StrategyConfig) -> bool:
+    from features.strategy_file import decides_by_event
+
+    return strategy.file is not None and decides_by_event(strategy.file, f"strategy {strategy.id!r}")
 
 
 def symbols_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:

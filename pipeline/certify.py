@@ -23,7 +23,7 @@ def certify_config(config: RunConfig, store: Path | None, progress: Callable[[st
 
     specs = build.strategies_of(config)
     if not specs:
-        raise ConfigError("strategies: all bring proposals of their own; there are no features to certify")
+        raise ConfigError("strategies: all bring proposals of their own, or decide event by event; there are no features to certify")
     progress("dataset")
     dataset = build.dataset_of(config)
     settings = build.settings_of(config, dataset)

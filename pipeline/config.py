@@ -193,7 +193,7 @@ class StrategyConfig(Section):
         default=None, description="rules over features and bar columns: long, exit_long, short, score, stop_loss, ..."
     )
     file: str | None = Field(
-        default=None, description="a Python file with one class that has features() and propose(); relative to the config"
+        default=None, description="a Python file with one class that has features() and propose(), or on_event(); relative to the config"
     )
     params: dict[str, Any] = Field(default_factory=dict, description="parameters of the class in file")
     proposals: str | None = Field(

@@ -103,7 +103,8 @@ def union(made: "ProposalTable | None", given: Mapping[str, GivenTable], setting
     strategies = tuple(sorted(strategy.id for strategy in settings.strategies))
     tables = [*([made] if made is not None else []), *(one.table for one in given.values())]
     parts = [_recoded(table, symbols, strategies) for table in tables]
-    return Union({name: np.concatenate([part[name] for part in parts]) for name in PROPOSAL_COLUMNS}, symbols, strategies)
+    columns = {name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, np.int64) for name in PROPOSAL_COLUMNS}
+    return Union(columns, symbols, strategies)
 
 
 def _recoded(table: "ProposalTable", symbols: Sequence[str], strategies: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 1. ``build`` opens the dataset and lowers the config to settings.
 2. ``features.compute`` makes certified proposals for all symbols; ``given`` reads those the config names.
-3. ``engine.session`` replays them.
+3. ``engine.session`` replays them; strategies that decide event by event make theirs there.
 4. ``Result`` works out the rest when it is asked for.
 """
 
@@ -56,7 +56,7 @@ def run(
     ConfigError, ValueError
         If the config, the data or the proposals cannot be used; the message says what to mend.
     """
-    from engine.session import replay
+    from engine.session import Session
     from pipeline import build
     from pipeline.given import given_tables, union
     from pipeline.result import Result
@@ -67,13 +67,18 @@ def run(
     data = build.dataset_of(checked) if dataset is None else dataset
     settings = build.settings_of(checked, data)
     clock.stage("features and proposals")
+    streamed = build.event_strategies_of(checked)
     given = given_tables(checked, proposals or {}, data)
     table = union(_certified(checked, data, settings, store), given, settings)
     _announce_compilation(clock)
     clock.stage("replay")
-    replayed = replay(data, table.columns, settings, table.symbols, table.strategies)
-    provenance = "external" if any(one.external for one in given.values()) else "certified"
-    return Result(checked, data, replayed, provenance, clock.stop(), given)
+    session = Session(data, table.columns, settings, table.symbols, table.strategies)
+    for name, strategy in streamed.items():
+        session.add(name, strategy)
+    replayed = session.run()
+    external = any(one.external for one in given.values())
+    provenance = "external" if external else "streamed" if streamed else "certified"
+    return Result(checked, data, replayed, provenance, clock.stop(), given, tuple(streamed))
 
 
 def _certified(config: RunConfig, dataset: "Dataset", settings: "Settings", store: Path | None) -> "ProposalTable | None":

@@ -26,7 +26,7 @@ MOST_SPLITS = 8  # named in a notice
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
     of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _splits, _adjusted, _unquoted)
-    of_choices: tuple[Test, ...] = (_external, _optimistic, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
+    of_choices: tuple[Test, ...] = (_external, _streamed, _optimistic, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
     return [text for test in (*of_data, *of_choices) if (text := test(result))]
 
 
@@ -182,6 +182,12 @@ def _external(result: "Result") -> str:
     if result.provenance != "external":
         return ""
     return "external proposals: nobody has checked that they could be known when they say they were (accept: external)"
+
+
+def _streamed(result: "Result") -> str:
+    if not result.streamed:
+        return ""
+    return f"streamed proposals of {', '.join(result.streamed)}: decided event by event inside the replay, shown only what was known; not certified"
 
 
 def _unquoted(result: "Result") -> str:

@@ -41,11 +41,13 @@ class Result:
     replay
         Ledger records, equity samples and outcomes, as arrays.
     provenance
-        ``certified`` or ``external``.                                                                     # R11.4
+        ``certified``, ``streamed`` or ``external``: the weakest among the proposals.                     # R11.4
     seconds
         Wall time of each stage, by name.
     given
         Tables of proposals that the config named, by strategy.
+    streamed
+        Strategies that decided event by event.
     """
 
     config: RunConfig
@@ -54,6 +56,7 @@ class Result:
     provenance: str = "certified"
     seconds: Mapping[str, float] = field(default_factory=dict)
     given: Mapping[str, "GivenTable"] = field(default_factory=dict, repr=False)
+    streamed: tuple[str, ...] = ()
 
     @cached_property
     def run_id(self) -> str:

@@ -128,7 +128,7 @@ def test_python_strategy_is_loaded_by_path_with_params(tmp_path):
         (WHOLE, {"n": 5, "kk": 1}, "Mine has no parameter 'kk'; did you mean 'k'"),
         (WHOLE, {}, "Mine needs params n"),
         (WHOLE, {"n": "x"}, "with params {'n': 'x'}"),
-        ("class Other: pass", {}, "must define one class with features() and propose(); found none"),
+        ("class Other: pass", {}, "must define one class with features"),
         (WHOLE + WHOLE.replace("Mine", "Yours"), {"n": 5}, "found Mine, Yours"),
         ("import nothing_of_that_name", {}, "cannot be run: ModuleNotFoundError"),
         ("def (", {}, "cannot be run: SyntaxError"),

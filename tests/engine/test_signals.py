@@ -1,0 +1,141 @@
+"""Signals of the classic kind: what they may say, what they become, and what they can see."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine import schema
+from engine.broadcast import HandlerError
+from engine.proposal import VALUES
+from engine.schema import Action
+from engine.session import Session
+from engine.signals import SignalError, SignalStrategy, Slices, normalised, proposal_of
+from tests.markets import Case, random_case
+
+NAN = float("nan")
+BARE = {name: [] for name in ("ts", "symbol", "strategy", "action")}
+
+
+@pytest.mark.parametrize(
+    ("given", "direction", "action"),
+    [
+        ("buy", "long", Action.ENTER_LONG),
+        ("LONG", "long", Action.ENTER_LONG),
+        ("sell", "short", Action.ENTER_SHORT),
+        ("short", "short", Action.ENTER_SHORT),
+        ("exit", "exit", Action.EXIT),
+    ],
+)
+def test_directions_have_two_names(given: str, direction: str, action: Action) -> None:
+    signal = normalised({"direction": given}, 100.0)
+    assert signal["direction"] == direction and proposal_of("A", signal).action == action
+
+
+def test_a_signal_becomes_a_proposal_with_its_levels() -> None:
+    signal = normalised({"direction": "sell", "sl": 110, "tp": 90.5, "score": 2, "tags": "fade", "meta": {"k": (1, 2)}}, 100.0)
+    assert proposal_of("A", signal).values == {"stop_loss": 110.0, "take_profit": 90.5, "score": 2.0}
+    assert signal["tags"] == ["fade"] and signal["meta"] == {"k": [1, 2]} and signal["type"] == "market" and signal["entry"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "bar 7: it has no direction; directions are buy, long, sell, short, exit"),
+        ({"direction": "up"}, "bar 7: direction 'up' is not one of buy, long, sell, short, exit"),
+        ({"direction": 1}, "direction 1 is not one of"),
+        ({"direction": "buy", "stop": 1.0}, "no key 'stop'; keys are"),
+        ({"direction": "buy", "directoin": 1.0}, "no key 'directoin'; did you mean 'direction'"),
+        ({"direction": "buy", "sl": 101.0}, "sl 101.0 is not below the entry 100.0 of a long"),
+        ({"direction": "buy", "sl": 100.0}, "sl 100.0 is not below the entry 100.0 of a long"),
+        ({"direction": "buy", "tp": 99.0}, "tp 99.0 is not above the entry 100.0 of a long"),
+        ({"direction": "sell", "sl": 99.0}, "sl 99.0 is not above the entry 100.0 of a short"),
+        ({"direction": "sell", "tp": 101.0}, "tp 101.0 is not below the entry 100.0 of a short"),
+        ({"direction": "buy", "entry": 90.0, "sl": 95.0}, "sl 95.0 is not below the entry 90.0 of a long"),
+        ({"direction": "buy", "sl": NAN}, "sl is nan; leave the key out"),
+        ({"direction": "buy", "tp": float("inf")}, "tp is inf"),
+        ({"direction": "buy", "sl": -1.0}, "sl -1.0 is not a positive price"),
+        ({"direction": "buy", "sl": "low"}, "sl 'low' is not a number"),
+        ({"direction": "buy", "score": NAN}, "score is nan"),
+        ({"direction": "buy", "type": "iceberg"}, "type 'iceberg' is not one of market, limit, stop"),
+        ({"direction": "exit", "sl": 90.0}, "an exit takes the whole position at the market; leave out sl"),
+        ({"direction": "buy", "reason": 3}, "reason is text, not 3"),
+        ({"direction": "buy", "tags": [1]}, r"tags are a list of texts, not \[1\]"),
+        ({"direction": "buy", "meta": {"at": NAN}}, "meta holds what is not plain"),
+        ({"direction": "buy", "meta": [1]}, "meta is a dictionary"),
+        ([], r"a signal is a dictionary or None, not \[\]"),
+    ],
+)
+def test_a_signal_that_makes_no_sense_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(SignalError, match=said):
+        normalised(given, 100.0, "bar 7")
+
+
+@pytest.mark.parametrize("kind", ["limit", "stop"])
+def test_resting_orders_go_to_the_columns_of_that_name_or_are_refused_by_name(kind: str) -> None:
+    given = {"direction": "buy", "type": kind, "entry": 98.0, "sl": 90.0}
+    if {"order_type", f"{kind}_price"} <= VALUES.keys():
+        values = proposal_of("A", normalised(given, 100.0)).values
+        assert values["order_type"] == int(schema.OrderType[kind.upper()]) and values[f"{kind}_price"] == 98.0  # type: ignore[attr-defined]
+        with pytest.raises(SignalError, match=f"a {kind} order needs entry"):
+            normalised(given | {"entry": None}, 100.0)
+    else:
+        with pytest.raises(SignalError, match=f"type '{kind}' is not supported yet"):
+            normalised(given, 100.0)
+
+
+class Watcher(SignalStrategy):
+    """Keeps what it is shown, and buys every third bar."""
+
+    def __init__(self) -> None:
+        self.shown: list[Any] = []
+
+    def signal(self, index: int, slices: Slices) -> dict[str, Any] | None:
+        self.shown.append((slices.symbol, index, {name: slices[name].n for name in slices}))
+        for rows in slices.values():
+            with pytest.raises(ValueError, match="read-only"):
+                rows["close"][:] = 0.0
+        return {"direction": "buy", "reason": "third", "meta": {"index": index}} if index % 3 == 0 else None
+
+
+def _run(case: Case, strategy: SignalStrategy) -> Session:
+    session = Session(case.dataset, BARE, case.settings)
+    session.add(session.strategies[0], strategy)
+    session.run()
+    return session
+
+
+def test_slices_hold_the_rows_up_to_the_bar_that_closed() -> None:
+    case = next(case for seed in range(99) if len(_intervals(case := random_case(seed))) > 1)
+    watcher = Watcher()
+    session = _run(case, watcher)
+    ends = {}
+    for symbol, index, lengths in watcher.shown:
+        execution = session.view.execution_interval(symbol)
+        ts = int(_column(case, symbol, execution)[index])
+        assert lengths == {name: int(np.searchsorted(_column(case, symbol, name), ts, "right")) for name in session.view.intervals(symbol)}
+        assert lengths[execution] == index + 1
+        ends[symbol] = ts
+    assert set(ends) <= set(session.symbols) and ends
+    thirds = [one for one in watcher.shown if one[1] % 3 == 0]
+    assert [(one["symbol"], one["meta"]["index"], one["reason"]) for one in watcher.signals] == [(s, i, "third") for s, i, _ in thirds]
+
+
+def _intervals(case: Case) -> set[str]:
+    symbol = case.settings.instruments[0].symbol
+    return {series.name for series in case.dataset.series["bars"] if series.symbol == symbol}
+
+
+def _column(case: Case, symbol: str, interval: str) -> Any:
+    series = case.dataset.find("bars", symbol, interval)
+    assert series is not None
+    return case.dataset.view("bars", series)["ts"]
+
+
+def test_a_bad_signal_names_its_bar() -> None:
+    class Bad(SignalStrategy):
+        def signal(self, index: int, slices: Slices) -> dict[str, Any]:
+            return {"direction": "up"}
+
+    with pytest.raises(HandlerError, match=r"SignalError: signal of Bad at bar \d+ of .* \(20.*Z\): direction 'up' is not one of buy"):
+        _run(random_case(1), Bad())
