@@ -9,6 +9,7 @@ Work is split by symbol, never by time: a history that starts elsewhere has othe
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -26,6 +27,7 @@ from features.columns import AS_OF, bar_series, load
 from features.evaluate import Column
 from features.proposal_files import read_proposals, write_proposals
 from features.proposals import Found, Job, ProposalError, ProposalTable, assemble, find
+from features.rolling_mean import window_of
 from features.store import array, code_digest, key, read_table, write_bytes, write_table
 from features.strategy import Plan, StrategySpec, plan
 from features.strategy_file import StrategyError
@@ -33,7 +35,9 @@ from features.tree import Feature, read
 
 T = TypeVar("T")
 
-BATCH = 2_000_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
+BATCH = 1_000_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
+
+AHEAD = 2  # batches
 
 _issued: dict[tuple[str, str, str], Certificate] = {}
 
@@ -207,12 +211,17 @@ def _computed(
     """Features of every job; jobs of equal length together, so not in order."""
     needed = sorted({column for feature in features for column in feature.columns})
 
-    def compute(batch: Sequence[int]) -> list[dict[str, Column]]:
-        loaded = [_loaded(dataset, jobs[code].series, needed, jobs[code].stop) for code in batch]
-        return frames.compute(loaded, features, workers)
-
     batches = list(_batches(jobs, len(features) + len(needed)))
-    for batch, results in zip(batches, _one_ahead(compute, batches, workers != 1), strict=True):
+    means = sum(window_of(feature) > 0 for feature in features)
+    largest = max((len(batch) * jobs[batch[0]].stop for batch in batches), default=0)
+    # the caller is done with a batch when it asks for the next, so what that held serves one that is yet to come
+    rooms = [np.empty(means * largest) for _ in range(min(AHEAD + 1, len(batches)))]
+
+    def compute(place: int) -> list[dict[str, Column]]:
+        loaded = [_loaded(dataset, jobs[code].series, needed, jobs[code].stop) for code in batches[place]]
+        return frames.compute(loaded, features, workers, rooms[place % len(rooms)])
+
+    for batch, results in zip(batches, _ahead(compute, len(batches), workers != 1), strict=True):
         yield from zip(batch, results, strict=True)
 
 
@@ -225,17 +234,19 @@ def _batches(jobs: Sequence[Job], columns: int) -> Iterator[list[int]]:
         yield from (codes[at : at + size] for at in range(0, len(codes), size))
 
 
-def _one_ahead(compute: Callable[[Sequence[int]], T], batches: Sequence[Sequence[int]], concurrent: bool) -> Iterator[T]:
-    """Results in order; while the caller is at one, the next is computed (Polars needs no interpreter lock)."""
-    if len(batches) < 2 or not concurrent:
-        yield from map(compute, batches)
+def _ahead(compute: Callable[[int], T], count: int, concurrent: bool) -> Iterator[T]:
+    """Results in order; while the caller is at one, the next are computed (what computes needs no interpreter lock)."""
+    if count < 2 or not concurrent:
+        yield from map(compute, range(count))
         return
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(compute, batches[0])
-        for batch in batches[1:]:
-            result, coming = coming.result(), pool.submit(compute, batch)
+    with ThreadPoolExecutor(AHEAD) as pool:
+        coming = deque(pool.submit(compute, place) for place in range(min(AHEAD, count)))
+        for place in range(AHEAD, count):
+            result = coming.popleft().result()
+            coming.append(pool.submit(compute, place))
             yield result
-        yield coming.result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def _stored(
