@@ -34,6 +34,7 @@ from features.strategy_file import StrategyError
 from features.tree import Feature, read
 
 T = TypeVar("T")
+Progress = poison.Progress
 
 BATCH = 1_000_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
 
@@ -53,6 +54,7 @@ def propose(
     store: Path | None = None,
     workers: int | None = None,
     certify: bool = True,
+    progress: Progress | None = None,
 ) -> ProposalTable:
     """Proposals of some strategies on some symbols.
 
@@ -68,6 +70,8 @@ def propose(
         At most this many columns are computed at one time; None: as many as Polars has threads. It changes no bit.
     certify
         Whether features must have a certificate for this dataset; without one the table's provenance is ``uncertified``.
+    progress
+        Told what is done, how much of it, and how much there is.
 
     Raises
     ------
@@ -86,8 +90,8 @@ def propose(
     path = store and store / "proposals" / f"{key(**content, interval=interval, start=start_us, end=end_us)}.arrow"
     if path and certify and (stored := _stored_proposals(path)) is not None:
         return stored
-    certificates = _certified(dataset, plans, [job.series for job in jobs], interval, store) if certify else ()
-    columns = assemble(_found(dataset, plans, jobs, interval, store, workers), dataset.columns["bars"]["ts"])
+    certificates = _certified(dataset, plans, [job.series for job in jobs], interval, store, progress) if certify else ()
+    columns = assemble(_found(dataset, plans, jobs, interval, store, workers, progress), dataset.columns["bars"]["ts"])
     provenance = "certified" if certify else "uncertified"
     table = ProposalTable(columns, names, tuple(one.id for one in plans), provenance, dataset.id, certificates)
     if path and certify:
@@ -104,7 +108,13 @@ def _stored_proposals(path: Path) -> ProposalTable | None:
 
 
 def certify(
-    dataset: Dataset, specs: Sequence[StrategySpec], symbols: Sequence[str], *, interval: str = "", store: Path | None = None
+    dataset: Dataset,
+    specs: Sequence[StrategySpec],
+    symbols: Sequence[str],
+    *,
+    interval: str = "",
+    store: Path | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Certificate, ...]:
     """Certify the features of some strategies for some symbols; what has been certified is not done again.
 
@@ -114,7 +124,7 @@ def certify(
         Names the feature, the symbol, the cut and the first row that moved.
     """
     series = [bar_series(dataset, symbol, interval) for symbol in sorted(set(symbols))]
-    return _certified(dataset, _plans(specs), series, interval, store)
+    return _certified(dataset, _plans(specs), series, interval, store, progress)
 
 
 def _plans(specs: Sequence[StrategySpec]) -> list[Plan]:
@@ -135,7 +145,7 @@ def _job(dataset: Dataset, symbol: str, interval: str, start_us: int, end_us: in
 
 
 def _certified(
-    dataset: Dataset, plans: Sequence[Plan], series: Sequence[Series], interval: str, store: Path | None
+    dataset: Dataset, plans: Sequence[Plan], series: Sequence[Series], interval: str, store: Path | None, progress: Progress | None
 ) -> tuple[Certificate, ...]:
     features = {f"{one.id}.{name}": feature for one in plans for name, feature in one.features.items()}
     features |= {name: read(pl.col(name)) for name in _direct(plans) if name in AS_OF}
@@ -143,7 +153,7 @@ def _certified(
     found = {feature.digest: _issued_certificate(dataset, feature, symbols, interval, store) for feature in features.values()}
     missing = {name: feature for name, feature in features.items() if found[feature.digest] is None}
     if missing:
-        for certificate in poison.certify(dataset, series, interval, missing):
+        for certificate in poison.certify(dataset, series, interval, missing, progress):
             found[certificate.tree] = _issued[(dataset.id, certificate.tree, interval)] = certificate
             if store:
                 write_bytes(_certificate_path(store, dataset, certificate.tree, interval), certificate.to_json().encode())
@@ -185,12 +195,20 @@ def _direct(plans: Sequence[Plan]) -> list[str]:
 
 
 def _found(
-    dataset: Dataset, plans: Sequence[Plan], jobs: Sequence[Job], interval: str, store: Path | None, workers: int | None
+    dataset: Dataset,
+    plans: Sequence[Plan],
+    jobs: Sequence[Job],
+    interval: str,
+    store: Path | None,
+    workers: int | None,
+    progress: Progress | None,
 ) -> Iterator[Found]:
     features, direct = _features(plans), _direct(plans)
     computed = _stored(dataset, jobs, features, interval, store, workers) if store else _computed(dataset, jobs, features, workers)
-    for code, columns in computed:
+    for done, (code, columns) in enumerate(computed):
         job = jobs[code]
+        if progress:
+            progress("features and proposals", done, len(jobs))
         columns |= {name: Column(values, 0) for name, values in _loaded(dataset, job.series, direct, job.stop).items()}
         for strategy, one in enumerate(plans):
             inputs = {name: columns[one.features[name].digest if name in one.features else name] for name in one.inputs}
