@@ -130,7 +130,7 @@ def from_columns(
     Raises
     ------
     DatasetError
-        A column is missing, or as long as no other.
+        A column is missing, or as long as no other; or rows are out of order, or there twice.                       # R1.5
     """
     columns: dict[str, dict[str, NDArray[Any]]] = {}
     series: dict[str, tuple[Series, ...]] = {}
@@ -141,6 +141,7 @@ def from_columns(
         found, start = [], 0
         for (symbol, name, interval_us), group in groups:
             _check_lengths(kind, symbol, group)
+            _check_order(kind, symbol, group)
             stop = start + len(group["ts"])
             found.append(Series(symbol, name, interval_us, start, stop))
             start = stop
@@ -163,6 +164,26 @@ def _check_lengths(kind: str, symbol: str, group: Mapping[str, Any]) -> None:
     lengths = {len(group[name]) for name in _names(kind, [group])}
     if len(lengths) > 1:
         raise DatasetError(f"{kind} of {symbol}: columns of {sorted(lengths)} rows; all must be equally long")
+
+
+def _check_order(kind: str, symbol: str, group: Mapping[str, Any]) -> None:
+    """Rows of a series are in time order, each key once; quotes of one instant may be many.  # R1.5"""
+    ts = np.asarray(group["ts"], np.int64)
+    late = np.diff(ts) < 0 if kind in ("spread", "actions") else np.diff(ts) <= 0
+    _refuse_row(kind, symbol, "ts", ts[1:], late, "is not after the row before it")
+    if kind == "actions":
+        _refuse_row(kind, symbol, "ts", ts[1:], (np.diff(ts) == 0) & (np.diff(np.asarray(group["kind"])) == 0), "has that action twice")
+    if kind in ("bars", "marks"):
+        open_ts = np.asarray(group["open_ts"], np.int64)
+        _refuse_row(kind, symbol, "open_ts", open_ts[1:], np.diff(open_ts) <= 0, "is not after the row before it")
+
+
+def _refuse_row(kind: str, symbol: str, column: str, later: NDArray[np.int64], wrong: NDArray[np.bool_], rule: str) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DatasetError(
+            f"{kind} of {symbol} row {row + 1}: {column} {np.datetime64(int(later[row]), 'us')}Z {rule}; sort the rows, and keep each once"
+        )
 
 
 def column_dtype(kind: str, name: str) -> np.dtype[Any]:

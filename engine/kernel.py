@@ -4,8 +4,11 @@ Numba's cache looks at a function's own file only, so an edit to a callee elsewh
 in a folder named by the hash of all of the engine's sources: an edit anywhere is another folder.
 """
 
+import atexit
 import hashlib
 import os
+import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,6 +20,8 @@ import numba
 from numba.core import config
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_complete: set[Path] = set()  # folders seen to hold the compiled replay
 
 
 @cache
@@ -31,14 +36,45 @@ def cache_folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        folder = Path(tempfile.gettempdir()) / f"tapeline-{os.getuid()}" / name
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = private_folder(Path(tempfile.gettempdir()) / f"tapeline-{os.getuid()}") / name
+        folder.mkdir(exist_ok=True)
     return folder
 
 
+def private_folder(path: Path) -> Path:
+    """A folder in a place that others can write to as well: ours and closed to them, since compiled code is run from it.
+
+    Where the path is somebody else's, or open to others, a new folder with a name of its own takes its place.
+    """
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError:
+        return _new_folder(path)
+    found = path.lstat()
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return path if ours else _new_folder(path)
+
+
+def _new_folder(path: Path) -> Path:
+    folder = tempfile.mkdtemp(prefix=f"{path.name}-", dir=path.parent)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def compiles() -> bool:
+    """Whether numba compiles at all, or everything runs as plain Python."""
+    return not config.DISABLE_JIT
+
+
 def is_compiled() -> bool:
-    """Whether an earlier run left the compiled engine behind, so that this one starts at once."""
-    return bool(config.DISABLE_JIT) or any(cache_folder().rglob("*.nbc"))
+    """Whether an earlier run left the compiled replay behind, so that this one starts at once."""
+    return not compiles() or _left_behind(cache_folder())
+
+
+def _left_behind(folder: Path) -> bool:
+    if folder not in _complete and any(folder.rglob("replay.replay-*.nbc")):
+        _complete.add(folder)
+    return folder in _complete
 
 
 def kernel(function: F) -> F:

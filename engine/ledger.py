@@ -6,6 +6,7 @@ reader needs to check the money without the run.
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -217,9 +218,26 @@ def _records(table: Any, symbols: tuple[str, ...], strategies: tuple[str, ...]) 
     return records
 
 
-def jsonl(ledger: Ledger) -> Iterator[str]:
-    """One JSON object a line: the header, then the records, columns that do not apply left out."""
-    yield json.dumps({"header": dict(ledger.header)}, ensure_ascii=False, sort_keys=True)
-    for row in to_table(ledger.records, ledger.symbols, ledger.strategies).to_pylist():
-        row["ts"] = row["ts"].isoformat()
-        yield json.dumps({name: value for name, value in row.items() if value is not None}, ensure_ascii=False)
+def jsonl(path: Path) -> Iterator[str]:
+    """A ledger file as one JSON object a line: the header, then every row, market events of the full level as well.
+
+    What does not apply, or is not a finite number, is left out.
+
+    Raises
+    ------
+    LedgerError
+        As ``read_ledger``, before the first line.
+    """
+    import pyarrow as pa
+
+    yield json.dumps({"header": dict(read_ledger(path).header)}, ensure_ascii=False, sort_keys=True)
+    with pa.memory_map(str(path)) as source:
+        for batch in pa.ipc.open_file(source).read_all().to_batches(max_chunksize=BLOCK):
+            for row in batch.to_pylist():
+                row["ts"] = row["ts"].isoformat()
+                said = {name: value for name, value in row.items() if value is not None and not _is_endless(value)}
+                yield json.dumps(said, ensure_ascii=False, allow_nan=False)
+
+
+def _is_endless(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -6,15 +6,25 @@ with the sequence that comes out here.
 
 import difflib
 import heapq
+<<<<<<< HEAD
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+=======
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+>>>>>>> spine
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+<<<<<<< HEAD
 from engine.dataset import Dataset, DatasetError, Series
 from engine.schema import NEVER, EventKind
+=======
+from engine.dataset import QUOTE_COLUMNS, Dataset, DatasetError, Series
+from engine.schema import EventKind
+>>>>>>> spine
 
 CHUNK_ROWS = 65_536
 
@@ -57,9 +67,18 @@ class Event:
         return self.key[:-1]
 
 
+class Quotes(NamedTuple):
+    """One side of a bar's quote candle."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+
+
 @dataclass(frozen=True, slots=True)
 class BarPath(Event):
-    """The inside of the bar that ends now."""
+    """The inside of the bar that ends now; ``bid`` and ``ask`` where it has quote candles.  # R2.2"""
 
     kind = EventKind.BAR_PATH
 
@@ -68,6 +87,8 @@ class BarPath(Event):
     high: float
     low: float
     close: float
+    bid: Quotes | None = None
+    ask: Quotes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +170,13 @@ class CorporateAction(Event):
 
 @dataclass(frozen=True, slots=True)
 class BarOpen(Event):
-    """A bar starts and gives its open."""
+    """A bar starts and gives its open; ``bid`` and ``ask`` where it has quote candles.  # R2.2"""
 
     kind = EventKind.BAR_OPEN
 
     open: float
+    bid: float | None = None
+    ask: float | None = None
 
 
 class EventMux:
@@ -264,6 +287,7 @@ def _bars(dataset: Dataset, series: Series, wanted: Collection[str], since: int)
     columns = dataset.view("bars", series)
     columns["mark"] = _marks(dataset, series) if closes else columns["close"]
     where = (series.symbol, series.interval_us, series.name)
+<<<<<<< HEAD
     names = ("open_ts", "ts", "open", "high", "low", "close", "volume", "mark")
     for place, open_ts, ts, opened, high, low, close, volume, mark in _rows(columns, since, *names):
         if opens and open_ts >= since:
@@ -272,6 +296,16 @@ def _bars(dataset: Dataset, series: Series, wanted: Collection[str], since: int)
             yield BarPath(ts, *where, place, open_ts, opened, high, low, close)
         if closes:
             yield CandleClose(ts, *where, place, open_ts, close, volume, mark)
+=======
+    quoted = QUOTE_COLUMNS if QUOTE_COLUMNS[0] in columns else ()
+    for place, open_ts, ts, opened, high, low, close, volume, mark, *quotes in _rows(
+        columns, "open_ts", "ts", "open", "high", "low", "close", "volume", "mark", *quoted
+    ):
+        bid, ask = (Quotes(*quotes[:4]), Quotes(*quotes[4:])) if quotes and not math.isnan(quotes[0]) else (None, None)
+        yield BarOpen(open_ts, *where, place, opened, bid and bid.open, ask and ask.open)
+        yield BarPath(ts, *where, place, open_ts, opened, high, low, close, bid, ask)
+        yield CandleClose(ts, *where, place, open_ts, close, volume, mark)
+>>>>>>> spine
 
 
 def _marks(dataset: Dataset, series: Series) -> NDArray[np.float64]:

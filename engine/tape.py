@@ -205,7 +205,8 @@ def build_proposals(
     Raises
     ------
     ProposalError
-        If a name is not of the run, an action is unknown, or a proposal claims to be known before its bar closed.  # R1.7
+        If a name is not of the run, an action is unknown, two proposals have one place in the order (R1.5), or one claims to be
+        known before its bar closed (R1.7).
     """
     n = len(columns["ts"])
     names = sorted(instrument.symbol for instrument in settings.instruments)
@@ -230,6 +231,7 @@ def build_proposals(
     if n and table["available_ts"].max() > end:
         table = {name: column[table["available_ts"] <= end] for name, column in table.items()}
     table = _sorted_proposals(table)
+    _refuse_twins(table, names, ids)
     table["row"] = _last_closed(table, tape)
     del table["sequence"]
     return Proposals(**{name: _frozen(column) for name, column in table.items()})
@@ -396,6 +398,18 @@ def _sorted_proposals(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]
         return table
     order = np.argsort(table["available_ts"], kind="stable") if _is_sorted(keys) else np.lexsort((*keys, table["available_ts"]))
     return {name: column[order] for name, column in table.items()}
+
+
+def _refuse_twins(table: Mapping[str, NDArray[Any]], symbols: Sequence[str], strategies: Sequence[str]) -> None:
+    """No two proposals have one place in the order.  # R1.5"""
+    keys = ("sequence", "available_ts", "symbol", "strategy")
+    same = np.logical_and.reduce([table[key][1:] == table[key][:-1] for key in keys])
+    if same.any():
+        i = int(np.argmax(same))
+        raise ProposalError(
+            f"two proposals of {strategies[table['strategy'][i]]} for {symbols[table['symbol'][i]]} are available at "
+            f"{np.datetime64(int(table['available_ts'][i]), 'us')}Z with sequence {table['sequence'][i]}; number them, or leave sequence out"
+        )
 
 
 def _is_sorted(keys: Sequence[NDArray[Any]]) -> bool:

@@ -9,6 +9,7 @@ Work is split by symbol, never by time: a history that starts elsewhere has othe
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -26,14 +27,18 @@ from features.columns import BAR_COLUMNS, bar_series, load
 from features.evaluate import Column
 from features.proposal_files import read_proposals, write_proposals
 from features.proposals import Found, Job, ProposalError, ProposalTable, assemble, find
+from features.rolling_mean import window_of
 from features.store import array, code_digest, key, read_table, write_bytes, write_table
 from features.strategy import Plan, StrategySpec, plan
 from features.strategy_file import StrategyError
 from features.tree import Feature, read
 
 T = TypeVar("T")
+Progress = poison.Progress
 
-BATCH = 2_000_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
+BATCH = 1_000_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
+
+AHEAD = 2  # batches
 
 _issued: dict[tuple[str, str, str], Certificate] = {}
 
@@ -49,6 +54,7 @@ def propose(
     store: Path | None = None,
     workers: int | None = None,
     certify: bool = True,
+    progress: Progress | None = None,
 ) -> ProposalTable:
     """Proposals of some strategies on some symbols.
 
@@ -64,6 +70,8 @@ def propose(
         At most this many columns are computed at one time; None: as many as Polars has threads. It changes no bit.
     certify
         Whether features must have a certificate for this dataset; without one the table's provenance is ``uncertified``.
+    progress
+        Told what is done, how much of it, and how much there is.
 
     Raises
     ------
@@ -82,8 +90,8 @@ def propose(
     path = store and store / "proposals" / f"{key(**content, interval=interval, start=start_us, end=end_us)}.arrow"
     if path and certify and (stored := _stored_proposals(path)) is not None:
         return stored
-    certificates = _certified(dataset, plans, [job.series for job in jobs], interval, store) if certify else ()
-    columns = assemble(_found(dataset, plans, jobs, interval, store, workers), dataset.columns["bars"]["ts"])
+    certificates = _certified(dataset, plans, [job.series for job in jobs], interval, store, progress) if certify else ()
+    columns = assemble(_found(dataset, plans, jobs, interval, store, workers, progress), dataset.columns["bars"]["ts"])
     provenance = "certified" if certify else "uncertified"
     table = ProposalTable(columns, names, tuple(one.id for one in plans), provenance, dataset.id, certificates)
     if path and certify:
@@ -100,7 +108,13 @@ def _stored_proposals(path: Path) -> ProposalTable | None:
 
 
 def certify(
-    dataset: Dataset, specs: Sequence[StrategySpec], symbols: Sequence[str], *, interval: str = "", store: Path | None = None
+    dataset: Dataset,
+    specs: Sequence[StrategySpec],
+    symbols: Sequence[str],
+    *,
+    interval: str = "",
+    store: Path | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Certificate, ...]:
     """Certify the features of some strategies for some symbols; what has been certified is not done again.
 
@@ -110,7 +124,7 @@ def certify(
         Names the feature, the symbol, the cut and the first row that moved.
     """
     series = [bar_series(dataset, symbol, interval) for symbol in sorted(set(symbols))]
-    return _certified(dataset, _plans(specs), series, interval, store)
+    return _certified(dataset, _plans(specs), series, interval, store, progress)
 
 
 def _plans(specs: Sequence[StrategySpec]) -> list[Plan]:
@@ -131,7 +145,7 @@ def _job(dataset: Dataset, symbol: str, interval: str, start_us: int, end_us: in
 
 
 def _certified(
-    dataset: Dataset, plans: Sequence[Plan], series: Sequence[Series], interval: str, store: Path | None
+    dataset: Dataset, plans: Sequence[Plan], series: Sequence[Series], interval: str, store: Path | None, progress: Progress | None
 ) -> tuple[Certificate, ...]:
     features = {f"{one.id}.{name}": feature for one in plans for name, feature in one.features.items()}
     features |= {name: read(pl.col(name)) for name in _direct(plans) if name not in BAR_COLUMNS}
@@ -139,7 +153,7 @@ def _certified(
     found = {feature.digest: _issued_certificate(dataset, feature, symbols, interval, store) for feature in features.values()}
     missing = {name: feature for name, feature in features.items() if found[feature.digest] is None}
     if missing:
-        for certificate in poison.certify(dataset, series, interval, missing):
+        for certificate in poison.certify(dataset, series, interval, missing, progress):
             found[certificate.tree] = _issued[(dataset.id, certificate.tree, interval)] = certificate
             if store:
                 write_bytes(_certificate_path(store, dataset, certificate.tree, interval), certificate.to_json().encode())
@@ -181,12 +195,20 @@ def _direct(plans: Sequence[Plan]) -> list[str]:
 
 
 def _found(
-    dataset: Dataset, plans: Sequence[Plan], jobs: Sequence[Job], interval: str, store: Path | None, workers: int | None
+    dataset: Dataset,
+    plans: Sequence[Plan],
+    jobs: Sequence[Job],
+    interval: str,
+    store: Path | None,
+    workers: int | None,
+    progress: Progress | None,
 ) -> Iterator[Found]:
     features, direct = _features(plans), _direct(plans)
     computed = _stored(dataset, jobs, features, interval, store, workers) if store else _computed(dataset, jobs, features, workers)
-    for code, columns in computed:
+    for done, (code, columns) in enumerate(computed):
         job = jobs[code]
+        if progress:
+            progress("features and proposals", done, len(jobs))
         columns |= {name: Column(values, 0) for name, values in _loaded(dataset, job.series, direct, job.stop).items()}
         for strategy, one in enumerate(plans):
             inputs = {name: columns[one.features[name].digest if name in one.features else name] for name in one.inputs}
@@ -207,12 +229,17 @@ def _computed(
     """Features of every job; jobs of equal length together, so not in order."""
     needed = sorted({column for feature in features for column in feature.columns})
 
-    def compute(batch: Sequence[int]) -> list[dict[str, Column]]:
-        loaded = [_loaded(dataset, jobs[code].series, needed, jobs[code].stop) for code in batch]
-        return frames.compute(loaded, features, workers)
-
     batches = list(_batches(jobs, len(features) + len(needed)))
-    for batch, results in zip(batches, _one_ahead(compute, batches, workers != 1), strict=True):
+    means = sum(window_of(feature) > 0 for feature in features)
+    largest = max((len(batch) * jobs[batch[0]].stop for batch in batches), default=0)
+    # the caller is done with a batch when it asks for the next, so what that held serves one that is yet to come
+    rooms = [np.empty(means * largest) for _ in range(min(AHEAD + 1, len(batches)))]
+
+    def compute(place: int) -> list[dict[str, Column]]:
+        loaded = [_loaded(dataset, jobs[code].series, needed, jobs[code].stop) for code in batches[place]]
+        return frames.compute(loaded, features, workers, rooms[place % len(rooms)])
+
+    for batch, results in zip(batches, _ahead(compute, len(batches), workers != 1), strict=True):
         yield from zip(batch, results, strict=True)
 
 
@@ -225,17 +252,19 @@ def _batches(jobs: Sequence[Job], columns: int) -> Iterator[list[int]]:
         yield from (codes[at : at + size] for at in range(0, len(codes), size))
 
 
-def _one_ahead(compute: Callable[[Sequence[int]], T], batches: Sequence[Sequence[int]], concurrent: bool) -> Iterator[T]:
-    """Results in order; while the caller is at one, the next is computed (Polars needs no interpreter lock)."""
-    if len(batches) < 2 or not concurrent:
-        yield from map(compute, batches)
+def _ahead(compute: Callable[[int], T], count: int, concurrent: bool) -> Iterator[T]:
+    """Results in order; while the caller is at one, the next are computed (what computes needs no interpreter lock)."""
+    if count < 2 or not concurrent:
+        yield from map(compute, range(count))
         return
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(compute, batches[0])
-        for batch in batches[1:]:
-            result, coming = coming.result(), pool.submit(compute, batch)
+    with ThreadPoolExecutor(AHEAD) as pool:
+        coming = deque(pool.submit(compute, place) for place in range(min(AHEAD, count)))
+        for place in range(AHEAD, count):
+            result = coming.popleft().result()
+            coming.append(pool.submit(compute, place))
             yield result
-        yield coming.result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def _stored(

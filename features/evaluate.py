@@ -13,6 +13,7 @@ import numexpr
 import numpy as np
 from numpy.typing import NDArray
 
+from features.crossings import Crossings, crossings
 from features.rule_tree import Compare, Logic, Name, Number, Rule, Value
 
 _one_at_a_time = Lock()  # numexpr's threads serve one program at a time
@@ -25,7 +26,13 @@ class Column(NamedTuple):
     first: int
 
 
-def rows_where(rule: Rule, columns: Mapping[str, Column], start: int, stop: int, *, edge: bool) -> NDArray[np.int64]:
+Crossed = dict[tuple[Value, Value], Crossings]
+"""Where columns cross from ``start`` to ``stop``: rules that enter at a cross and leave at the opposite one share it."""
+
+
+def rows_where(
+    rule: Rule, columns: Mapping[str, Column], start: int, stop: int, *, edge: bool, crossed: Crossed | None = None
+) -> NDArray[np.int64]:
     """Rows from ``start`` to ``stop`` at which a condition is true, or becomes true.                        # R4.5"""
     if edge:
         before = max(start - 1, 0)
@@ -35,7 +42,7 @@ def rows_where(rule: Rule, columns: Mapping[str, Column], start: int, stop: int,
     cross = _crossing(rule.root)
     if cross is None:
         return np.flatnonzero(_mask(rule, columns, start, stop)) + start
-    rows = _crossings(cross, columns, start, stop)
+    rows = _rows_of(cross, columns, start, stop, {} if crossed is None else crossed)
     if cross is rule.root or not len(rows):
         return rows
     true: NDArray[np.bool_] = _at(rule, columns, rows, {})
@@ -105,22 +112,23 @@ def _crossing(root: Any) -> Logic | None:
     return _crossing(root.left) or _crossing(root.right)
 
 
-def _crossings(cross: Logic, columns: Mapping[str, Column], start: int, stop: int) -> NDArray[np.int64]:
-    """Rows at which a cross is true.
-
-    One comparison of all rows gives the few at which it becomes true; the comparison one row before is made for those alone.
-    """
+def _rows_of(cross: Logic, columns: Mapping[str, Column], start: int, stop: int, crossed: Crossed) -> NDArray[np.int64]:
+    """Rows at which a cross is true."""
     now = cast("Compare", cross.left)
-    names = [side for side in (now.left, now.right) if isinstance(side, Name)]
-    first = max(start, 1, *(columns[name.name].first + name.lag + 1 for name in names))
-    if first >= stop:
-        return np.empty(0, np.int64)
-    left, right = (_side(side, columns, first - 1, stop) for side in (now.left, now.right))
-    after, ahead = (np.greater, np.less_equal) if now.op == ">" else (np.less, np.greater_equal)
-    true = after(left, right)
-    rows = np.flatnonzero(true[1:] > true[:-1])
-    known = ahead(left[rows] if isinstance(left, np.ndarray) else left, right[rows] if isinstance(right, np.ndarray) else right)
-    return (rows if known.all() else rows[known]) + first
+    sides = now.left, now.right
+    if sides not in crossed:
+        crossed[sides] = _crossed(sides, columns, start, stop)
+    return crossed[sides].over if now.op == ">" else crossed[sides].under
+
+
+def _crossed(sides: tuple[Value, Value], columns: Mapping[str, Column], start: int, stop: int) -> Crossings:
+    names = [side for side in sides if isinstance(side, Name)]
+    before = max(start - 1, 0, *(columns[name.name].first + name.lag for name in names))
+    if before >= stop:
+        return Crossings(np.empty(0, np.int64), np.empty(0, np.int64))
+    one, other = (_side(side, columns, before, stop) for side in sides)
+    over, under = crossings(one, other)
+    return Crossings(over + before, under + before)
 
 
 def _side(side: Value, columns: Mapping[str, Column], start: int, stop: int) -> NDArray[np.float64] | float:

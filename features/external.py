@@ -7,9 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.dataset import Dataset
 from engine.schema import PROPOSAL_COLUMNS, Action, LevelKind
-from features.columns import bar_series
 from features.proposals import DEFAULTS, DTYPES, ProposalError, ProposalTable, places
 from features.rules import nearest
 
@@ -48,30 +46,6 @@ def read(table: pa.Table, where: str) -> ProposalTable:
     return ProposalTable(
         {name: columns[name][order].astype(DTYPES[name]) for name in DTYPES}, names["symbol"], names["strategy"], "external"
     )
-
-
-def locate(table: ProposalTable, dataset: Dataset, interval: str = "") -> ProposalTable:
-    """Give every proposal its ``row``: the last bar of its symbol that had closed when it became known.
-
-    Raises
-    ------
-    ProposalError
-        If a symbol has no bar by then.
-    DatasetError
-        If the dataset does not have a symbol.
-    """
-    rows = np.empty(len(table), np.int64)
-    for code, symbol in enumerate(table.symbols):
-        mine = np.flatnonzero(table.columns["symbol"] == code)
-        series = bar_series(dataset, symbol, interval)
-        ts = dataset.columns["bars"]["ts"][series.start : series.stop]
-        known = np.searchsorted(ts, table.columns["available_ts"][mine], side="right") - 1
-        if (known < 0).any():
-            early = table.columns["available_ts"][mine[int(np.argmax(known < 0))]]
-            raise ProposalError(f"a proposal for {symbol} is available at {early} us, before its first bar closes at {ts[0]} us; drop it")
-        rows[mine] = known + series.start
-    columns = table.columns | {"row": rows}
-    return ProposalTable(columns, table.symbols, table.strategies, table.provenance, dataset.id, table.certificates)
 
 
 def _times(table: pa.Table, name: str, where: str) -> NDArray[np.int64]:
@@ -118,7 +92,9 @@ def _numbers(table: pa.Table, name: str, dtype: Any, where: str) -> NDArray[Any]
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise ProposalError(f"{where}: {name} is {column.type}; it is a number")
     if dtype is np.float64:
-        return np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan"))).astype(np.float64)
+        numbers = np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan"))).astype(np.float64)
+        _refuse(np.isinf(numbers), numbers, name, where, "it is finite, or missing where there is none")
+        return numbers
     values = np.asarray(_whole(table, name, where))
     whole = (values >= 0) & (values <= LARGEST) & (values == np.floor(values))
     _refuse(~whole, values, name, where, f"it is a whole number from 0 to {LARGEST}")

@@ -1,6 +1,6 @@
 """Features of loaded columns: Polars' in-memory engine on one symbol at a time, or on many of equal length in one wide select.
 
-Both ways give the same bits. Polars' streaming engine and its ``group_by`` would not, and are not used. A run of unknown values (NaN)
+Plain rolling means are computed by ``features.rolling_mean``. All ways give the same bits. Polars' streaming engine and its ``group_by`` would not, and are not used. A run of unknown values (NaN)
 in a column splits the symbol's rows: what reads that column starts anew after it, so that no recursion swallows a gap.
 """
 
@@ -11,12 +11,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.evaluate import Column
+from features.rolling_mean import rolling_means, window_of
 from features.tree import Feature, widen
 
-Loaded = Mapping[str, NDArray[np.float64]]
+Floats = NDArray[np.float64]
+Loaded = Mapping[str, Floats]
 
 
-def compute(loaded: Sequence[Loaded], features: Sequence[Feature], limit: int | None = None) -> list[dict[str, Column]]:
+def compute(
+    loaded: Sequence[Loaded], features: Sequence[Feature], limit: int | None = None, room: Floats | None = None
+) -> list[dict[str, Column]]:
     """Values of every feature on every symbol, by the digest of the feature.
 
     Parameters
@@ -25,11 +29,13 @@ def compute(loaded: Sequence[Loaded], features: Sequence[Feature], limit: int | 
         Columns of each symbol, all symbols of one length.
     limit
         At most this many columns are computed at one time; None: as many as Polars has threads. It changes no bit.
+    room
+        Where rolling means are written, if the caller has a place for them; as long as all of the rows of all of them.
     """
     gaps = [frozenset(name for name, values in columns.items() if _has_gap(values)) for columns in loaded]
     whole = [i for i, names in enumerate(gaps) if not names]
-    wide = {} if limit or len(whole) < 2 else _wide([loaded[i] for i in whole], features)
-    results: list[dict[str, Column]] = [{} for _ in loaded]
+    results = _means(loaded, gaps, features, room)
+    wide = {} if limit or len(whole) < 2 else _wide([loaded[i] for i in whole], [f for f in features if not window_of(f)])
     for place, i in enumerate(whole):
         results[i].update((digest, columns[place]) for digest, columns in wide.items())
     for columns, names, result in zip(loaded, gaps, results, strict=True):
@@ -44,6 +50,20 @@ def compute(loaded: Sequence[Loaded], features: Sequence[Feature], limit: int | 
 
 def _has_gap(values: NDArray[np.float64]) -> bool:
     return len(values) > 0 and bool(np.isnan(values.min()))
+
+
+def _means(
+    loaded: Sequence[Loaded], gaps: Sequence[frozenset[str]], features: Sequence[Feature], room: Floats | None
+) -> list[dict[str, Column]]:
+    """Of each symbol, those features that are plain rolling means of a column without gaps."""
+    plain = [(feature.digest, feature.columns[0], window) for feature in features if (window := window_of(feature))]
+    tasks = [(i, *one) for i in range(len(loaded)) for one in plain if one[1] not in gaps[i]]
+    found = rolling_means([loaded[i][name] for i, _, name, _ in tasks], [window for *_, window in tasks], room)
+    results: list[dict[str, Column]] = [{} for _ in loaded]
+    for (i, digest, name, window), values in zip(tasks, found, strict=True):
+        if values is not None:
+            results[i][digest] = Column(values, min(window - 1, len(loaded[i][name])))
+    return results
 
 
 def _narrow(columns: Loaded, features: Sequence[Feature], limit: int | None) -> dict[str, Column]:

@@ -7,7 +7,7 @@
 3. Half of the symbols is overwritten whole: the other half must keep every bit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -30,10 +30,14 @@ BATCH = 8_000_000  # values computed at one time
 EVERYTHING = -(2**63)
 
 Cuts = dict[str, tuple[int, ...]]
+Progress = Callable[[str, int, int], None]
+"""Told what is done, how much of it, and how much there is."""
 
 
-def certify(dataset: Dataset, series: Sequence[Series], interval: str, features: Mapping[str, Feature]) -> list[Certificate]:
-    """Certify features, given by the name to call them by in messages.
+def certify(
+    dataset: Dataset, series: Sequence[Series], interval: str, features: Mapping[str, Feature], progress: Progress | None = None
+) -> list[Certificate]:
+    """Certify features, given by the name to call them by in messages; ``progress`` is told of each cut.
 
     Raises
     ------
@@ -43,8 +47,13 @@ def certify(dataset: Dataset, series: Sequence[Series], interval: str, features:
     needed = sorted({column for feature in features.values() for column in feature.columns})
     seed = int("".join(sorted(feature.digest[:4] for feature in features.values()))[:16], 16)
     cuts = {one.symbol: _cuts(dataset, one, needed, np.random.default_rng([seed, i])) for i, one in enumerate(series)}
-    for group in _groups(series, len(features)):
-        _Experiment(dataset, group, needed, features).run(cuts)
+    groups = list(_groups(series, len(features)))
+    done, total = 0, sum(_rounds(group, cuts) for group in groups)
+    for group in groups:
+        for _ in _Experiment(dataset, group, needed, features).run(cuts):
+            if progress:
+                progress("poisoning the future", done, total)
+            done += 1
     return [
         Certificate(feature.digest, dataset.id, interval, cuts, pl.__version__, code_digest())
         for feature in {feature.digest: feature for feature in features.values()}.values()
@@ -113,8 +122,10 @@ class _Experiment:
         loaded = [load(self.scratch, one, self.needed, length) for one in self.series]
         return compute(loaded, list({feature.digest: feature for feature in self.features.values()}.values()))
 
-    def run(self, cuts: Cuts) -> None:
-        for place in range(max((len(cuts[one.symbol]) for one in self.series), default=0)):
+    def run(self, cuts: Cuts) -> Iterator[None]:
+        """All of it; yields before each cut."""
+        for place in range(_rounds(self.series, cuts)):
+            yield
             at = {one.symbol: cuts[one.symbol][place] for one in self.series if place < len(cuts[one.symbol])}
             ts = {one.symbol: int(self.dataset.view("bars", one)["ts"][at[one.symbol]]) for one in self.series if one.symbol in at}
             for poison in POISONS:
@@ -158,7 +169,15 @@ class _Experiment:
         )
 
 
+<<<<<<< HEAD
 def _poisoned(values: NDArray[Any], poison: str | None) -> NDArray[Any] | float:
+=======
+def _rounds(series: Sequence[Series], cuts: Cuts) -> int:
+    return max((len(cuts[one.symbol]) for one in series), default=0)
+
+
+def _poisoned(values: NDArray[np.float64], poison: str | None) -> NDArray[np.float64] | float:
+>>>>>>> spine
     match poison:
         case None:
             return values

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.dataset import Series
 from engine.schema import Action, LevelKind
 from features.causality import Certificate
-from features.evaluate import Column, rows_where, values_at
+from features.evaluate import Column, Crossed, rows_where, values_at
 from features.strategy import SIDE, Plan
 
 DTYPES: Mapping[str, Any] = {
@@ -105,8 +105,9 @@ class Found(NamedTuple):
 
 def find(plan: Plan, columns: Mapping[str, Column], job: Job, symbol: int, strategy: int) -> Iterator[Found]:
     """The proposals of one strategy on one symbol in the period."""
+    crossed: Crossed = {}
     for action, rule in plan.conditions.items():
-        rows = rows_where(rule, columns, job.start, job.stop, edge=plan.edge)
+        rows = rows_where(rule, columns, job.start, job.stop, edge=plan.edge, crossed=crossed)
         entry = action in (Action.ENTER_LONG, Action.ENTER_SHORT)
         values = _entry_values(plan, columns, rows, 1.0 if action == Action.ENTER_LONG else -1.0) if entry else {}
         kinds = {f"{name}_kind": level.kind for name, level in plan.levels.items()}
@@ -117,6 +118,9 @@ def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.in
     rules = {"score": plan.score, "max_bars": plan.max_bars} | {name: level.rule for name, level in plan.levels.items()}
     sides = {SIDE: np.full(len(rows), side)}
     values = {name: values_at(rule, columns, rows, sides) for name, rule in rules.items() if rule is not None}
+    endless = [np.isinf(found) for name, found in values.items() if name != "max_bars"]
+    if any(rows.any() for rows in endless):  # a quotient by zero, mostly: INVALID, as an unknown score is                        # R4.1
+        values["score"] = np.where(np.logical_or.reduce(endless), np.nan, values.get("score", 0.0))
     if "max_bars" in values:
         values["max_bars"] = np.where(values["max_bars"] >= 1.0, np.minimum(values["max_bars"], 2.0**31), 0.0)
     return values
@@ -143,6 +147,8 @@ def assemble(found: Iterable[Found], ts: NDArray[np.int64]) -> dict[str, NDArray
 def places(symbol: NDArray[np.int32], strategy: NDArray[np.int32]) -> NDArray[np.int64]:
     """The place of each row among those of its symbol and strategy."""
     keys = symbol.astype(np.int64) * (int(strategy.max(initial=0)) + 1) + strategy
+    if not keys.any():
+        return np.arange(len(keys))
     small = keys.astype(np.uint16) if int(keys.max(initial=0)) < 2**16 else keys  # NumPy sorts these by radix
     order = np.argsort(small, kind="stable")
     begins = np.flatnonzero(np.diff(keys[order], prepend=-1))

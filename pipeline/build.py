@@ -34,12 +34,12 @@ MONEY_LIMIT = 2**53
 
 
 def dataset_of(config: RunConfig) -> Dataset:
-    """Open the dataset of a config: a folder, or a simulated market."""
+    """Open the dataset of a config: a folder, whose files must be those of its manifest, or a simulated market."""
     from pipeline import demo
 
     if config.dataset.startswith(demo.SCHEME):
         return demo.build(config.dataset)
-    return open_dataset(config.dataset)
+    return open_dataset(config.dataset, verify=True)  # hashing reads what the run reads next; some 2 ms a megabyte
 
 
 def strategies_of(config: RunConfig) -> list["StrategySpec"]:

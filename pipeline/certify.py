@@ -1,14 +1,14 @@
 """``tapeline certify``: the proof, made ahead of a run, that no feature of a config sees the future."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
+from pipeline.progress import Progress
 
 
-def certify_config(config: RunConfig, store: Path | None, progress: Callable[[str], None]) -> dict[str, Any]:
+def certify_config(config: RunConfig, store: Path | None, progress: Progress) -> dict[str, Any]:
     """Certify the features of a config on its dataset, and keep the certificates in ``store``.
 
     Raises
@@ -28,8 +28,7 @@ def certify_config(config: RunConfig, store: Path | None, progress: Callable[[st
     dataset = build.dataset_of(config)
     settings = build.settings_of(config, dataset)
     symbols = [instrument.symbol for instrument in settings.instruments]
-    progress("poisoning the future")
-    certificates = certify(dataset, specs, symbols, interval=settings.interval, store=store)
+    certificates = certify(dataset, specs, symbols, interval=settings.interval, store=store, progress=progress)
     return {
         "dataset_id": dataset.id,
         "strategies": len(specs),

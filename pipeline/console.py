@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from pipeline.progress import Progress, silent
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -82,14 +84,24 @@ def print_json(value: object) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """Show what is being done and for how long; on a terminal as a moving line, elsewhere only what takes long."""
+def progress(quiet: bool = False) -> Iterator[Progress]:
+    """Show on a terminal what is being done, how much of it, and for how long; elsewhere say what takes long, unless ``quiet``."""
     console = stderr()
-    if not console.is_terminal:
-        yield lambda text: console.print(f"{text} ...") if text.startswith("compiling") else None
+    if quiet or not console.is_terminal:
+        yield silent if quiet else _say_what_takes_long(console)
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
 
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
+    with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting", total=None)
-        yield lambda text: bar.update(task, description=text)
+        yield lambda stage, done=0, total=0: bar.update(task, description=stage, completed=done, total=total or None)
+
+
+def _say_what_takes_long(console: "Console") -> Progress:
+    def tell(stage: str, _done: int = 0, _total: int = 0, /) -> None:
+        if stage.startswith("compiling"):
+            console.print(f"{stage} ...")
+
+    return tell

@@ -26,7 +26,7 @@ def save(result: "Result", out: str | Path, jsonl: bool = False) -> Path:
     Parameters
     ----------
     jsonl
-        Whether to write ``ledger.jsonl`` as well, one record a line.
+        Whether to write ``ledger.jsonl`` as well, one row a line; of a full ledger, with its market events.
 
     Raises
     ------
@@ -49,14 +49,14 @@ def save(result: "Result", out: str | Path, jsonl: bool = False) -> Path:
 
 
 def _write(result: "Result", part: Path, as_lines: bool) -> None:
-    from engine.ledger import jsonl, read_ledger, write_ledger
+    from engine.ledger import jsonl, write_ledger
 
     level = result.config.ledger
     if level != "off":
         write_ledger(part / "ledger.arrow", result.replay, result.ledger_header, full=level == "full")
     if level != "off" and as_lines:
         with (part / "ledger.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in jsonl(read_ledger(part / "ledger.arrow")))
+            file.writelines(f"{line}\n" for line in jsonl(part / "ledger.arrow"))
     result.trades.write_parquet(part / "trades.parquet")
     result.equity.write_parquet(part / "equity.parquet")
     (part / "summary.json").write_text(json.dumps(result.summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")

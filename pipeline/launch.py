@@ -7,20 +7,23 @@
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import RunConfig
 from pipeline.errors import ConfigError
+from pipeline.progress import Progress, silent
 
 if TYPE_CHECKING:
     from engine.dataset import Dataset
+    from engine.session import Session
     from engine.settings import Settings
     from features.proposals import ProposalTable
     from pipeline.result import Result
 
-Progress = Callable[[str], None]
+
+REPLAY_STEPS = 64  # of a replay that is watched
 
 
 def run(
@@ -44,7 +47,7 @@ def run(
     store
         Folder of content-addressed features and certificates; None: nothing is kept.
     progress
-        Told the name of each stage as it begins.
+        Told the name of each stage as it begins, and how much of it is done.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def run(
     from pipeline.given import given_tables, union
     from pipeline.result import Result
 
-    clock = _Clock(progress or (lambda _: None))
+    tell = progress or silent
+    clock = _Clock(tell)
     checked = as_config(config)
     clock.stage("dataset")
     data = build.dataset_of(checked) if dataset is None else dataset
@@ -69,19 +73,38 @@ def run(
     clock.stage("features and proposals")
     streamed = build.event_strategies_of(checked)
     given = given_tables(checked, proposals or {}, data)
-    table = union(_certified(checked, data, settings, store), given, settings)
+    table = union(_certified(checked, data, settings, store, tell), given, settings)
     _announce_compilation(clock)
     clock.stage("replay")
     session = Session(data, table.columns, settings, table.symbols, table.strategies)
+<<<<<<< HEAD
     for name, strategy in streamed.items():
         session.add(name, strategy)
     replayed = session.run()
     external = any(one.external for one in given.values())
     provenance = "external" if external else "streamed" if streamed else "certified"
     return Result(checked, data, replayed, provenance, clock.stop(), given, tuple(streamed))
+=======
+    if progress is not None:
+        _watch(session, progress)
+    replayed = session.run()
+    provenance = "external" if any(one.external for one in given.values()) else "certified"
+    return Result(checked, data, replayed, provenance, clock.stop(), given)
+>>>>>>> spine
 
 
-def _certified(config: RunConfig, dataset: "Dataset", settings: "Settings", store: Path | None) -> "ProposalTable | None":
+def _watch(session: "Session", progress: Progress) -> None:
+    """Replay in steps of equal time, and tell of each; the bytes are those of one go."""
+    grid = session.tape.grid
+    for step in range(REPLAY_STEPS if len(grid) else 0):
+        progress("replay", step, REPLAY_STEPS)
+        if session.advance(int(grid[(len(grid) - 1) * (step + 1) // REPLAY_STEPS])):
+            break
+
+
+def _certified(
+    config: RunConfig, dataset: "Dataset", settings: "Settings", store: Path | None, progress: Progress
+) -> "ProposalTable | None":
     """Proposals of the strategies that stage one computes; a table without its certificates is refused."""
     from features.causality import require_certificate
     from features.compute import propose
@@ -92,7 +115,15 @@ def _certified(config: RunConfig, dataset: "Dataset", settings: "Settings", stor
         return None
     symbols = [instrument.symbol for instrument in settings.instruments]
     table = propose(
-        dataset, specs, symbols, settings.start_us, settings.end_us, interval=settings.interval, store=store, workers=config.jobs
+        dataset,
+        specs,
+        symbols,
+        settings.start_us,
+        settings.end_us,
+        interval=settings.interval,
+        store=store,
+        workers=config.jobs,
+        progress=progress,
     )
     require_certificate(table, dataset.id)
     return table

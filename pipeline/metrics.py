@@ -213,17 +213,20 @@ def drawdown(equity: Ints, sample_ts: Ints, initial: int, start_us: int) -> tupl
     >>> round(float(deepest), 12), int(longest)
     (0.1, 3)
     """
-    peak, since, deepest, longest = initial, start_us, 0.0, 0
+    peak, trough, since, deepest, longest = initial, initial, start_us, 0.0, 0
+    last = start_us  # sample below the peak
     for i in range(len(equity)):
         now = equity[i]
         if now >= peak:
-            peak = now
-            since = sample_ts[i]
+            longest = max(longest, last - since)
+            peak, trough, since, last = now, now, sample_ts[i], sample_ts[i]
             continue
-        longest = max(longest, sample_ts[i] - since)
-        if peak - now > deepest * peak:
-            deepest = (peak - now) / peak
-    return deepest, longest
+        last = sample_ts[i]
+        if now < trough:
+            trough = now
+            if peak - now > deepest * peak:
+                deepest = (peak - now) / peak
+    return deepest, max(longest, last - since)
 
 
 def time_in_market(trades: NDArray[Any], start_us: int, end_us: int) -> float:

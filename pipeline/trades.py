@@ -64,9 +64,11 @@ class Totals(NamedTuple):
 
 def trades_of(records: NDArray[Any], n_symbols: int, n_strategies: int) -> tuple[NDArray[Any], Totals]:
     """Read the trades (dtype ``TRADE``) out of ledger records (``engine.schema.RECORD``)."""
-    trades = np.zeros(len(records) // 2, TRADE)  # a FILL is followed by its POSITION
+    slots = n_symbols * n_strategies
+    # a FILL is followed by its POSITION, and a trade has two fills, or it is open; pages that no trade is written to cost nothing
+    trades = np.empty(len(records) // 4 + slots, TRADE)
     traded = np.zeros(n_symbols)
-    count, fills, ambiguous = _read_trades(records, n_strategies, np.full(n_symbols * n_strategies, -1, np.int64), trades, traded)
+    count, fills, ambiguous = _read_trades(records, n_strategies, np.full(slots, -1, np.int64), trades, traded)
     return trades[:count], Totals(int(fills), int(ambiguous), traded)
 
 
@@ -96,6 +98,16 @@ def _read_trades(records: NDArray[Any], n_strategies: int, current: Ints, trades
 
 @kernel
 def _begin(trade: Any, fill: Any) -> None:
+    trade["exit_ts"] = 0
+    trade["lots"] = 0
+    trade["closed_lots"] = 0
+    trade["realised"] = 0
+    trade["fees"] = 0
+    trade["funding"] = 0
+    trade["pnl"] = 0
+    trade["exit_reason"] = 0
+    trade["exit_phase"] = 0
+    trade["ambiguous"] = 0
     trade["symbol"] = fill["symbol"]
     trade["strategy"] = fill["strategy"]
     trade["side"] = fill["side"]

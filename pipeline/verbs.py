@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="tapeline",
-    help="Backtests in two stages: proposals computed ahead for all symbols, then an exact replay of events that cannot see the future.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,6 +29,21 @@ Overrides = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="folder that receives the run's folder (default: the config's out)")]
 Jsonl = Annotated[bool, typer.Option("--ledger-jsonl", help="write the ledger as JSON lines as well")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        stdout().print(f"tapeline {version('tapeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def tapeline(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and leave")] = False,
+) -> None:
+    """Backtests in two stages: proposals computed ahead for all symbols, then an exact replay of events that cannot see the future."""
 
 
 @app.command()
@@ -66,13 +80,13 @@ def _run_and_show(config: "RunConfig", out: Path | None, json: bool, jsonl: bool
 
     if jsonl and config.ledger == "off":
         raise ConfigError("--ledger-jsonl: ledger = off keeps no ledger to write; allowed with ledger: trades or full")
-    _finish(_run(config, out), config, out, json, jsonl)
+    _finish(_run(config, out, json), config, out, json, jsonl)
 
 
-def _run(config: "RunConfig", out: Path | None) -> "Result":
+def _run(config: "RunConfig", out: Path | None, quiet: bool) -> "Result":
     from pipeline.launch import run as launch
 
-    with progress() as tell:
+    with progress(quiet) as tell:
         result = launch(config, store=Path(out or config.out) / "features", progress=tell)
         tell("figures")
         _ = result.summary
@@ -82,7 +96,7 @@ def _run(config: "RunConfig", out: Path | None) -> "Result":
 def _finish(result: "Result", config: "RunConfig", out: Path | None, json: bool, jsonl: bool) -> None:
     from pipeline.folder import save
 
-    with progress() as tell:
+    with progress(json) as tell:
         tell("writing")
         folder = save(result, out or config.out, jsonl)
     if json:
@@ -100,7 +114,7 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder o
     """Recompute a run's cash, positions and equity from its ledger alone, then replay it and compare."""
     from pipeline.verify import verify_run
 
-    with progress() as tell:
+    with progress(json) as tell:
         found = verify_run(run, tell)
     if json:
         print_json(found.as_dict())
@@ -117,7 +131,7 @@ def certify(config: ConfigPath, overrides: Overrides = None, out: Out = None, js
     from pipeline.configfile import load_config
 
     checked = load_config(config, overrides or [])
-    with progress() as tell:
+    with progress(json) as tell:
         found = certify_config(checked, Path(out or checked.out) / "features", tell)
     if json:
         print_json(found)
@@ -151,7 +165,7 @@ def ingest(
     options = IngestOptions(
         interval=interval, venue=venue, kind=kind, keep_crossed=keep_crossed, assume_utc=assume_utc, overwrite=overwrite
     )
-    with progress() as tell:
+    with progress(json) as tell:
         report = read(source, dest, layout, options, tell)
     if json:
         print_json(report.to_dict())
@@ -167,7 +181,7 @@ def info(path: DatasetPath, json: Json = False) -> None:
     from pipeline.inspect_data import info as describe
     from pipeline.inspect_data import render_info
 
-    with progress() as tell:
+    with progress(json) as tell:
         tell("reading")
         found = describe(open_dataset(path))
     if json:
@@ -183,7 +197,7 @@ def check(path: DatasetPath, json: Json = False) -> None:
     from pipeline.check_data import check as examine
     from pipeline.check_data import render_check
 
-    with progress() as tell:
+    with progress(json) as tell:
         tell("checking")
         report = examine(path)
     if json:

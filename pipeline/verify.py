@@ -6,12 +6,13 @@
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RunError
+from pipeline.progress import Progress, silent
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,7 +61,7 @@ class Verification:
         return "".join(f" + {name} {amount:,.6f}" for name, amount in parts if amount)
 
 
-def verify_run(folder: str | Path, progress: Callable[[str], None] = lambda _: None) -> Verification:
+def verify_run(folder: str | Path, progress: Progress = silent) -> Verification:
     """Verify a run's folder.
 
     Raises
@@ -132,7 +133,7 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
         raise RunError(f"{folder / 'trades.parquet'}: profits add up to {parts / scale}, but the ledger comes to {earned / scale}")
 
 
-def _replay(folder: Path, ledger: "Ledger", summary: Mapping[str, Any], progress: Callable[[str], None]) -> None:
+def _replay(folder: Path, ledger: "Ledger", summary: Mapping[str, Any], progress: Progress) -> None:
     from engine.invariants import check
     from pipeline.folder import stored_config
     from pipeline.launch import run

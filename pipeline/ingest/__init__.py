@@ -8,12 +8,12 @@
 Nothing is at the destination until all of it is.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from engine.dataset import DatasetError
 from pipeline.ingest.options import IngestOptions
 from pipeline.ingest.report import FileReport, IngestReport
+from pipeline.progress import Progress, silent
 
 __all__ = ["FORMATS", "FileReport", "IngestOptions", "IngestReport", "ingest"]
 
@@ -25,7 +25,7 @@ def ingest(
     dest: str | Path,
     format: str = "tidy",  # noqa: A002 the word of the command line
     options: IngestOptions | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> IngestReport:
     """Read a source and write it as a dataset folder.
 
@@ -40,7 +40,7 @@ def ingest(
     options
         Choices the files do not make.
     progress
-        Told what is worked on now.
+        Told which file is read, which series is written, and how many there are.
 
     Raises
     ------

@@ -6,7 +6,7 @@
 4. Instruments are inferred from what was written.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from pipeline.ingest.roles import CANDLES
 from pipeline.ingest.specs import Grid, infer, nearest
 from pipeline.ingest.spill import Piece
 from pipeline.ingest.values import folded
+from pipeline.progress import Progress
 
 Rows = NDArray[Any]
 Group = dict[tuple[str, int], list[Piece]]  # pieces of one kind by (symbol, interval)
@@ -30,8 +31,9 @@ GRID_COLUMNS = ("open", "high", "low", "close")
 class Assembly:
     """Writes the pieces of a source as a dataset."""
 
-    def __init__(self, pieces: list[Piece], writer: FolderWriter, options: IngestOptions, progress: Callable[[str], None]) -> None:
+    def __init__(self, pieces: list[Piece], writer: FolderWriter, options: IngestOptions, progress: Progress) -> None:
         self._writer, self._options, self._progress = writer, options, progress
+        self._written = 0
         self.notes: list[str] = []
         self._symbols = self._settle(pieces)
         self._groups = self._group(pieces)
@@ -45,11 +47,15 @@ class Assembly:
         self._write_bars()
         for kind in COLUMNS:
             for (symbol, interval_us), pieces in sorted(self._groups.get(kind, {}).items() if kind != "bars" else ()):
-                self._progress(f"{kind} {symbol}")
+                self._tell(kind, symbol)
                 name = interval_name(interval_us) if interval_us else ""
                 for rows in [sorted_actions(pieces)] if kind == "actions" else merged(pieces):
                     self._writer.append(kind, symbol, name, interval_us, {column: rows[column] for column in COLUMNS[kind]})
         return self._instruments()
+
+    def _tell(self, kind: str, symbol: str) -> None:
+        self._progress(f"writing {kind} of {symbol}", self._written, sum(map(len, self._groups.values())))
+        self._written += 1
 
     def _settle(self, pieces: list[Piece]) -> dict[int, str]:
         """The final name of each piece's symbol."""
@@ -113,7 +119,7 @@ class Assembly:
         columns = (*COLUMNS["bars"], *(QUOTE_COLUMNS if quotes else ()))
         for key in sorted(bars.keys() | quotes.keys()):
             symbol, interval_us = key
-            self._progress(f"bars {symbol}")
+            self._tell("bars", symbol)
             for rows in self._bars(symbol, bars.get(key), quotes.get(key)):
                 self._grids(symbol, rows)
                 given = rows.dtype.names or ()

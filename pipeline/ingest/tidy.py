@@ -1,6 +1,5 @@
 """The tidy layout: the order of work of an ingest."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from engine.dataset import open_dataset
@@ -15,18 +14,22 @@ from pipeline.ingest.specs import nearest, override, read_overrides
 from pipeline.ingest.spill import Piece, Spill
 from pipeline.ingest.tables import FileReader
 from pipeline.inspect_data import info
+from pipeline.progress import Progress
 
 TRADES = "single trades are not used: a dataset holds bars and quotes"
 OTHER = "not Parquet, CSV or instruments.json: not used"
 
 
-def ingest_tidy(root: Path, dest: Path, options: IngestOptions, progress: Callable[[str], None]) -> IngestReport:
+def ingest_tidy(root: Path, dest: Path, options: IngestOptions, progress: Progress) -> IngestReport:
     """Read all files, then write all series."""
     sources, aside = find_sources(root)
     overrides = read_overrides(root)
     with FolderWriter(dest, options.overwrite) as writer:
         spill = Spill(writer.temporary / "pieces")
-        files = [_read(source, spill, options, progress) for source in sources]
+        files = []
+        for done, source in enumerate(sources):
+            progress(f"reading {source.name}", done, len(sources))
+            files.append(_read(source, spill, options))
         pieces = _chosen(root, spill, options)
         assembly = Assembly(pieces, writer, options, progress)
         specs = assembly.write()
@@ -40,8 +43,7 @@ def ingest_tidy(root: Path, dest: Path, options: IngestOptions, progress: Callab
     return IngestReport(str(dest), identity, tuple(files), tuple(notes), info(open_dataset(dest)))
 
 
-def _read(source: Source, spill: Spill, options: IngestOptions, progress: Callable[[str], None]) -> FileReport:
-    progress(source.name)
+def _read(source: Source, spill: Spill, options: IngestOptions) -> FileReport:
     role = recognise(source)
     if role is None:
         return FileReport(source.name, "", 0, (TRADES,))

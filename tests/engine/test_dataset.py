@@ -55,6 +55,35 @@ def dataset() -> Dataset:
     return from_columns(everything(), SPECS, {"source": "here"})
 
 
+@pytest.mark.parametrize(
+    ("kind", "changed", "said"),
+    [
+        ("bars", {"ts": [1, 3, 2]}, r"bars of A row 2: ts 1970-01-01T00:00:00.000002Z is not after the row before it; sort the rows"),
+        ("bars", {"ts": [1, 2, 2]}, "bars of A row 2: ts"),
+        ("bars", {"open_ts": [0, 1, 1]}, "bars of A row 2: open_ts"),
+        ("marks", {"ts": [3, 2, 1]}, "marks of A row 1: ts"),
+        ("funding", {"ts": [1, 2, 2]}, "funding of A row 2: ts"),
+        ("universe", {"ts": [1, 1, 2]}, "universe of A row 1: ts"),
+        ("spread", {"ts": [1, 3, 2]}, "spread of A row 2: ts"),
+        ("actions", {"ts": [2, 1, 3]}, "actions of A row 1: ts"),
+        ("actions", {"ts": [1, 1, 3], "kind": [1, 1, 0]}, "row 1: .* has that action twice"),
+    ],
+)
+def test_rows_out_of_order_or_there_twice_are_refused(kind: str, changed: dict[str, list[int]], said: str) -> None:  # R1.5
+    columns: dict[str, Any] = {name: [1] * 3 for name in COLUMNS[kind]} | {"ts": [1, 2, 3], "open_ts": [0, 1, 2]}
+    key = ("A", "1m", 60_000_000) if kind in ("bars", "marks") else ("A", "", 0)
+    from_columns({kind: {key: columns}})
+    with pytest.raises(DatasetError, match=said):
+        from_columns({kind: {key: columns | changed}})
+
+
+def test_quotes_of_one_instant_and_different_actions_of_one_are_kept() -> None:  # R1.5
+    spread = {"ts": [1, 1], "bid": [1.0, 1.1], "ask": [1.2, 1.3]}
+    actions = {"ts": [1, 1], "kind": [0, 1], "value": [0.0, 1.0], "num": [2, 0], "den": [1, 0]}
+    made = from_columns({"spread": {("A", "", 0): spread}, "actions": {("A", "", 0): actions}})
+    assert len(made.columns["spread"]["ts"]) == len(made.columns["actions"]["ts"]) == 2
+
+
 def test_id_does_not_depend_on_the_order_of_series_or_instruments(dataset: Dataset) -> None:  # R1.6
     shuffled = {kind: dict(reversed(groups.items())) for kind, groups in reversed(everything().items())}
     assert from_columns(shuffled, dict(reversed(SPECS.items()))).id == dataset.id

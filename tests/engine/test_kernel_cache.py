@@ -1,5 +1,6 @@
 """Where compiled code is kept: by version of the engine's sources, and wherever there is room for it."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,9 +34,31 @@ def test_compiled_code_goes_to_the_temporary_folder_where_home_cannot_be_written
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cache").write_text("in the way")
+    (tmp_path / "other").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "other"))
     folder = kernel.cache_folder.__wrapped__()
     assert folder.is_dir() and folder.is_relative_to(tmp_path / "other")
+    assert folder.parent.stat().st_mode & 0o777 == 0o700
+    assert kernel.cache_folder.__wrapped__() == folder
+
+
+def test_a_folder_that_others_could_have_filled_is_not_used(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    assert kernel.private_folder(mine) == mine == kernel.private_folder(mine)
+    mine.chmod(0o770)
+    link, file = tmp_path / "link", tmp_path / "file"
+    (tmp_path / "closed").mkdir(mode=0o700)
+    link.symlink_to(tmp_path / "closed")
+    file.touch()
+    for path in (mine, link, file):
+        other = kernel.private_folder(path)
+        assert other != path and other.parent == tmp_path and other.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = kernel.private_folder(tmp_path / "theirs")
+    monkeypatch.setattr(os, "getuid", lambda: theirs.stat().st_uid + 1)
+    assert kernel.private_folder(theirs) != theirs
 
 
 def test_an_engine_is_compiled_once_its_folder_holds_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,5 +68,7 @@ def test_an_engine_is_compiled_once_its_folder_holds_code(tmp_path: Path, monkey
     monkeypatch.setattr(config, "DISABLE_JIT", 0)
     assert not kernel.is_compiled()
     (tmp_path / "engine").mkdir()
-    (tmp_path / "engine" / "replay.nbc").touch()
+    (tmp_path / "engine" / "portfolio.equity-9.py311.1.nbc").touch()
+    assert not kernel.is_compiled()
+    (tmp_path / "engine" / "replay.replay-40.py311.1.nbc").touch()
     assert kernel.is_compiled()

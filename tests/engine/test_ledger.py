@@ -90,7 +90,7 @@ def test_the_hash_depends_on_names_and_not_on_their_numbers(result: ReplayResult
 
 def test_jsonl_gives_a_line_for_the_header_and_one_a_record(result: ReplayResult, tmp_path: Path) -> None:  # R11.3
     write_ledger(tmp_path / "ledger.arrow", result, ledger_header(result))
-    lines = list(jsonl(read_ledger(tmp_path / "ledger.arrow")))
+    lines = list(jsonl(tmp_path / "ledger.arrow"))
     assert len(lines) == len(result.records) + 1
     assert '"kind": "DEPOSIT"' in lines[1]
 

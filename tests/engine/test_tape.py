@@ -87,6 +87,15 @@ def test_a_given_row_is_taken_only_where_it_is_the_last_bar_closed(rows: list[in
     assert found.row.tolist() == [0, 1]
 
 
+def test_two_proposals_of_one_place_in_the_order_are_refused() -> None:  # R1.5
+    dataset, chosen = market({"A": [FLAT] * 3, "B": [FLAT] * 3}), settings(3, symbols="AB")
+    rows = [propose(2, symbol="A"), propose(1, symbol="B"), propose(2, symbol="B"), propose(2, symbol="A")]
+    tape = build_tape(dataset, chosen)
+    with pytest.raises(ProposalError, match=r"two proposals of s for A are available at .*Z with sequence 5; number them"):
+        build_proposals(table(*rows) | {"sequence": [5, 5, 5, 5]}, (), (), tape, chosen)
+    assert len(build_proposals(table(*rows) | {"sequence": [5, 5, 5, 6]}, (), (), tape, chosen).ts) == 4
+
+
 def test_a_proposal_before_the_first_bar_has_no_row_and_one_after_the_run_is_not_of_it() -> None:
     chosen = settings(3)
     tape = build_tape(market({"A": [FLAT] * 3}), chosen)

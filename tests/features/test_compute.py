@@ -106,6 +106,14 @@ def test_entries_carry_levels_by_side_and_exits_none():
     assert table["max_bars"].tolist() == [0, 5, 15, 0]  # below one bar: none
 
 
+def test_an_endless_score_or_level_is_an_unknown_score():  # R4.1: INVALID
+    data = market({"A": [4, 2, 3, 4]})
+    rules = {"long": "close > 1", "score": "1 / (close - 2)"}
+    assert np.array_equal(run(data, [StrategySpec("s", {}, rules)]).columns["score"], [0.5, np.nan, 1, 0.5], equal_nan=True)
+    rules = {"long": "close > 1", "stop_loss": "1 / (close - 3)"}
+    assert np.array_equal(run(data, [StrategySpec("s", {}, rules)]).columns["score"], [0, 0, np.nan, 0], equal_nan=True)
+
+
 def test_level_proposes_while_true_and_edge_when_it_becomes_true():
     data = market({"A": [1, 3, 3, 1, 3, 3, 3]})
     assert len(run(data, [StrategySpec("s", {}, {"long": "close > 2"})])) == 5  # R4.5

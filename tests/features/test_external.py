@@ -5,12 +5,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from engine.dataset import DatasetError
 from engine.schema import Action
-from features.external import locate
 from features.proposal_files import read_proposals
 from features.proposals import ProposalError
-from tests.features.markets import MINUTE, market
 
 T0 = 1_700_000_000_000_000
 
@@ -64,6 +61,8 @@ def test_names_and_timestamps_are_understood(tmp_path):
             {"max_bars": pl.Series([0, 2**63 + 5, 0], dtype=pl.UInt64)},
             "row 1: max_bars 9223372036854775813: it is a whole number from 0 to",
         ),
+        ({"score": [1.0, float("-inf"), float("inf")]}, "row 1: score -inf: it is finite"),
+        ({"take_profit": [1.0, 2.0, float("inf")]}, "row 2: take_profit inf: it is finite"),
         ({"sequence": [1, 1, 0]}, "row 1: sequence 1: it comes twice"),
     ],
 )
@@ -82,16 +81,3 @@ def test_missing_column_and_missing_or_broken_file_are_refused(tmp_path):
         with pytest.raises(ProposalError, match="not a table of proposals"):
             read_proposals(tmp_path / name)
     assert isinstance(frame().to_arrow(), pa.Table)
-
-
-def test_rows_are_the_last_bars_closed_when_proposals_became_known():
-    ts = T0 + MINUTE * np.arange(1, 4)
-    bars = {name: np.ones(3) for name in ("open", "high", "low", "close", "volume")} | {"ts": ts, "open_ts": ts - MINUTE}
-    data = market({"A": bars, "B": bars})
-    given = frame(ts=[ts[1], ts[2], ts[0]], available_ts=[ts[1] + 5, ts[2], ts[0]])
-    located = locate(read_proposals(given), data)
-    assert dict(zip(located.columns["ts"].tolist(), located.columns["row"].tolist(), strict=True)) == {ts[0]: 0, ts[1]: 4, ts[2]: 5}
-    with pytest.raises(ProposalError, match="before its first bar closes"):
-        locate(read_proposals(frame(ts=[T0, T0, T0])), data)
-    with pytest.raises(DatasetError, match="no bars of 'C'"):
-        locate(read_proposals(frame(ts=ts, symbol=["C", "A", "B"])), data)

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from engine.dataset import write_folder
 from pipeline.cli import main
 from pipeline.console import guarded
+from pipeline.demo import build
 from pipeline.verbs import app
 
 CONFIG = """
@@ -48,6 +51,25 @@ def test_run_prints_one_object_writes_the_folder_and_verifies(folder: Path) -> N
     verified = call("verify", str(runs(folder)[0]), "--json")
     assert verified.exit_code == 0, verified.output
     assert json.loads(verified.stdout)["result_hash"] == summary["result_hash"]
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = call("--version")
+    assert done.exit_code == 0
+    assert done.stdout == f"tapeline {version('tapeline')}\n"
+
+
+def test_a_run_refuses_a_dataset_whose_file_was_changed(folder: Path) -> None:
+    write_folder(build("demo://perps?symbols=2&days=30&interval=1h&seed=3"), folder / "d")
+    assert call("run", "c.yaml", "--set", "dataset=d").exit_code == 0
+    path = folder / "d" / "bars.arrow"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    done = call("run", "c.yaml", "--set", "dataset=d", "--out", "there")
+    assert done.exit_code == 2
+    assert "bars.arrow" in done.output and "the file was changed; ingest the source again" in done.output.replace("\n", " ")
+    assert not (folder / "there").exists()
 
 
 def test_the_same_run_again_is_the_same_folder(folder: Path) -> None:
@@ -112,7 +134,7 @@ def test_an_interrupt_is_status_130_and_writes_nothing(folder: Path, monkeypatch
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("engine.session.replay", interrupted)
+    monkeypatch.setattr("engine.session.Session.run", interrupted)
     done = call("run", "c.yaml")
     assert done.exit_code == 130
     assert "interrupted" in done.output
@@ -134,7 +156,7 @@ def test_a_defect_is_one_line_without_a_traceback(folder: Path, monkeypatch: pyt
     def broken(*_: Any, **__: Any) -> None:
         raise TypeError("not like this")
 
-    monkeypatch.setattr("engine.session.replay", broken)
+    monkeypatch.setattr("engine.session.Session.run", broken)
     monkeypatch.delenv("TAPELINE_DEBUG", raising=False)
     done = call("run", "c.yaml")
     assert done.exit_code == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,20 @@ def bars(n: int = 4, **changes: Any) -> dict[str, Any]:
     return columns
 
 
-def dataset(specs: dict[str, dict[str, Any]] | None = None, **tables: dict[str, Any]) -> Dataset:
+def dataset(
+    specs: dict[str, dict[str, Any]] | None = None, moved: tuple[str, str, int, int] | None = None, **tables: dict[str, Any]
+) -> Dataset:
+    """A dataset of one symbol; ``moved`` names kind, column, row and value of what is changed once it is made, as in a file."""
     key = {"bars": ("A", "1h", HOUR), "marks": ("A", "1h", HOUR)}
-    return from_columns(
+    made = from_columns(
         {kind: {key.get(kind, ("A", "", 0)): columns} for kind, columns in tables.items()}, SPECS if specs is None else specs
     )
+    if moved is not None:
+        kind, name, row, value = moved
+        changed = made.columns[kind][name].copy()
+        changed[row] = value
+        made = replace(made, columns={**made.columns, kind: {**made.columns[kind], name: changed}})
+    return made
 
 
 def funding(**given: Any) -> dict[str, Any]:
@@ -54,9 +64,9 @@ def test_a_sound_dataset_has_no_problems(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "problem"),
     [
-        (dataset(bars=bars(ts=(2, T0 + HOUR))), "row 2, ts"),
-        (dataset(bars=bars(open_ts=(1, T0 + 2 * HOUR))), "a bar opens before it closes"),
-        (dataset(bars=bars(open_ts=(1, T0))), "a bar opens when the one before it has closed"),
+        (dataset(bars=bars(), moved=("bars", "ts", 2, T0 + HOUR)), "row 2, ts"),
+        (dataset(bars=bars(), moved=("bars", "open_ts", 1, T0 + 2 * HOUR)), "a bar opens before it closes"),
+        (dataset(bars=bars(), moved=("bars", "open_ts", 1, T0)), "a bar opens when the one before it has closed"),
         (dataset(bars=bars(close=(3, np.nan))), "row 3, close nan at 2024-01-01T04:00:00Z: a price is finite"),
         (dataset(bars=bars(low=(0, 0.0))), "low 0.0 at"),
         (dataset(bars=bars(high=(0, 8.0))), "the high is not below the low"),
@@ -65,14 +75,27 @@ def test_a_sound_dataset_has_no_problems(tmp_path: Path) -> None:
         (dataset(bars=bars(), marks={k: v for k, v in bars(high=(0, 8.0)).items() if k != "volume"}), "marks of A row 0, high 8.0"),
         (dataset(bars=bars(), funding=funding(rate=[2.0])), "a rate is a fraction"),
         (dataset(bars=bars(), funding=funding(mark=[-1.0])), "a mark is finite and above zero"),
-        (dataset(bars=bars(), funding={k: v * 2 for k, v in funding().items()}), "a settlement is later"),
-        (dataset(bars=bars(), spread={"ts": [T0 + 1, T0], "bid": [1.0, 1.0], "ask": [2.0, 2.0]}), "time does not run backwards"),
+        (
+            dataset(bars=bars(), funding=funding(ts=[T0, T0 + 1], rate=[0.0] * 2, mark=[1.0] * 2), moved=("funding", "ts", 1, T0)),
+            "a settlement is later",
+        ),
+        (
+            dataset(bars=bars(), spread={"ts": [T0, T0], "bid": [1.0, 1.0], "ask": [2.0, 2.0]}, moved=("spread", "ts", 0, T0 + 1)),
+            "time does not run backwards",
+        ),
         (dataset(bars=bars(), spread={"ts": [T0], "bid": [np.nan], "ask": [2.0]}), "bid nan"),
         (dataset(bars=bars(), universe={"ts": [T0], "listed": [3]}), "listed 3"),
         (dataset(bars=bars(), actions=action(num=0)), "a term of a split is 1 or more"),
         (dataset(bars=bars(), actions=action(kind=9)), "an action is one of split"),
         (dataset(bars=bars(), actions=action(kind=1, value=-1.0)), "a dividend is an amount"),
-        (dataset(bars=bars(), actions={k: v * 2 for k, v in action().items()}), "an action is there once"),
+        (
+            dataset(
+                bars=bars(),
+                actions={k: [*v, *w] for (k, v), w in zip(action().items(), action(kind=2).values(), strict=True)},
+                moved=("actions", "kind", 1, 0),
+            ),
+            "an action is there once",
+        ),
         (dataset(funding=funding()), "funding of A: a symbol without bars"),
         (dataset({}, bars=bars()), "instruments: A is missing"),
         (dataset({"A": {"kind": "nft"}}, bars=bars()), "kind 'nft' of A"),

@@ -1,0 +1,56 @@
+"""The configs that come with the project run as they are."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.configfile import load_config, read_yaml
+from pipeline.folder import save
+from pipeline.launch import run
+from pipeline.verify import verify_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_packaged_demo_is_the_one_in_configs() -> None:
+    assert (ROOT / "configs/demo.yaml").read_text() == (ROOT / "pipeline/demo.yaml").read_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_is_valid_and_says_where_its_data_come_from(path: Path) -> None:
+    found = load_config(path)
+    assert all(Path(strategy.file).is_file() for strategy in found.strategies if strategy.file)
+    assert path.read_text().startswith("# ")
+    assert "tapeline" in path.read_text().split("\nname:")[0]
+    assert read_yaml(path)["name"].replace("-", "_") == path.stem
+
+
+REAL = {"perps_trend": "perps", "two_strategies": "perps", "single_symbol": "perps", "spot": "spot", "fx": "fx", "equities": "equity"}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    source = os.environ.get("TAPELINE_DATA")
+    if not source:
+        pytest.skip("TAPELINE_DATA is not set")
+    from pipeline.ingest import ingest
+
+    folder = tmp_path_factory.mktemp("data")
+
+    def dataset(name: str) -> Path:
+        if not (folder / name).exists():
+            ingest(Path(source) / name, folder / name)
+        return folder / name
+
+    return dataset
+
+
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_configs_run_on_real_data_and_verify(real: Any, tmp_path: Path, name: str) -> None:
+    found = load_config(ROOT / "configs" / f"{name}.yaml", [f"dataset={real(REAL[name])}"])
+    made = run(found)
+    assert made.metrics.trades > 20
+    assert sum(made.profit_by_symbol.values()) == made.replay.final_equity - made.replay.settings.cash
+    assert verify_run(save(made, tmp_path)).result_hash == made.result_hash
