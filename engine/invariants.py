@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from engine.ledger import LedgerError
-from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, RECORD, EventKind, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, EventKind, Reason, RecordKind
 from engine.session import ReplayResult
+from engine.splits import DELIST, SPLIT
 from engine.tape import Tape
 
 Row = dict[str, Any]
@@ -64,22 +65,30 @@ def every_proposal_ends_once(result: ReplayResult, rows: list[Row]) -> None:
 
 def nothing_rests_and_nothing_overfills(_: ReplayResult, rows: list[Row]) -> None:
     """Every order ends, and is filled for no more than it asked.  # R2.7, R8.6"""
-    left: dict[int, tuple[int, int]] = {}  # order id -> side, lots to fill
+    left: dict[int, int] = {}  # order id -> lots to fill
+    orders: dict[int, Row] = {}
     for seq, row in enumerate(rows):
         number = row["order_id"]
         if row["kind"] == RecordKind.ORDER:
-            left[number] = (row["side"], row["qty"])
+            left[number], orders[number] = row["qty"], row
         elif row["kind"] == RecordKind.CANCELLED:
             left.pop(number, None)
-        elif row["kind"] == RecordKind.FILL and number in left and left[number][0] == row["side"]:
-            rest = left[number][1] - row["qty"]
-            if rest < 0:
-                raise _broken(seq, row, f"fills {row['qty']} lots of an order for {left[number][1]}")
-            left[number] = (row["side"], rest)
+        elif row["kind"] == RecordKind.SPLIT:
+            for rests in left:  # an entry by its number, an exit with its position
+                if rests == number or (number == NONE and orders[rests]["reason"] != Reason.NONE and _same_slot(orders[rests], row)):
+                    left[rests] = row["qty"]
+        elif row["kind"] == RecordKind.FILL and number in left and orders[number]["side"] == row["side"]:
+            left[number] -= row["qty"]
+            if left[number] < 0:
+                raise _broken(seq, row, f"fills {row['qty']} lots of an order for {left[number] + row['qty']}")
             if not row["flags"] & MORE:
                 del left[number]
     if left:
         raise LedgerError(f"order {min(left)} still rests at the end of the run  # R8.6")
+
+
+def _same_slot(one: Row, other: Row) -> bool:
+    return bool(one["symbol"] == other["symbol"] and one["strategy"] == other["strategy"])
 
 
 def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
@@ -121,7 +130,8 @@ def _best_offered(tape: Tape, row: Row, at: int) -> float:
         return float(tape.ask_open[at] if buys else tape.bid_open[at])
     if row["phase"] == EventKind.BAR_PATH:
         return float(tape.ask_low[at] if buys else tape.bid_high[at])
-    return float(tape.ask_close[at] if buys else tape.bid_close[at])
+    after = row["ts"] + (row["phase"] == OUTSIDE)  # at the end of the run, the splits of its last instant are done
+    return _in_new_units(tape, row["symbol"], float(tape.ask_close[at] if buys else tape.bid_close[at]), int(tape.ts[at]), after)
 
 
 def entries_fill_where_listed(result: ReplayResult, rows: list[Row]) -> None:
@@ -131,7 +141,7 @@ def entries_fill_where_listed(result: ReplayResult, rows: list[Row]) -> None:
         if row["kind"] != RecordKind.FILL:
             continue
         symbol = row["symbol"]
-        if row["ts"] > tape.specs["delist_ts"][symbol]:
+        if row["ts"] > _delisted(tape, symbol):
             raise _broken(seq, row, f"{result.symbols[symbol]} was delisted before  # R8.4")
         if row["reason"] not in (Reason.FILLED, Reason.PARTIAL) or not tape.specs["has_universe"][symbol]:
             continue
@@ -139,6 +149,21 @@ def entries_fill_where_listed(result: ReplayResult, rows: list[Row]) -> None:
         at = first + int(np.searchsorted(tape.universe_ts[first:stop], row["ts"], side="right")) - 1
         if at < first or not tape.universe_listed[at]:
             raise _broken(seq, row, f"{result.symbols[symbol]} is not in the universe  # R4.1")
+
+
+def _delisted(tape: Tape, symbol: int) -> int:
+    """When a symbol is delisted."""
+    rows = slice(int(tape.action_first[symbol]), int(tape.action_stop[symbol]))
+    found = tape.action_ts[rows][tape.action_kind[rows] == DELIST]
+    return int(found[0]) if len(found) else NEVER
+
+
+def _in_new_units(tape: Tape, symbol: int, price: float, since: int, until: int) -> float:
+    """A price known at ``since`` after the splits from then until before ``until``.  # R8.1"""
+    for i in range(int(tape.action_first[symbol]), int(tape.action_stop[symbol])):
+        if tape.action_kind[i] == SPLIT and since <= tape.action_ts[i] < until:
+            price = price * int(tape.action_den[i]) / int(tape.action_num[i])
+    return price
 
 
 def halts_block_entries(result: ReplayResult, rows: list[Row]) -> None:
@@ -178,9 +203,9 @@ class _Book:
         self.costs: dict[tuple[int, int], int] = defaultdict(int)
         self.pending: dict[tuple[int, int], int] = {}  # signed value at the reference
 
-    def value(self, symbol: int, lots: int, price: float) -> int:
+    def value(self, symbol: int, lots: int, price: float, parts: float = 1.0) -> int:
         spec = self.tape.specs[symbol]
-        return round(float(lots * spec["lot_units"] / spec["lot_power"]) * price * float(spec["multiplier"]) * self.scale)
+        return round(float(lots * spec["lot_units"] / spec["lot_power"]) / parts * price * float(spec["multiplier"]) * self.scale)
 
     def fold(self, row: Row) -> None:
         key = (row["symbol"], row["strategy"])
@@ -190,6 +215,11 @@ class _Book:
             del self.pending[key]
         elif row["kind"] == RecordKind.FILL:
             self._fill(key, row)
+        elif row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
+            self.lots[key] = row["qty"] if self.lots[key] > 0 else -row["qty"]
+        elif row["kind"] == RecordKind.CASH_IN_LIEU and self.tape.specs["accounting"][key[0]]:
+            part = -row["side"] * row["qty"]
+            self.costs[key] -= self.value(key[0], part, row["price"], row["value"]) - row["amount"]
 
     def _fill(self, key: tuple[int, int], row: Row) -> None:
         signed, held = row["side"] * row["qty"], self.lots[key]
@@ -208,7 +238,8 @@ class _Book:
             if lots:
                 first, stop = int(self.tape.oldest[key[0]]), int(self.tape.stop[key[0]])
                 at = first + int(np.searchsorted(self.tape.ts[first:stop], row["ts"], side="right")) - 1
-                yield key, self.value(key[0], lots, float(self.tape.mark[at]))
+                mark = _in_new_units(self.tape, key[0], float(self.tape.mark[at]), int(self.tape.ts[at]), row["ts"])
+                yield key, self.value(key[0], lots, mark)
 
     def exposures(self, row: Row) -> list[int]:
         return [worth for _, worth in self.marked(row)] + list(self.pending.values())

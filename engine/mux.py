@@ -6,25 +6,16 @@ with the sequence that comes out here.
 
 import difflib
 import heapq
-<<<<<<< HEAD
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-=======
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
->>>>>>> spine
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-<<<<<<< HEAD
-from engine.dataset import Dataset, DatasetError, Series
-from engine.schema import NEVER, EventKind
-=======
 from engine.dataset import QUOTE_COLUMNS, Dataset, DatasetError, Series
-from engine.schema import EventKind
->>>>>>> spine
+from engine.schema import NEVER, EventKind
 
 CHUNK_ROWS = 65_536
 
@@ -287,25 +278,15 @@ def _bars(dataset: Dataset, series: Series, wanted: Collection[str], since: int)
     columns = dataset.view("bars", series)
     columns["mark"] = _marks(dataset, series) if closes else columns["close"]
     where = (series.symbol, series.interval_us, series.name)
-<<<<<<< HEAD
-    names = ("open_ts", "ts", "open", "high", "low", "close", "volume", "mark")
-    for place, open_ts, ts, opened, high, low, close, volume, mark in _rows(columns, since, *names):
+    names = ("open_ts", "ts", "open", "high", "low", "close", "volume", "mark", *(QUOTE_COLUMNS if QUOTE_COLUMNS[0] in columns else ()))
+    for place, open_ts, ts, opened, high, low, close, volume, mark, *quotes in _rows(columns, since, *names):
+        bid, ask = (Quotes(*quotes[:4]), Quotes(*quotes[4:])) if quotes and not math.isnan(quotes[0]) else (None, None)
         if opens and open_ts >= since:
-            yield BarOpen(open_ts, *where, place, opened)
+            yield BarOpen(open_ts, *where, place, opened, bid and bid.open, ask and ask.open)
         if paths:
-            yield BarPath(ts, *where, place, open_ts, opened, high, low, close)
+            yield BarPath(ts, *where, place, open_ts, opened, high, low, close, bid, ask)
         if closes:
             yield CandleClose(ts, *where, place, open_ts, close, volume, mark)
-=======
-    quoted = QUOTE_COLUMNS if QUOTE_COLUMNS[0] in columns else ()
-    for place, open_ts, ts, opened, high, low, close, volume, mark, *quotes in _rows(
-        columns, "open_ts", "ts", "open", "high", "low", "close", "volume", "mark", *quoted
-    ):
-        bid, ask = (Quotes(*quotes[:4]), Quotes(*quotes[4:])) if quotes and not math.isnan(quotes[0]) else (None, None)
-        yield BarOpen(open_ts, *where, place, opened, bid and bid.open, ask and ask.open)
-        yield BarPath(ts, *where, place, open_ts, opened, high, low, close, bid, ask)
-        yield CandleClose(ts, *where, place, open_ts, close, volume, mark)
->>>>>>> spine
 
 
 def _marks(dataset: Dataset, series: Series) -> NDArray[np.float64]:

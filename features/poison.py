@@ -169,15 +169,11 @@ class _Experiment:
         )
 
 
-<<<<<<< HEAD
-def _poisoned(values: NDArray[Any], poison: str | None) -> NDArray[Any] | float:
-=======
 def _rounds(series: Sequence[Series], cuts: Cuts) -> int:
     return max((len(cuts[one.symbol]) for one in series), default=0)
 
 
-def _poisoned(values: NDArray[np.float64], poison: str | None) -> NDArray[np.float64] | float:
->>>>>>> spine
+def _poisoned(values: NDArray[Any], poison: str | None) -> NDArray[Any] | float:
     match poison:
         case None:
             return values

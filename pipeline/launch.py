@@ -77,20 +77,14 @@ def run(
     _announce_compilation(clock)
     clock.stage("replay")
     session = Session(data, table.columns, settings, table.symbols, table.strategies)
-<<<<<<< HEAD
     for name, strategy in streamed.items():
         session.add(name, strategy)
+    if progress is not None:
+        _watch(session, progress)
     replayed = session.run()
     external = any(one.external for one in given.values())
     provenance = "external" if external else "streamed" if streamed else "certified"
     return Result(checked, data, replayed, provenance, clock.stop(), given, tuple(streamed))
-=======
-    if progress is not None:
-        _watch(session, progress)
-    replayed = session.run()
-    provenance = "external" if any(one.external for one in given.values()) else "certified"
-    return Result(checked, data, replayed, provenance, clock.stop(), given)
->>>>>>> spine
 
 
 def _watch(session: "Session", progress: Progress) -> None:

@@ -11,6 +11,7 @@ from engine.invariants import check
 from engine.ledger import LedgerError
 from engine.schema import NONE, Reason, RecordKind
 from engine.session import ReplayResult, Session
+from engine.splits import DELIST
 from tests.markets import random_case
 
 Change = Callable[[ReplayResult], Any]
@@ -84,9 +85,18 @@ def unlisted(result: ReplayResult) -> ReplayResult:
 
 def after_its_delisting(result: ReplayResult) -> ReplayResult:
     seq = first(result, RecordKind.FILL, reason=Reason.FILLED)
-    specs = result.tape.specs.copy()
-    specs["delist_ts"][result.records["symbol"][seq]] = result.records["ts"][seq] - 1
-    return replace(result, tape=result.tape.replace(specs=specs))
+    first_row, stop_row = np.zeros_like(result.tape.action_first), np.zeros_like(result.tape.action_stop)
+    stop_row[result.records["symbol"][seq]] = 1
+    tape = result.tape.replace(
+        action_ts=result.records["ts"][seq : seq + 1] - 1,
+        action_kind=np.array([DELIST], np.int8),
+        action_value=np.zeros(1),
+        action_num=np.ones(1, np.int64),
+        action_den=np.ones(1, np.int64),
+        action_first=first_row,
+        action_stop=stop_row,
+    )
+    return replace(result, tape=tape)
 
 
 def while_halted(result: ReplayResult) -> ReplayResult:

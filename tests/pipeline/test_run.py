@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,16 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-<<<<<<< HEAD
 from engine.dataset import Dataset, from_columns, write_folder
-from engine.ledger import LedgerError
-=======
-from engine.dataset import Dataset, DatasetError, from_columns
->>>>>>> spine
 from engine.schema import RecordKind
 from pipeline.errors import ConfigError, RunError
+from pipeline.folder import save
 from pipeline.launch import run
 from pipeline.result import Result
+from pipeline.verify import verify_run
 from tests.pipeline.small import VALUES, config, only
 
 
