@@ -114,7 +114,7 @@ def open_decides(tape: Tape, state: State, slot: int, row: int, now: int) -> boo
     if reason == Reason.STOP_LOSS:
         close_as_taker(state, tape, slot, now, opened, row, now, position["stop_reason"], 0)
     elif reason == Reason.TAKE_PROFIT:
-        close_at_target(tape, state, slot, now, gap_price(tape, symbol, position["side"], opened, position["target"]), 0)
+        close_at_target(tape, state, slot, now, gap_price(tape, symbol, position["side"], opened, position["target"], now), 0)
     elif position["exit_id"] != 0 and position["exit_timing"] == Timing.NEXT_OPEN and row >= position["exit_row"]:
         close_by_order(state, tape, slot, now, opened, row)
     else:

@@ -47,7 +47,7 @@ def _survivorship(result: "Result") -> str:
 
 
 def _rules_of_today(result: "Result") -> str:
-    if result.dataset.info.get("simulated"):
+    if result.dataset.info.get("simulated") or all(one.rules for one in result.replay.settings.instruments):
         return ""
     return "one set of tick, lot and minimum sizes a symbol is applied to all of the past; exchanges change them"
 
@@ -119,7 +119,9 @@ def _coarse_ticks(result: "Result") -> str:
     """Symbols whose closes lie between the ticks that their fills are put on."""
     tape, found = result.replay.tape, []
     for symbol, name in enumerate(result.replay.symbols):
-        steps = tape.close[tape.first[symbol] : tape.stop[symbol]] / tape.specs["tick"][symbol]
+        rows, rules = slice(tape.first[symbol], tape.stop[symbol]), slice(tape.rule_first[symbol], tape.rule_stop[symbol])
+        in_force = np.searchsorted(tape.rule_ts[rules], tape.open_ts[rows], "right") - 1
+        steps = tape.close[rows] / tape.rules["tick"][rules][in_force]
         between = np.count_nonzero(np.abs(steps - np.rint(steps)) > OFF_TICK)
         if len(steps) and tape.quoted.size == 0 and between > OFF_SHARE * len(steps):
             found.append(f"{name} ({between / len(steps):.0%} of closes)")
