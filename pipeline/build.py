@@ -271,7 +271,7 @@ def _execution(config: RunConfig) -> dict[str, Any]:
         "interval": execution.interval or "",
         "timing": Timing[execution.timing.upper()],
         "latency_us": duration_us(execution.latency),
-        "intrabar": Intrabar[execution.intrabar.upper()],
+        "intrabar": Intrabar.PESSIMISTIC if execution.intrabar == "bounds" else Intrabar[execution.intrabar.upper()],
         "limit_gap": None if execution.limit_gap is None else LimitGap[execution.limit_gap.upper()],
         "limit_touch": LimitTouch[execution.limit_touch.upper()],
         "stop_anchor": StopAnchor[execution.stop_anchor.upper()],

@@ -54,7 +54,6 @@ NOT_YET = frozenset(
 
 NOT_YET_VALUES = {
     "account.margin": ("isolated",),
-    "execution.intrabar": ("bounds",),
     "instruments.*.kind": ("inverse_perp", "future", "option"),
     "selector.on_held": ("add", "reverse", "replace_levels"),
 }
@@ -365,7 +364,10 @@ class Execution(Section):
     timing: Literal["next_open", "close", "next_close"] = Field(default="next_open", description="close is optimistic")
     latency: Duration = Field(default="0s", description="an order acts only in bars that open at least this long after the decision")
     interval: str | None = Field(default=None, description="series that fills and marks (default: each symbol's finest)")
-    intrabar: Literal["pessimistic", "optimistic", "olhc", "ohlc", "adaptive"] = "pessimistic"
+    intrabar: Literal["pessimistic", "optimistic", "olhc", "ohlc", "adaptive", "bounds"] = Field(
+        default="pessimistic",
+        description="which exit a bar that reaches several gives; bounds: the pessimistic, and the optimistic replay beside it",
+    )
     limit_gap: Literal["price", "open"] | None = Field(default=None, description="price of a target passed by the open")
     limit_touch: Literal["touch", "through"] = Field(
         default="touch", description="whether a price that only equals a limit or target fills it"

@@ -26,7 +26,7 @@ MOST_SPLITS = 8  # named in a notice
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
     of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _splits, _adjusted, _unquoted)
-    of_choices: tuple[Test, ...] = (_external, _streamed, _optimistic, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
+    of_choices: tuple[Test, ...] = (_external, _streamed, _optimistic, _bounds, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
     return [text for test in (*of_data, *of_choices) if (text := test(result))]
 
 
@@ -94,6 +94,16 @@ def _optimistic(result: "Result") -> str:
     if _free_of_fees(result.replay.settings):
         chosen.append("no fees")
     return "optimistic: " + "; ".join(chosen) if chosen else ""
+
+
+def _bounds(result: "Result") -> str:
+    if result.bounds is None:
+        return ""
+    n = len(result.bounds.ambiguous_trades)
+    return (
+        f"bounds: {n} of {len(result.trade_records)} trades left in an ambiguous bar; for each the truth lies between the two columns, "
+        "for the whole it need not, because what is traded afterwards differs"
+    )
 
 
 def _free_of_fees(settings: Settings) -> bool:
