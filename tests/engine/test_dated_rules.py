@@ -3,12 +3,16 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.instrument import Decimals, Instrument, Rules
 from engine.ledger import ledger_header
-from engine.schema import Action, LimitGap, Reason, RecordKind, SizeKind
+from engine.schema import Action, EventKind, LimitGap, Reason, RecordKind, SizeKind
 from engine.session import Session
 from tests.differential import agreed_replay
+from tests.market_changes import run
+from tests.markets import random_case
 from tests.oracle.examples import (
     FLAT,
     SHORT,
@@ -133,3 +137,18 @@ def test_the_header_says_what_lots_are_counted_in() -> None:  # R11.2
     chosen = settings(2, instruments=(instrument(lot=Decimals(6, 10), rules=(since(1, lot=Decimals(4, 10)),)),))
     result = Session(market({"A": [FLAT, FLAT]}), table(propose(1)), chosen).run()
     assert ledger_header(result)["instruments"]["A"]["lot"] == [2, 10]
+
+
+@given(st.integers(0, 2**32))
+def test_entries_are_whole_lots_and_takers_on_the_tick_of_their_time(seed: int) -> None:  # R2.7
+    result = run(random_case(seed))
+    specs = {one.symbol: one for one in result.settings.instruments}
+    for fill in result.records[result.records["kind"] == RecordKind.FILL]:
+        one = specs[result.symbols[fill["symbol"]]]
+        in_force = [rules for rules in one.rules if rules.from_us <= fill["ts"]]
+        tick, lot = (in_force[-1].tick, in_force[-1].lot) if in_force else (one.tick, one.lot)
+        if fill["reason"] in (Reason.FILLED, Reason.PARTIAL):
+            assert fill["qty"] % one.lot_step(lot) == 0
+        if fill["phase"] != EventKind.BAR_PATH and fill["reason"] not in (Reason.DELISTED, Reason.TAKE_PROFIT):
+            steps = round(fill["price"] * tick.power / tick.units)
+            assert fill["price"] == steps * tick.units / tick.power
