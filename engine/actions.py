@@ -158,9 +158,9 @@ def split_levels(tape: Tape, state: State, slot: int, den: int, num: int) -> Non
     Bars that closed since the last open have not moved the trailing level yet; ``exits.trail`` restates them when it comes to them.
     """
     position, symbol = state.positions[slot], state.positions[slot]["symbol"]
-    side = position["side"]
-    position["stop"] = split_level(tape, symbol, position["stop"] * den / num, side < 0)
-    position["target"] = split_level(tape, symbol, position["target"] * den / num, side > 0)
+    side, now = position["side"], state.account[0]["now"]
+    position["stop"] = split_level(tape, symbol, position["stop"] * den / num, side < 0, now)
+    position["target"] = split_level(tape, symbol, position["target"] * den / num, side > 0, now)
     position["trailing"] = position["trailing"] * den / num
     position["break_even"] = position["break_even"] * den / num
     position["entry_price"] = position["entry_price"] * den / num
@@ -172,7 +172,7 @@ def split_levels(tape: Tape, state: State, slot: int, den: int, num: int) -> Non
 
 
 @kernel
-def split_level(tape: Tape, symbol: int, price: float, up: bool) -> float:
+def split_level(tape: Tape, symbol: int, price: float, up: bool, ts: int) -> float:
     """A level on the tick; NaN where there was none, or is none left."""
-    level = on_tick(tape, symbol, price, up)
+    level = on_tick(tape, symbol, price, up, ts)
     return level if level > 0.0 else np.nan

@@ -15,13 +15,15 @@ from engine.tape import Tape
 
 
 @kernel
-def touch(tape: Tape, state: State, slot: int, row: int) -> tuple[int, bool]:
-    """Exit that the inside of a bar reaches, on the side that closes the position.  # R3.2"""
+def touch(tape: Tape, state: State, slot: int, row: int, plain: bool) -> tuple[int, bool]:
+    """Exit that the inside of a bar reaches, on the side that closes the position; ``plain`` spares a look at the options.  # R3.2"""
     position, rules = state.positions[slot], state.rules[0]
-    policy, limit, target = rules["intrabar"], rules["limit_touch"], position["target"]
-    if row < position["acts_row"]:
-        return Reason.NONE, False
-    stop = stop_inside(state, tape, slot, row)[0] if rules["stop_check"] == StopCheck.RANGE else np.nan
+    policy, limit, stop, target = rules["intrabar"], 0, position["stop"], position["target"]
+    if not plain:
+        if row < position["acts_row"]:
+            return Reason.NONE, False
+        limit = rules["limit_touch"]
+        stop = stop_inside(state, tape, slot, row)[0] if rules["stop_check"] == StopCheck.RANGE else np.nan
     if position["side"] > 0:
         return touched(policy, limit, 1, tape.bid_open[row], tape.bid_high[row], tape.bid_low[row], tape.bid_close[row], stop, target)
     return touched(policy, limit, -1, tape.ask_open[row], tape.ask_high[row], tape.ask_low[row], tape.ask_close[row], stop, target)
@@ -37,7 +39,7 @@ def bar_paths(tape: Tape, state: State, now: int) -> None:
         row, i = position["row"], i + 1
         if not position["levels"] or row >= tape.stop[symbol] or tape.ts[row] != now:
             continue
-        reason, ambiguous = touch(tape, state, slot, row)
+        reason, ambiguous = touch(tape, state, slot, row, state.rules[0]["plain_exits"] != 0)
         flags = AMBIGUOUS if ambiguous else 0
         if reason == Reason.STOP_LOSS:
             stop, reason = stop_inside(state, tape, slot, row)
@@ -59,6 +61,7 @@ def close_at_target(tape: Tape, state: State, slot: int, now: int, price: float,
 def close_candles(tape: Tape, state: State, now: int) -> bool:
     """CANDLE_CLOSE: marks, stops that look at closes, positions grown too old; whether a bar of a held symbol closed.  # R3.6, R6.5"""
     account, closed = state.account[0], False
+    at_close = state.rules[0]["stop_check"] == StopCheck.CLOSE
     for i in range(account["n_held"]):
         slot = state.held[i]
         position = state.positions[slot]
@@ -69,7 +72,7 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         prefetch(tape.mark, row + 8)  # the next cache line of this symbol; a hundred symbols are too many streams for the hardware
         revalue(state, tape, slot, row)
         position["row"] = row + 1
-        if state.rules[0]["stop_check"] == StopCheck.CLOSE and position["levels"]:
+        if at_close and position["levels"]:
             stop_by_close(tape, state, slot, row, now)
         if row >= position["max_row"] and position["exit_id"] == 0:
             rules, cause = state.rules[0], position["opened_seq"]
@@ -114,7 +117,7 @@ def open_decides(tape: Tape, state: State, slot: int, row: int, now: int) -> boo
     if reason == Reason.STOP_LOSS:
         close_as_taker(state, tape, slot, now, opened, row, now, position["stop_reason"], 0)
     elif reason == Reason.TAKE_PROFIT:
-        close_at_target(tape, state, slot, now, gap_price(tape, symbol, position["side"], opened, position["target"]), 0)
+        close_at_target(tape, state, slot, now, gap_price(tape, symbol, position["side"], opened, position["target"], now), 0)
     elif position["exit_id"] != 0 and position["exit_timing"] == Timing.NEXT_OPEN and row >= position["exit_row"]:
         close_by_order(state, tape, slot, now, opened, row)
     else:

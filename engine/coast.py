@@ -30,7 +30,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     row, stop = position["row"], min(tape.stop[position["symbol"]], position["max_row"])
     horizon = quiet_until(tape, proposals, state, slot, until)
     qty, multiplier, scale = position["qty"], position["multiplier"], rules["scale"]
-    levels = position["levels"] != 0
+    levels, plain = position["levels"] != 0, rules["plain_exits"] != 0
     k, last, worth = account["sampled"], account["last_equity"], position["value"]
     current = account["cash"] + account["open_value"]
     base, midnight, peak = account["day_base"], account["day_end"], account["peak"]
@@ -38,7 +38,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     watched = rules["daily_loss_halt"] < np.inf or rules["drawdown_halt"] < np.inf
     while row < stop and tape.ts[row] < horizon:
         now = tape.ts[row]
-        if levels and moved_by_bar(tape, state, slot, row, row != position["row"] or tape.open_ts[row] > account["now"]):
+        if levels and moved_by_bar(tape, state, slot, row, row != position["row"] or tape.open_ts[row] > account["now"], plain):
             break
         if k < len(tape.grid) and tape.grid[k] < now:
             if current != last:
@@ -87,18 +87,19 @@ def alerts(account: np.void, rules: np.void, now: int, midnight: int, base: int,
 
 
 @kernel
-def moved_by_bar(tape: Tape, state: State, slot: int, row: int, opens: bool) -> bool:
+def moved_by_bar(tape: Tape, state: State, slot: int, row: int, opens: bool, plain: bool) -> bool:
     """Whether a bar reaches a level of the position by its inside or, if that is still to come, by its open."""
     position, rules = state.positions[slot], state.rules[0]
     side = position["side"]
     if opens:
         trail(state, tape, slot, row)
         opened = open_price(tape, -side, row)
-        if reached_by_open(side, opened, ranged_stop(state, slot), position["target"], rules["limit_touch"]) != Reason.NONE:
+        stop, limit = (position["stop"], 0) if plain else (ranged_stop(state, slot), rules["limit_touch"])
+        if reached_by_open(side, opened, stop, position["target"], limit) != Reason.NONE:
             return True
-    if rules["stop_check"] == StopCheck.CLOSE and closed_through(state, tape, slot, row):
+    if not plain and rules["stop_check"] == StopCheck.CLOSE and closed_through(state, tape, slot, row):
         return True
-    return touch(tape, state, slot, row)[0] != Reason.NONE
+    return touch(tape, state, slot, row, plain)[0] != Reason.NONE
 
 
 @kernel

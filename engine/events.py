@@ -251,7 +251,7 @@ class RecordReader:
 
     def __init__(self, symbols: Sequence[str], strategies: Sequence[str], instruments: Sequence[Instrument], decimals: int) -> None:
         self._symbols, self._strategies, self.decimals = symbols, strategies, decimals
-        lots = {instrument.symbol: instrument.lot for instrument in instruments}
+        lots = {instrument.symbol: instrument.base_lot for instrument in instruments}
         self._lots = [*(lots[symbol] for symbol in symbols), Decimals(1, 1)]  # the last is of records of the whole account
         self._names = {int(kind): kind.name for kind in RecordKind}
         self._phases = {int(kind): kind.name for kind in EventKind} | {OUTSIDE: ""}

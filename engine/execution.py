@@ -13,7 +13,7 @@ from engine.schema import MAKER, MORE, NEVER, NONE, Reason, RecordKind, Slippage
 from engine.sizing import most_lots, outlay
 from engine.splits import restated, restated_level, restated_volume
 from engine.state import State
-from engine.tape import Proposals, Tape, known_until
+from engine.tape import Proposals, Tape, known_until, rules_at
 
 
 @kernel
@@ -78,7 +78,7 @@ def taker_price(state: State, tape: Tape, symbol: int, side: int, qty: float, ra
         volume = restated_volume(state, tape, symbol, row if tape.ts[row] <= known else row - 1)
         share_of_volume = volume_share(qty, volume, rules["slippage_limit"])
         slip = rules["slippage_amount"] * impact(rules["slippage"], share_of_volume)
-    price = on_tick(tape, symbol, raw + side * raw * (half + slip), side > 0)
+    price = on_tick(tape, symbol, raw + side * raw * (half + slip), side > 0, known)
     if not price > 0.0:
         state.account[0]["unpriced"] = symbol
     return price
@@ -190,12 +190,14 @@ def fill_entry(state: State, tape: Tape, proposals: Proposals, slot: int, ts: in
     symbol, side = state.positions[slot]["symbol"], order["side"]
     raw = open_price(tape, side, row) if at_open else close_price(tape, side, row)
     free = free_cash(state) + order["reserved"]
-    lots = lots_that_fit(state, tape, symbol, side, free, order["lots"], raw, row, ts)
+    wanted = order["lots"] - order["lots"] % tape.rules[rules_at(tape, symbol, ts)]["lot_step"]
+    lots = lots_that_fit(state, tape, symbol, side, free, wanted, raw, row, ts)
+    rest: int = Reason.BELOW_MIN_QTY if lots == wanted else Reason.INSUFFICIENT_CASH
     price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, lots), raw, row, ts)
     if lots == 0:
-        drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
+        drop_entry(state, slot, ts, rest, order["seq"])
         return
-    open_position(state, tape, proposals, slot, ts, row, at_open, lots, price)
+    open_position(state, tape, proposals, slot, ts, row, at_open, lots, price, rest)
     if at_open:
         leave_if_crossed(state, tape, slot, ts, row)
 
@@ -209,30 +211,34 @@ def quantity_of(tape: Tape, symbol: int, lots: int) -> float:
 
 @shared
 def lots_that_fit(state: State, tape: Tape, symbol: int, side: int, limit: int, lots: int, raw: float, row: int, known: int) -> int:
-    """Most lots, up to ``lots``, that a taker can pay within ``limit``.  # R5.2
+    """Most whole lots of the time, up to ``lots``, that a taker can pay within ``limit``.  # R5.2
 
     A buy that moves the price costs more the larger it is, so bisection is exact.  A sale gets less the larger it is, and is judged by the
     best price it may get.
     """
-    rules = state.rules[0]
+    rules, step = state.rules[0], tape.rules[rules_at(tape, symbol, known)]["lot_step"]
     if rules["slippage"] < Slippage.VOLUME_SHARE or side < 0:
-        return most_lots(tape, rules, symbol, side, limit, lots, taker_price(state, tape, symbol, side, 0.0, raw, row, known), 0.0)
-    low, high = 0, lots + 1
+        price = taker_price(state, tape, symbol, side, 0.0, raw, row, known)
+        return most_lots(tape, rules, symbol, side, limit, lots, price, 0.0, step)
+    low, high = 0, lots // step + 1
     while high - low > 1:
-        middle = lots if high > lots else (low + high) // 2
-        price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, middle), raw, row, known)
-        if outlay(tape, rules, symbol, side, middle, price, 0.0) <= limit:
+        middle = (low + high) // 2
+        price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, middle * step), raw, row, known)
+        if outlay(tape, rules, symbol, side, middle * step, price, 0.0) <= limit:
             low = middle
         else:
             high = middle
-    return low
+    return low * step
 
 
 @shared
 def open_position(
-    state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool, lots: int, price: float
+    state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool, lots: int, price: float, rest: int
 ) -> None:
-    """Open a position by its entry order, and give it the bracket that the proposal asked for; the rest of the order ends.  # R5.2"""
+    """Open a position by its entry order, and give it the bracket that the proposal asked for; the rest of the order ends.  # R5.2
+
+    ``rest`` is the reason for which it does: it cannot be paid, or a lot that has changed since leaves less than one.
+    """
     account, position, order = state.account[0], state.positions[slot], state.entries[slot]
     order_id, proposal, whole = order["order_id"], order["proposal"], lots == order["lots"]
     claim_slot(state, tape, slot, order["side"])
@@ -247,10 +253,10 @@ def open_position(
     if whole:
         order["order_id"] = 0
     else:
-        drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
+        drop_entry(state, slot, ts, rest, order["seq"])
     begin_life(state, tape, slot, ts, position["row"])
     position["acts_row"] = row + 1 if state.rules[0]["stop_from"] == StopFrom.NEXT_BAR else position["row"]
-    attach_bracket(state, tape, proposals, slot, proposal, price)
+    attach_bracket(state, tape, proposals, slot, ts, proposal, price)
 
 
 @shared
@@ -291,7 +297,7 @@ def begin_life(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
 
 
 @kernel
-def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, proposal: int, price: float) -> None:
+def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, proposal: int, price: float) -> None:
     """Give a new position the levels and the age that its proposal asked for.  # R2.1"""
     position = state.positions[slot]
     symbol, side = position["symbol"], position["side"]
@@ -305,15 +311,15 @@ def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, pr
     anchor = price
     if state.rules[0]["stop_anchor"] == StopAnchor.ENTRY_CLOSE:
         anchor = restated(state, tape, symbol, tape.close[proposals.row[proposal]], tape.ts[proposals.row[proposal]])
-    position["stop"] = level_price(tape, symbol, stop, kinds[0], anchor, -side, side < 0)
-    position["target"] = level_price(tape, symbol, target, kinds[1], anchor, side, side > 0)
+    position["stop"] = level_price(tape, symbol, stop, kinds[0], anchor, -side, side < 0, ts)
+    position["target"] = level_price(tape, symbol, target, kinds[1], anchor, side, side > 0, ts)
     position["trailing"] = distance_price(trailing, kinds[2], price)
     position["break_even"] = distance_price(break_even, even_kind, price)
     position["extreme"] = position["entry_price"] = price
     position["stop_reason"] = Reason.STOP_LOSS
     position["moves"] = 0 if np.isnan(position["trailing"]) and np.isnan(position["break_even"]) else 1
     if position["moves"]:
-        move_stop(state, tape, slot)
+        move_stop(state, tape, slot, ts)
     none = np.isnan(position["stop"]) and np.isnan(position["target"]) and not position["moves"]
     position["levels"] = 0 if none else 1
     state.account[0]["n_levels"] += position["levels"]

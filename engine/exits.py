@@ -7,17 +7,17 @@ from engine.money import grid_steps
 from engine.schema import Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopCheck, TrailingMode
 from engine.splits import restated
 from engine.state import State
-from engine.tape import Tape
+from engine.tape import Tape, rules_at
 
 NO_EXIT = Reason.NONE
 TRAILED = int(Reason.TRAILING_STOP)
 
 
 @kernel
-def on_tick(tape: Tape, symbol: int, price: float, up: bool) -> float:
-    """Price on the symbol's tick, rounded up or down.  # R6.3"""
-    spec = tape.specs[symbol]
-    return grid_steps(price, spec["tick"], up) * spec["tick_units"] / spec["tick_power"]
+def on_tick(tape: Tape, symbol: int, price: float, up: bool, ts: int) -> float:
+    """Price on the symbol's tick at a time, rounded up or down.  # R6.3"""
+    rule = tape.rules[rules_at(tape, symbol, ts)]
+    return grid_steps(price, rule["tick"], up) * rule["tick_units"] / rule["tick_power"]
 
 
 @kernel
@@ -68,12 +68,12 @@ def touched(
 
 
 @kernel
-def level_price(tape: Tape, symbol: int, level: float, kind: int, anchor: float, direction: int, up: bool) -> float:
+def level_price(tape: Tape, symbol: int, level: float, kind: int, anchor: float, direction: int, up: bool, ts: int) -> float:
     """A stop or target on the tick; NaN where there is none.  ``direction`` is +1 for a level above the anchor.  # R2.1, R2.7"""
     price = anchor * (1.0 + direction * level) if kind == LevelKind.FRACTION else level
     if not 0.0 < price < np.inf:
         return np.nan
-    price = on_tick(tape, symbol, price, up)
+    price = on_tick(tape, symbol, price, up, ts)
     return price if price > 0.0 else np.nan
 
 
@@ -86,23 +86,23 @@ def distance_price(distance: float, kind: int, price: float) -> float:
 
 
 @shared
-def move_stop(state: State, tape: Tape, slot: int) -> None:
+def move_stop(state: State, tape: Tape, slot: int, ts: int) -> None:
     """Take the trailing level, then the entry price once the break-even distance is gained, where it is better than the stop.  # R3.5"""
     position = state.positions[slot]
     side, extreme, entry = position["side"], position["extreme"], position["entry_price"]
-    improve_stop(state, tape, slot, extreme - side * position["trailing"], Reason.TRAILING_STOP)
+    improve_stop(state, tape, slot, extreme - side * position["trailing"], Reason.TRAILING_STOP, ts)
     if side * (extreme - (entry + side * position["break_even"])) >= 0:
-        improve_stop(state, tape, slot, entry, Reason.BREAK_EVEN)
+        improve_stop(state, tape, slot, entry, Reason.BREAK_EVEN, ts)
 
 
 @shared
-def improve_stop(state: State, tape: Tape, slot: int, raw: float, reason: int) -> None:
+def improve_stop(state: State, tape: Tape, slot: int, raw: float, reason: int, ts: int) -> None:
     """Move the stop to a price on the tick, away from the market, if that is better or there was none."""
     position = state.positions[slot]
     side = position["side"]
     if not raw > 0.0:
         return
-    level = on_tick(tape, position["symbol"], raw, side < 0)
+    level = on_tick(tape, position["symbol"], raw, side < 0, ts)
     if level > 0.0 and not side * (level - position["stop"]) <= 0:
         position["stop"], position["stop_reason"] = level, reason
 
@@ -116,7 +116,7 @@ def trailed_inside(state: State, tape: Tape, slot: int, row: int) -> tuple[float
     if side * (extreme - target) > 0:
         extreme = target
     raw = extreme - side * position["trailing"]
-    level = on_tick(tape, position["symbol"], raw, side < 0) if raw > 0.0 else 0.0
+    level = on_tick(tape, position["symbol"], raw, side < 0, tape.open_ts[row]) if raw > 0.0 else 0.0
     if level > 0.0 and not side * (level - stop) <= 0:
         return level, TRAILED
     return stop, position["stop_reason"]
@@ -161,12 +161,12 @@ def trail(state: State, tape: Tape, slot: int, row: int) -> None:
         else:
             position["extreme"] = min(position["extreme"], restated(state, tape, symbol, tape.ask_low[at], tape.ts[at]))
         position["level_row"] = at + 1
-        move_stop(state, tape, slot)
+        move_stop(state, tape, slot, tape.ts[at])
 
 
 @kernel
-def gap_price(tape: Tape, symbol: int, side: int, opened: float, target: float) -> float:
+def gap_price(tape: Tape, symbol: int, side: int, opened: float, target: float, ts: int) -> float:
     """Price of the target of a position that the open has passed: its own, or the open on the tick against the order.  # R2.4, R2.5"""
     if tape.specs[symbol]["limit_gap"] == LimitGap.PRICE:
         return target
-    return on_tick(tape, symbol, opened, side < 0)
+    return on_tick(tape, symbol, opened, side < 0, ts)

@@ -1,5 +1,6 @@
 """Instrument specifications: dumb data, with ``tick``, ``lot`` and ``multiplier`` as exact decimals."""
 
+import math
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -44,6 +45,17 @@ class Decimals(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Rules:
+    """What an exchange asks of orders from a time on (us, UTC), until the next such rules.  # R2.7"""
+
+    from_us: int
+    tick: Decimals
+    lot: Decimals
+    min_qty: float = 0.0
+    min_notional: float = 0.0
+
+
+@dataclass(frozen=True)
 class Instrument:
     """What the replay needs to know of one symbol.
 
@@ -57,6 +69,8 @@ class Instrument:
         Whether a spot instrument may be sold short (linear instruments always may).
     sessions
         Whether it trades in sessions: 252 periods a year, and a limit passed by the open fills at the open.  # R2.4
+    rules
+        Tick, lot and smallest entry from later times on, ascending.
     """
 
     symbol: str
@@ -68,6 +82,19 @@ class Instrument:
     min_notional: float = 0.0
     shortable: bool = False
     sessions: bool = False
+    rules: tuple[Rules, ...] = ()
+
+    @property
+    def base_lot(self) -> Decimals:
+        """What quantities are counted in: the largest decimal that divides the lots of all times."""
+        lots = [self.lot, *(rules.lot for rules in self.rules)]
+        power = max(lot.power for lot in lots)
+        units = math.gcd(*(lot.units * (power // lot.power) for lot in lots))
+        return self.lot if not self.rules else Decimals(units, power)
+
+    def lot_step(self, lot: Decimals) -> int:
+        """Base lots in one lot of a time."""
+        return (lot.units * self.base_lot.power) // (lot.power * self.base_lot.units)
 
     @property
     def accounting(self) -> Accounting:

@@ -92,7 +92,7 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
     instruments = {
         instrument.symbol: {
             "kind": instrument.kind,
-            "lot": list(instrument.lot),
+            "lot": list(instrument.base_lot),
             "tick": list(instrument.tick),
             "multiplier": list(instrument.multiplier),
         }

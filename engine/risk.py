@@ -11,7 +11,7 @@ from engine.schema import Action, Reason, RecordKind, SizeKind
 from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, stop_distance, wanted_quantity
 from engine.splits import restated, restated_level
 from engine.state import State
-from engine.tape import Proposals, Tape
+from engine.tape import Proposals, Tape, rules_at
 
 
 @kernel
@@ -41,7 +41,9 @@ def exposure(state: State) -> tuple[int, int]:
 
 
 @kernel
-def sized(state: State, tape: Tape, proposals: Proposals, i: int, reference: float, capital: int, half: float) -> tuple[int, int]:
+def sized(
+    state: State, tape: Tape, proposals: Proposals, i: int, reference: float, capital: int, half: float, rule: np.void
+) -> tuple[int, int]:
     """Lots that the strategy's size model asks for, and the reason where there are none.  # R5.1"""
     rules, symbol = state.rules[0], proposals.symbol[i]
     spec, desk, side = tape.specs[symbol], state.desks[proposals.strategy[i]], side_of(proposals.action[i])
@@ -50,23 +52,33 @@ def sized(state: State, tape: Tape, proposals: Proposals, i: int, reference: flo
     if desk["size"] == SizeKind.ALL_IN:
         buffer = money(capital * rules["cash_buffer"])
         limit = min(free_cash(state) - buffer, money(capital * desk["budget"]))
-        lots = all_in_lots(tape, rules, symbol, side, limit, reference, half)
+        lots = all_in_lots(tape, rules, symbol, side, limit, reference, half, rule["lot_step"])
         return lots, (Reason.NONE if lots > 0 else Reason.NO_SIZE)
     stop, kind = proposals.stop_loss[i], proposals.stop_loss_kind[i]
     distance = stop_distance(side, reference, restated_level(state, tape, symbol, stop, kind, proposals.ts[i]), kind)
-    if desk["size"] == SizeKind.FIXED_RISK and not grid_steps(distance, spec["tick"], False) >= 1.0:
+    if desk["size"] == SizeKind.FIXED_RISK and not grid_steps(distance, rule["tick"], False) >= 1.0:
         return 0, Reason.BAD_STOP
     own = capital / rules["scale"] * desk["budget"]
     qty = wanted_quantity(desk["size"], desk["amount"], own, reference, spec["multiplier"], distance)
     if not qty > 0.0:
         return 0, Reason.NO_SIZE
-    lots = whole_lots(qty, spec["lot"])
+    lots = whole_lots(qty, rule["lot"]) * rule["lot_step"]
     return lots, (Reason.NONE if lots > 0 else Reason.BELOW_MIN_QTY)
 
 
 @kernel
 def limited(
-    state: State, tape: Tape, symbol: int, side: int, lots: int, reference: float, half: float, capital: int, gross: int, net: int
+    state: State,
+    tape: Tape,
+    symbol: int,
+    side: int,
+    lots: int,
+    reference: float,
+    half: float,
+    capital: int,
+    gross: int,
+    net: int,
+    step: int,
 ) -> tuple[int, int]:
     """Lots that every limit allows, and the reason of the limit that allows none.  # R5.2"""
     rules = state.rules[0]
@@ -75,39 +87,39 @@ def limited(
     allowed = lots
     if rules["cash_buffer"] > 0.0:
         buffer = money(capital * rules["cash_buffer"])
-        allowed = most_lots(tape, rules, symbol, side, free - buffer, lots, reference, half)
+        allowed = most_lots(tape, rules, symbol, side, free - buffer, lots, reference, half, step)
         if allowed == 0 or (allowed < lots and not clip):
             return 0, Reason.CASH_BUFFER
     lots = allowed
     if rules["max_position"] < np.inf:
-        allowed = most_lots_of_value(tape, rules, symbol, money(capital * rules["max_position"]), lots, reference)
+        allowed = most_lots_of_value(tape, rules, symbol, money(capital * rules["max_position"]), lots, reference, step)
         if allowed == 0 or (allowed < lots and not clip):
             return 0, Reason.MAX_POSITION
     lots = allowed
     if rules["max_gross"] < np.inf:
-        allowed = most_lots_of_value(tape, rules, symbol, money(capital * rules["max_gross"]) - gross, lots, reference)
+        allowed = most_lots_of_value(tape, rules, symbol, money(capital * rules["max_gross"]) - gross, lots, reference, step)
         if allowed == 0 or (allowed < lots and not clip):
             return 0, Reason.MAX_GROSS
     lots = allowed
     if rules["max_net"] < np.inf:
-        allowed = most_lots_of_value(tape, rules, symbol, money(capital * rules["max_net"]) - side * net, lots, reference)
+        allowed = most_lots_of_value(tape, rules, symbol, money(capital * rules["max_net"]) - side * net, lots, reference, step)
         if allowed == 0 or (allowed < lots and not clip):
             return 0, Reason.MAX_NET
     lots = allowed
-    allowed = most_lots(tape, rules, symbol, side, free, lots, reference, half)
+    allowed = most_lots(tape, rules, symbol, side, free, lots, reference, half, step)
     if allowed == 0 or (allowed < lots and not clip):
         return 0, (Reason.INSUFFICIENT_MARGIN if counts_as_free(tape, symbol, side) else Reason.INSUFFICIENT_CASH)
     return allowed, Reason.NONE
 
 
 @kernel
-def below_minimum(tape: Tape, symbol: int, lots: int, reference: float, scale: float) -> int:
+def below_minimum(tape: Tape, symbol: int, lots: int, reference: float, scale: float, rule: np.void) -> int:
     """BELOW_MIN_QTY, BELOW_MIN_NOTIONAL or NONE.  # R2.7"""
     spec = tape.specs[symbol]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
-    if qty < spec["min_qty"]:
+    if qty < rule["min_qty"]:
         return Reason.BELOW_MIN_QTY
-    if value(qty, reference, spec["multiplier"], scale) < money(spec["min_notional"] * scale):
+    if value(qty, reference, spec["multiplier"], scale) < money(rule["min_notional"] * scale):
         return Reason.BELOW_MIN_NOTIONAL
     return Reason.NONE
 
@@ -126,11 +138,12 @@ def gate(state: State, tape: Tape, proposals: Proposals, n_selected: int, now: i
         reference, score = restated(state, tape, symbol, tape.close[row], tape.ts[row]), proposals.score[i]
         half = half_spread_of_close(tape, symbol, row, now, rules["default_half_spread"])
         selected = state.entries[slot]["cause"]
-        lots, reason = sized(state, tape, proposals, i, reference, capital, half)
+        rule = tape.rules[rules_at(tape, symbol, now)]
+        lots, reason = sized(state, tape, proposals, i, reference, capital, half, rule)
         if reason == Reason.NONE:
-            lots, reason = limited(state, tape, symbol, side, lots, reference, half, capital, gross, net)
+            lots, reason = limited(state, tape, symbol, side, lots, reference, half, capital, gross, net, rule["lot_step"])
         if reason == Reason.NONE:
-            reason = below_minimum(tape, symbol, lots, reference, rules["scale"])
+            reason = below_minimum(tape, symbol, lots, reference, rules["scale"], rule)
         if reason != Reason.NONE:
             state.ranked[rank] = -1
             post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, score, selected, rank + 1, 0)

@@ -22,33 +22,36 @@ def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price:
 
 
 @shared
-def most_lots(tape: Tape, rules: np.void, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float) -> int:
-    """Most lots, up to ``lots``, whose outlay is at most ``limit``.  Outlay never falls with lots, so bisection is exact."""
+def most_lots(
+    tape: Tape, rules: np.void, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float, step: int
+) -> int:
+    """Most lots in steps, up to ``lots``, whose outlay is at most ``limit``.  Outlay never falls with lots, so bisection is exact."""
     if outlay(tape, rules, symbol, side, lots, price, half_spread) <= limit:
         return lots
-    low, high = 0, lots
+    low, high = 0, lots // step
     while high - low > 1:
         middle = (low + high) // 2
-        if outlay(tape, rules, symbol, side, middle, price, half_spread) <= limit:
+        if outlay(tape, rules, symbol, side, middle * step, price, half_spread) <= limit:
             low = middle
         else:
             high = middle
-    return low
+    return low * step
 
 
 @shared
-def most_lots_of_value(tape: Tape, rules: np.void, symbol: int, limit: int, lots: int, price: float) -> int:
-    """Most lots, up to ``lots``, whose value at a price is at most ``limit``."""
+def most_lots_of_value(tape: Tape, rules: np.void, symbol: int, limit: int, lots: int, price: float, step: int) -> int:
+    """Most lots in steps, up to ``lots``, whose value at a price is at most ``limit``."""
     spec = tape.specs[symbol]
-    low, high = 0, lots + 1
+    most = lots // step
+    low, high = 0, most + 1
     while high - low > 1:
-        middle = lots if high > lots else (low + high) // 2
-        qty = quantity(middle, spec["lot_units"], spec["lot_power"])
+        middle = most if high > most else (low + high) // 2
+        qty = quantity(middle * step, spec["lot_units"], spec["lot_power"])
         if value(qty, price, spec["multiplier"], rules["scale"]) <= limit:
             low = middle
         else:
             high = middle
-    return low
+    return low * step
 
 
 @kernel
@@ -79,9 +82,9 @@ def wanted_quantity(size: int, amount: float, capital: float, reference: float, 
 
 
 @shared
-def all_in_lots(tape: Tape, rules: np.void, symbol: int, side: int, limit: int, price: float, half_spread: float) -> int:
-    """Most lots whose outlay is at most ``limit``."""
-    lots = 1
+def all_in_lots(tape: Tape, rules: np.void, symbol: int, side: int, limit: int, price: float, half_spread: float, step: int) -> int:
+    """Most lots in steps whose outlay is at most ``limit``."""
+    lots = step
     while lots < MONEY_LIMIT and outlay(tape, rules, symbol, side, lots, price, half_spread) <= limit:
         lots *= 2
-    return most_lots(tape, rules, symbol, side, limit, lots, price, half_spread)
+    return most_lots(tape, rules, symbol, side, limit, lots, price, half_spread, step)

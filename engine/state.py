@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import Block, column
-from engine.schema import NEVER, NONE, OUTSIDE, RECORD
+from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, StopCheck, StopFrom, TrailingMode
 from engine.settings import Settings
 from engine.tape import Proposals, Tape
 
@@ -146,6 +146,7 @@ RULES = np.dtype(
         ("stop_from", "u1"),
         ("stop_check", "u1"),
         ("trailing_mode", "u1"),
+        ("plain_exits", "u1"),  # whether no option changes how a bar is tested against stop and target
         ("slippage", "u1"),
         ("clip", "u1"),
         ("reuse_pending_exit", "u1"),
@@ -212,6 +213,8 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     for name in RULES.names or ():
         if hasattr(settings, name):
             rules[name] = getattr(settings, name)
+    options = (settings.limit_touch, settings.stop_from, settings.stop_check, settings.trailing_mode)
+    rules["plain_exits"] = options == (LimitTouch.TOUCH, StopFrom.FILL, StopCheck.RANGE, TrailingMode.CLOSE)
     rules["default_half_spread"] = settings.default_spread_bps / 20000.0
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0

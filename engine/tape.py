@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from engine.block import Block, column
 from engine.dataset import ACTIONS, COLUMNS, QUOTE_COLUMNS, Dataset, DatasetError, Series, column_dtype
-from engine.instrument import Instrument
+from engine.instrument import Instrument, Rules
 from engine.kernel import kernel
-from engine.schema import NONE, PROPOSAL_COLUMNS, Accounting, Action, LimitGap
+from engine.schema import NEVER, NONE, PROPOSAL_COLUMNS, Accounting, Action, LimitGap
 from engine.settings import Settings
 
 Ints = NDArray[np.int64]
@@ -27,13 +27,7 @@ SPEC = np.dtype(
     [
         ("lot_units", "<f8"),
         ("lot_power", "<f8"),
-        ("tick_units", "<f8"),
-        ("tick_power", "<f8"),
-        ("lot", "<f8"),
-        ("tick", "<f8"),
         ("multiplier", "<f8"),
-        ("min_qty", "<f8"),
-        ("min_notional", "<f8"),
         ("accounting", "u1"),
         ("shortable", "u1"),
         ("limit_gap", "u1"),
@@ -41,7 +35,21 @@ SPEC = np.dtype(
     ],
     align=True,
 )
-"""What the replay knows of one symbol."""
+"""What the replay knows of one symbol; ``lot_units / lot_power`` is the base lot, in which quantities are counted."""
+
+RULE = np.dtype(
+    [
+        ("tick_units", "<f8"),
+        ("tick_power", "<f8"),
+        ("tick", "<f8"),
+        ("lot", "<f8"),
+        ("lot_step", "<i8"),  # base lots in a lot
+        ("min_qty", "<f8"),
+        ("min_notional", "<f8"),
+    ],
+    align=True,
+)
+"""What an exchange asks of the orders of one symbol from a time on.  # R2.7"""
 
 
 class Tape(Block):
@@ -88,6 +96,10 @@ class Tape(Block):
     action_first: Ints = column(np.int64)
     action_stop: Ints = column(np.int64)
     specs: NDArray[Any] = column(SPEC)  # SPEC
+    rule_ts: Ints = column(np.int64)  # us, UTC; from when the rules are in force; the first of a symbol from ever
+    rules: NDArray[Any] = column(RULE)  # RULE
+    rule_first: Ints = column(np.int64)
+    rule_stop: Ints = column(np.int64)
     grid: Ints = column(np.int64)  # sample times                                                                        # R5.3
 
 
@@ -126,6 +138,13 @@ def known_until(ts: Ints, first: int, stop: int, now: int) -> int:
         else:
             stop = middle
     return first
+
+
+@kernel
+def rules_at(tape: Tape, symbol: int, ts: int) -> int:
+    """Row of the exchange's rules in force at a time."""
+    first, stop = tape.rule_first[symbol], tape.rule_stop[symbol]
+    return first if stop == first + 1 else known_until(tape.rule_ts, first, stop, ts) - 1
 
 
 def build_tape(dataset: Dataset, settings: Settings) -> Tape:
@@ -186,6 +205,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         action_first=actions["first"],
         action_stop=actions["stop"],
         specs=_specs(dataset, instruments, settings),
+        **_rules(instruments),
         grid=grid,
     )
 
@@ -318,11 +338,8 @@ def _events(
 def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings) -> NDArray[Any]:
     specs = np.zeros(len(instruments), SPEC)
     for spec, instrument in zip(specs, instruments, strict=True):
-        spec["lot_units"], spec["lot_power"] = instrument.lot
-        spec["tick_units"], spec["tick_power"] = instrument.tick
-        spec["lot"], spec["tick"] = float(instrument.lot), float(instrument.tick)
+        spec["lot_units"], spec["lot_power"] = instrument.base_lot
         spec["multiplier"] = float(instrument.multiplier)
-        spec["min_qty"], spec["min_notional"] = instrument.min_qty, instrument.min_notional
         spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
         if instrument.accounting == Accounting.LINEAR:
             spec["shortable"] = 1
@@ -330,6 +347,25 @@ def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settin
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
         spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
     return _frozen(specs)
+
+
+def _rules(instruments: Sequence[Instrument]) -> dict[str, NDArray[Any]]:
+    """The exchange's rules of all symbols and times; those of an instrument itself are in force until its first dated ones."""
+    ever = [Rules(-NEVER, one.tick, one.lot, one.min_qty, one.min_notional) for one in instruments]
+    dated = [[before, *one.rules] for before, one in zip(ever, instruments, strict=True)]
+    stops = np.cumsum([len(rows) for rows in dated])
+    flat = [(one, row) for one, rows in zip(instruments, dated, strict=True) for row in rows]
+    rules = np.zeros(len(flat), RULE)
+    for rule, (instrument, row) in zip(rules, flat, strict=True):
+        rule["tick_units"], rule["tick_power"] = row.tick
+        rule["tick"], rule["lot"], rule["lot_step"] = float(row.tick), float(row.lot), instrument.lot_step(row.lot)
+        rule["min_qty"], rule["min_notional"] = row.min_qty, row.min_notional
+    return {
+        "rule_ts": _ints([row.from_us for _, row in flat]),
+        "rules": _frozen(rules),
+        "rule_first": _ints([0, *stops[:-1]]),
+        "rule_stop": _ints(list(stops)),
+    }
 
 
 def _check_actions(actions: Mapping[str, NDArray[Any]], instruments: Sequence[Instrument], start: int) -> None:

@@ -94,7 +94,7 @@ class Account:
     def __init__(
         self, symbols: Sequence[str], strategies: Sequence[str], instruments: Sequence[Instrument], state: Callable[[], State]
     ) -> None:
-        lots = {instrument.symbol: instrument.lot for instrument in instruments}
+        lots = {instrument.symbol: instrument.base_lot for instrument in instruments}
         self._symbols, self._strategies, self._state = symbols, strategies, state
         self._lots = [lots[symbol] for symbol in symbols]
 

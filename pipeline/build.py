@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from engine.dataset import Dataset, Series, open_dataset
-from engine.instrument import KINDS, Decimals, Instrument
+from engine.instrument import KINDS, Decimals, Instrument, Rules
 from engine.schema import (
     NEVER,
     Intrabar,
@@ -23,7 +24,7 @@ from engine.schema import (
     TrailingMode,
 )
 from engine.settings import UNLIMITED, FeeTier, Settings, StrategySettings
-from pipeline.config import RunConfig, Size, SlippageConfig, StrategyConfig, duration_us
+from pipeline.config import InstrumentConfig, RulesConfig, RunConfig, Size, SlippageConfig, StrategyConfig, duration_us, wrong_rules
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -202,19 +203,39 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
     }
     for name in ("default", symbol):
         if name in config.instruments:
-            values |= config.instruments[name].model_dump(exclude_none=True)
+            values |= config.instruments[name].model_dump(exclude_none=True, by_alias=True)
     if values.get("kind", "linear_perp") not in KINDS:
         raise ConfigError(
             f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
         )
+    rows = values.pop("rules", None)
+    wrong = wrong_rules(rows)
+    if wrong:
+        raise ConfigError(f"instrument {symbol}: {wrong}")
     try:
         values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
     except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"instrument {symbol}: {error}") from None
-    return Instrument(symbol, **values)
+    return _with_rules(Instrument(symbol, **values), InstrumentConfig(rules=rows).rules or ())
 
 
-_FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions"})
+def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrument:
+    """The instrument with its dated rules; what a row does not say stays as it was."""
+    rules: list[Rules] = []
+    before: Instrument | Rules = instrument
+    for row in rows:
+        before = Rules(
+            _us(row.since),
+            before.tick if row.tick is None else Decimals.parse(row.tick),
+            before.lot if row.lot is None else Decimals.parse(row.lot),
+            before.min_qty if row.min_qty is None else row.min_qty,
+            before.min_notional if row.min_notional is None else row.min_notional,
+        )
+        rules.append(before)
+    return replace(instrument, rules=tuple(rules))
+
+
+_FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions", "rules"})
 
 
 def _strategy(config: RunConfig, strategy: StrategyConfig) -> StrategySettings:
@@ -250,7 +271,7 @@ def _execution(config: RunConfig) -> dict[str, Any]:
         "interval": execution.interval or "",
         "timing": Timing[execution.timing.upper()],
         "latency_us": duration_us(execution.latency),
-        "intrabar": Intrabar[execution.intrabar.upper()],
+        "intrabar": Intrabar.PESSIMISTIC if execution.intrabar == "bounds" else Intrabar[execution.intrabar.upper()],
         "limit_gap": None if execution.limit_gap is None else LimitGap[execution.limit_gap.upper()],
         "limit_touch": LimitTouch[execution.limit_touch.upper()],
         "stop_anchor": StopAnchor[execution.stop_anchor.upper()],
@@ -293,8 +314,8 @@ def _few(names: Sequence[str], most: int = 12) -> str:
 
 
 def lot_quantities(settings: Settings) -> list[float]:
-    """Quantity of one lot of each symbol of the run, by symbol."""
-    return [float(instrument.lot) for instrument in sorted(settings.instruments, key=lambda instrument: instrument.symbol)]
+    """Quantity of one lot of the ledger of each symbol of the run, by symbol."""
+    return [float(instrument.base_lot) for instrument in sorted(settings.instruments, key=lambda instrument: instrument.symbol)]
 
 
 def multipliers(settings: Settings) -> list[float]:

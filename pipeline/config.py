@@ -4,12 +4,13 @@ Reading a file, ``--set`` and error messages are in ``configfile``; the lowering
 Every section is frozen, refuses keys it does not know, and refuses numbers that are not finite.
 """
 
+import itertools
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator, model_validator
 
 from engine.instrument import Decimals
 
@@ -53,7 +54,6 @@ NOT_YET = frozenset(
 
 NOT_YET_VALUES = {
     "account.margin": ("isolated",),
-    "execution.intrabar": ("bounds",),
     "instruments.*.kind": ("inverse_perp", "future", "option"),
     "selector.on_held": ("add", "reverse", "replace_levels"),
 }
@@ -148,6 +148,16 @@ class Account(Section):
     leverage: float = Field(default=1.0, ge=1, le=1000, description="initial margin of a linear position is its notional / leverage")
 
 
+class RulesConfig(Section):
+    """What an exchange asks of orders from a date on; a key left out stays as it was."""
+
+    since: Moment = Field(alias="from", description="in force at and after it, until the next")
+    tick: Decimal | None = Field(default=None, description="price step")
+    lot: Decimal | None = Field(default=None, description="quantity step")
+    min_qty: NotNegative | None = Field(default=None, description="smallest entry, in quantity")
+    min_notional: NotNegative | None = Field(default=None, description="smallest entry, in account currency at the reference price")
+
+
 class InstrumentConfig(Section):
     """What is known of a symbol beyond the dataset; a key left out keeps the dataset's value."""
 
@@ -159,6 +169,27 @@ class InstrumentConfig(Section):
     min_notional: NotNegative | None = Field(default=None, description="smallest entry, in account currency at the reference price")
     shortable: bool | None = Field(default=None, description="whether a spot instrument may be sold short")
     sessions: bool | None = Field(default=None, description="whether it trades in sessions (252 periods a year) rather than always (365)")
+    rules: list[RulesConfig] | None = Field(
+        default=None, max_length=10_000, description="tick, lot, min_qty and min_notional from dates on: [{from: 2024-01-01, tick: 0.1}]"
+    )
+
+    @field_validator("rules")
+    @classmethod
+    def _ascending(cls, rules: list[RulesConfig] | None) -> list[RulesConfig] | None:
+        for before, after in itertools.pairwise(rules or ()):
+            if after.since <= before.since:
+                raise ValueError(f"from {_iso(after.since)} must be after from {_iso(before.since)}, the row before it")
+        return rules
+
+
+def wrong_rules(rows: Any) -> str:
+    """What is wrong with the dated rules of a dataset or a source, or nothing."""
+    try:
+        InstrumentConfig(rules=rows)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return ""
 
 
 class Size(Section):
@@ -333,7 +364,10 @@ class Execution(Section):
     timing: Literal["next_open", "close", "next_close"] = Field(default="next_open", description="close is optimistic")
     latency: Duration = Field(default="0s", description="an order acts only in bars that open at least this long after the decision")
     interval: str | None = Field(default=None, description="series that fills and marks (default: each symbol's finest)")
-    intrabar: Literal["pessimistic", "optimistic", "olhc", "ohlc", "adaptive"] = "pessimistic"
+    intrabar: Literal["pessimistic", "optimistic", "olhc", "ohlc", "adaptive", "bounds"] = Field(
+        default="pessimistic",
+        description="which exit a bar that reaches several gives; bounds: the pessimistic, and the optimistic replay beside it",
+    )
     limit_gap: Literal["price", "open"] | None = Field(default=None, description="price of a target passed by the open")
     limit_touch: Literal["touch", "through"] = Field(
         default="touch", description="whether a price that only equals a limit or target fills it"

@@ -237,7 +237,7 @@ def _listed(keys: Iterable[str]) -> str:
 
 def _keys(loc: Loc) -> list[str]:
     model = _model_at(loc)
-    return list(model.model_fields) if model is not None else []
+    return [field.alias or name for name, field in model.model_fields.items()] if model is not None else []
 
 
 def _described(loc: Loc) -> str:

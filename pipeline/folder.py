@@ -67,7 +67,7 @@ def _write(result: "Result", part: Path, as_lines: bool) -> None:
 
 def _resolved(result: "Result", part: Path) -> dict[str, Any]:
     """The config with every default written out, absolute paths, and a copy of each strategy's file or table beside it: the folder suffices for a replay."""
-    values = result.config.model_dump(mode="json", exclude_none=True)
+    values = result.config.model_dump(mode="json", exclude_none=True, by_alias=True)
     if "://" not in values["dataset"]:
         values["dataset"] = str(Path(values["dataset"]).resolve())
     for strategy in values["strategies"]:

@@ -2,12 +2,14 @@
 
 1. ``build`` opens the dataset and lowers the config to settings.
 2. ``features.compute`` makes certified proposals for all symbols; ``given`` reads those the config names.
-3. ``engine.session`` replays them; strategies that decide event by event make theirs there.
+3. ``engine.session`` replays them; strategies that decide event by event make theirs there.  With ``intrabar: bounds`` it does so a
+   second time, optimistically.
 4. ``Result`` works out the rest when it is asked for.
 """
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +61,7 @@ def run(
     ConfigError, ValueError
         If the config, the data or the proposals cannot be used; the message says what to mend.
     """
+    from engine.schema import Intrabar
     from engine.session import Session
     from pipeline import build
     from pipeline.given import given_tables, union
@@ -84,7 +87,15 @@ def run(
     replayed = session.run()
     external = any(one.external for one in given.values())
     provenance = "external" if external else "streamed" if streamed else "certified"
-    return Result(checked, data, replayed, provenance, clock.stop(), given, tuple(streamed))
+    best = None
+    if checked.execution.intrabar == "bounds":
+        clock.stage("optimistic replay")
+        hopeful = replace(settings, intrabar=Intrabar.OPTIMISTIC)
+        session = Session(data, table.columns, hopeful, table.symbols, table.strategies, session.tape)
+        for name, strategy in build.event_strategies_of(checked).items():  # made anew: they remember
+            session.add(name, strategy)
+        best = session.run()
+    return Result(checked, data, replayed, provenance, clock.stop(), given, tuple(streamed), best)
 
 
 def _watch(session: "Session", progress: Progress) -> None:

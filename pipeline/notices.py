@@ -26,7 +26,7 @@ MOST_SPLITS = 8  # named in a notice
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
     of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _splits, _adjusted, _unquoted)
-    of_choices: tuple[Test, ...] = (_external, _streamed, _optimistic, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
+    of_choices: tuple[Test, ...] = (_external, _streamed, _optimistic, _bounds, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
     return [text for test in (*of_data, *of_choices) if (text := test(result))]
 
 
@@ -47,7 +47,7 @@ def _survivorship(result: "Result") -> str:
 
 
 def _rules_of_today(result: "Result") -> str:
-    if result.dataset.info.get("simulated"):
+    if result.dataset.info.get("simulated") or all(one.rules for one in result.replay.settings.instruments):
         return ""
     return "one set of tick, lot and minimum sizes a symbol is applied to all of the past; exchanges change them"
 
@@ -96,6 +96,16 @@ def _optimistic(result: "Result") -> str:
     return "optimistic: " + "; ".join(chosen) if chosen else ""
 
 
+def _bounds(result: "Result") -> str:
+    if result.bounds is None:
+        return ""
+    n = len(result.bounds.ambiguous_trades)
+    return (
+        f"bounds: {n} of {len(result.trade_records)} trades left in an ambiguous bar; for each the truth lies between the two columns, "
+        "for the whole it need not, because what is traded afterwards differs"
+    )
+
+
 def _free_of_fees(settings: Settings) -> bool:
     rates = [(tier.maker_bps, tier.taker_bps) for tier in settings.fee_tiers] or [(settings.maker_bps, settings.taker_bps)]
     return not any((settings.per_unit, settings.flat, settings.min_fee, *(rate for pair in rates for rate in pair)))
@@ -119,7 +129,9 @@ def _coarse_ticks(result: "Result") -> str:
     """Symbols whose closes lie between the ticks that their fills are put on."""
     tape, found = result.replay.tape, []
     for symbol, name in enumerate(result.replay.symbols):
-        steps = tape.close[tape.first[symbol] : tape.stop[symbol]] / tape.specs["tick"][symbol]
+        rows, rules = slice(tape.first[symbol], tape.stop[symbol]), slice(tape.rule_first[symbol], tape.rule_stop[symbol])
+        in_force = np.searchsorted(tape.rule_ts[rules], tape.open_ts[rows], "right") - 1
+        steps = tape.close[rows] / tape.rules["tick"][rules][in_force]
         between = np.count_nonzero(np.abs(steps - np.rint(steps)) > OFF_TICK)
         if len(steps) and tape.quoted.size == 0 and between > OFF_SHARE * len(steps):
             found.append(f"{name} ({between / len(steps):.0%} of closes)")

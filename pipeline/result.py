@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from pipeline.metrics import Account, Metrics, metrics
 if TYPE_CHECKING:
     import polars as pl
 
+    from pipeline.bounds import Bounds
     from pipeline.given import GivenTable
 
 PACKAGES = ("tapeline", "numba", "numpy", "polars", "pyarrow")
@@ -48,6 +49,8 @@ class Result:
         Tables of proposals that the config named, by strategy.
     streamed
         Strategies that decided event by event.
+    best
+        The optimistic replay beside it, under ``intrabar: bounds``.                                    # R3.7
     """
 
     config: RunConfig
@@ -57,6 +60,7 @@ class Result:
     seconds: Mapping[str, float] = field(default_factory=dict)
     given: Mapping[str, "GivenTable"] = field(default_factory=dict, repr=False)
     streamed: tuple[str, ...] = ()
+    best: ReplayResult | None = field(default=None, repr=False)
 
     @cached_property
     def run_id(self) -> str:
@@ -75,6 +79,23 @@ class Result:
     @cached_property
     def _trades(self) -> tuple[NDArray[Any], trades.Totals]:
         return trades.trades_of(self.replay.records, len(self.replay.symbols), len(self.replay.strategies))
+
+    @property
+    def trade_records(self) -> NDArray[Any]:
+        """The trades, dtype ``pipeline.trades.TRADE``, in the order of entries."""
+        return self._trades[0]
+
+    @cached_property
+    def optimistic(self) -> "Result | None":
+        """The result of the optimistic replay, under ``intrabar: bounds``."""
+        return None if self.best is None else replace(self, replay=self.best, best=None)
+
+    @cached_property
+    def bounds(self) -> "Bounds | None":
+        """What hangs on the order of prices inside bars, under ``intrabar: bounds``.  # R3.7"""
+        from pipeline.bounds import bounds
+
+        return None if self.optimistic is None else bounds(self, self.optimistic)
 
     @cached_property
     def unrealised(self) -> NDArray[np.int64]:
@@ -163,6 +184,7 @@ class Result:
             "bankrupt": self.replay.bankrupt,
             "provenance": self.provenance,
             "notices": self.notices,
+            **({} if self.bounds is None else {"bounds": self.bounds.as_dict()}),
             "dataset_id": self.dataset.id,
             "semantics": SEMANTICS_VERSION,
             "seed": self.config.seed,
@@ -188,11 +210,17 @@ class Result:
 
     @cached_property
     def trades(self) -> "pl.DataFrame":
-        """One row a trade: times, prices, quantity, profit and its parts, bars held, MAE and MFE, why it ended."""
+        """One row a trade: times, prices, quantity, profit and its parts, bars held, MAE and MFE, why it ended.
+
+        Under ``intrabar: bounds`` also ``pnl_optimistic``: the profit of the same trade in the optimistic replay, null where it was not made.
+        """
         found, replay = self._trades[0], self.replay
         reach = trades.excursions(found, replay.tape, self.period[1])
         lots = np.array(lot_quantities(replay.settings))
-        return trades.trades_frame(found, reach, replay.symbols, replay.strategies, lots, replay.settings.scale)
+        frame = trades.trades_frame(found, reach, replay.symbols, replay.strategies, lots, replay.settings.scale)
+        return (
+            frame if self.optimistic is None else trades.with_optimistic(frame, found, self.optimistic.trade_records, replay.settings.scale)
+        )
 
     @cached_property
     def ledger(self) -> "pl.DataFrame":

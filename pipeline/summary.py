@@ -24,7 +24,7 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
     figures_and_profit: list[RenderableType] = [_figures(summary), _profit(summary)]
     if console.width >= SIDE_BY_SIDE:
         figures_and_profit = [Columns(figures_and_profit, padding=(0, 6))]
-    for part in (_heading(summary), *figures_and_profit, _refusals(summary), _notices(summary)):
+    for part in (_heading(summary), *figures_and_profit, *_ambiguous(summary), _refusals(summary), _notices(summary)):
         console.print(part)
         console.print()
 
@@ -79,11 +79,42 @@ def figures(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _figures(summary: Mapping[str, Any]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
-    table.add_column("this run", justify="right")
-    table.add_column("buy and hold", justify="right", style="dim")
-    for row in figures(summary):
+    for name in _columns(summary):
+        table.add_column(name, justify="right", style="dim" if name == "buy and hold" else None)
+    for row in _rows(summary):
         table.add_row(*row)
     return table
+
+
+def _columns(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("pessimistic", "optimistic", "buy and hold") if "bounds" in summary else ("this run", "buy and hold")
+
+
+def _rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Figures by row; with bounds, those of the optimistic replay beside them.  # R3.7"""
+    if "bounds" not in summary:
+        return [*figures(summary)]
+    best = figures({**summary, **summary["bounds"]["optimistic"]})
+    return [(name, value, other, held) for (name, value, held), (_, other, _) in zip(figures(summary), best, strict=True)]
+
+
+def _ambiguous(summary: Mapping[str, Any]) -> list[RenderableType]:
+    """The trades that hang on the order of prices inside a bar.  # R3.7"""
+    if "bounds" not in summary:
+        return []
+    found = summary["bounds"]
+    share = percent(found["ambiguous_share"])
+    line = Text(f"ambiguous trades: {share} of all profits and losses hang on them; the two replays are {money(found['spread'])} apart")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("trade", "symbol", "strategy", "side", "entry", "exit", "pessimistic", "optimistic"):
+        table.add_column(name, justify="right" if name in ("trade", "pessimistic", "optimistic") else "left")
+    trades = found["ambiguous_trades"]
+    for one in trades[:MOST_ROWS]:
+        texts = [str(one["trade"]), one["symbol"], one["strategy"], one["side"], one["entry"][:16], one["exit"][:16]]
+        table.add_row(*texts, money(one["pnl"]), money(one["pnl_optimistic"]))
+    if len(trades) > MOST_ROWS:
+        table.add_row("", f"({len(trades) - MOST_ROWS} others, in summary.json)")
+    return [line, table] if trades else [line]
 
 
 def _profit(summary: Mapping[str, Any]) -> RenderableType:
@@ -123,12 +154,13 @@ def as_html(result: "Result") -> str:
     """A table for a notebook."""
     summary = result.summary
     rows = "".join(
-        f"<tr><td>{name}</td><td style='text-align:right'>{value}</td><td style='text-align:right'>{held}</td></tr>"
-        for name, value, held in figures(summary)
+        f"<tr><td>{name}</td>" + "".join(f"<td style='text-align:right'>{value}</td>" for value in values) + "</tr>"
+        for name, *values in _rows(summary)
     )
+    titles = "".join(f"<th>{name}</th>" for name in _columns(summary))
     notes = "".join(f"<li>{html.escape(notice)}</li>" for notice in summary["notices"])
     head = f"<b>{html.escape(summary['name'])}</b> {summary['start'][:10]} to {summary['end'][:10]}, run {summary['run_id']}"
-    return f"<div>{head}<table><tr><th></th><th>this run</th><th>buy and hold</th></tr>{rows}</table><ul>{notes}</ul></div>"
+    return f"<div>{head}<table><tr><th></th>{titles}</tr>{rows}</table><ul>{notes}</ul></div>"
 
 
 def money(amount: float | None) -> str:

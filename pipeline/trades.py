@@ -291,3 +291,13 @@ def trades_frame(
     return frame.with_columns(
         pl.when(is_open).then(None).otherwise(pl.col(name)).alias(name) for name in ("exit_ts", "exit_price", "exit_reason")
     )
+
+
+def with_optimistic(frame: "pl.DataFrame", trades: NDArray[Any], others: NDArray[Any], scale: float) -> "pl.DataFrame":
+    """The table of trades with the profit of each in the optimistic replay.  # R3.7"""
+    import polars as pl
+
+    from pipeline.bounds import counterparts
+
+    profits = [None if pnl is None else pnl / scale for pnl in counterparts(trades, others)]
+    return frame.with_columns(pl.Series("pnl_optimistic", profits, dtype=pl.Float64))

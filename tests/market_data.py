@@ -1,5 +1,6 @@
 """Random market data: a few symbols with bars, quotes, marks, funding, spreads, listings, splits, dividends and delistings."""
 
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from engine.dataset import QUOTE_COLUMNS, Dataset, from_columns, interval_name
-from engine.instrument import Decimals, Instrument
+from engine.instrument import Decimals, Instrument, Rules
 
 MINUTE = 60_000_000
 QUARTER, HOUR, FOUR_HOURS, DAY = 15 * MINUTE, 60 * MINUTE, 240 * MINUTE, 1440 * MINUTE
@@ -59,8 +60,24 @@ def random_symbol(rng: Generator, name: str, interval: int, begin: int, span: in
         min_notional=pick(rng, 0.0, 0.0, 5.0, 300.0),
         shortable=chance(rng, 0.5),
         sessions=chance(rng, 0.3),
+        rules=_dated_rules(rng, tick, begin, span) if chance(rng, 0.3) else (),
     )
     return Symbol(name, interval, step, instrument, bars)
+
+
+def _dated_rules(rng: Generator, tick: str, begin: int, span: int) -> tuple[Rules, ...]:
+    """Rules that change at times on and off the bars' own."""
+    times = sorted({begin + int(rng.integers(0, span // QUARTER)) * QUARTER for _ in range(int(rng.integers(1, 4)))})
+    return tuple(
+        Rules(
+            ts,
+            Decimals.parse(Decimal(tick) * Decimal(pick(rng, "1", "0.5", "0.1", "0.3"))),
+            Decimals.parse(pick(rng, "1", "0.1", "2", "5", "0.03")),
+            pick(rng, 0.0, 0.0, 1.0),
+            pick(rng, 0.0, 0.0, 100.0),
+        )
+        for ts in times
+    )
 
 
 def _bars(rng: Generator, interval: int, begin: int, span: int, step: float) -> Columns:

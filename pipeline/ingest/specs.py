@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.instrument import KINDS, Decimals, Instrument
+from pipeline.config import wrong_rules
 from pipeline.ingest.refusal import refusal
 
 MAX_DECIMALS = 10
@@ -89,6 +90,8 @@ def _checked(file: str, symbol: str, name: str, value: Any) -> Any:
         return value
     if name in NUMBERS and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return float(value)
+    if name == "rules":
+        return _rules(file, symbol, value)
     if name in DECIMALS and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             Decimals.parse(value)
@@ -100,6 +103,14 @@ def _checked(file: str, symbol: str, name: str, value: Any) -> Any:
         {"kind": f"one of {', '.join(KINDS)}"} | dict.fromkeys(FLAGS, "true or false") | dict.fromkeys(NUMBERS, "a number, zero or more")
     )
     raise refusal(file, f"{name} of {symbol} is {allowed.get(name, 'a positive decimal')}", "correct the value", value=repr(value))
+
+
+def _rules(file: str, symbol: str, rows: Any) -> Any:
+    """Dated rules as they are, if a config could hold them."""
+    wrong = wrong_rules(rows)
+    if wrong:
+        raise refusal(file, f"{wrong}, of {symbol}", 'write [{"from": "2024-01-01", "tick": "0.1"}]')
+    return rows
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -141,27 +141,27 @@ def test_a_level_is_touched_at_its_very_price_whatever_the_policy(policy: int, s
 def test_stops_go_on_the_tick_away_from_the_market_and_targets_to_the_passive_side() -> None:  # R2.7
     tape = session().tape  # tick 0.1
     price = LevelKind.PRICE
-    assert level_price(tape, 0, 95.07, price, 100.0, -1, False) == 95.0  # stop of a long
-    assert level_price(tape, 0, 104.93, price, 100.0, 1, True) == 105.0  # stop of a short, target of a long
-    assert level_price(tape, 0, 0.0525, LevelKind.FRACTION, 100.0, -1, False) == 94.7  # 94.75
-    assert level_price(tape, 0, 0.0525, LevelKind.FRACTION, 100.0, 1, True) == 105.3  # 105.25
+    assert level_price(tape, 0, 95.07, price, 100.0, -1, False, at(0)) == 95.0  # stop of a long
+    assert level_price(tape, 0, 104.93, price, 100.0, 1, True, at(0)) == 105.0  # stop of a short, target of a long
+    assert level_price(tape, 0, 0.0525, LevelKind.FRACTION, 100.0, -1, False, at(0)) == 94.7  # 94.75
+    assert level_price(tape, 0, 0.0525, LevelKind.FRACTION, 100.0, 1, True, at(0)) == 105.3  # 105.25
     for none in (NAN, 0.0, -5.0, 0.01):  # 0.01 is on tick 0 when floored
-        assert math.isnan(level_price(tape, 0, none, price, 100.0, -1, False))
-    assert math.isnan(level_price(tape, 0, 1.0, LevelKind.FRACTION, 100.0, -1, False))
+        assert math.isnan(level_price(tape, 0, none, price, 100.0, -1, False, at(0)))
+    assert math.isnan(level_price(tape, 0, 1.0, LevelKind.FRACTION, 100.0, -1, False, at(0)))
 
 
 def test_a_tick_of_any_decimal_is_exact() -> None:  # R6.3
     tape = session(instruments=(instrument(tick=Decimals(25, 1000)),)).tape
-    assert on_tick(tape, 0, 1.01, False) == 1.0
-    assert on_tick(tape, 0, 1.01, True) == 1.025
-    assert on_tick(tape, 0, 3 * 0.025, True) == 0.075
+    assert on_tick(tape, 0, 1.01, False, at(0)) == 1.0
+    assert on_tick(tape, 0, 1.01, True, at(0)) == 1.025
+    assert on_tick(tape, 0, 3 * 0.025, True, at(0)) == 0.075
 
 
 @pytest.mark.parametrize(("gap", "long", "short"), [(LimitGap.PRICE, 105.0, 95.0), (LimitGap.OPEN, 106.2, 94.0)])
 def test_a_target_passed_by_the_open_has_its_price_or_the_open_on_the_tick(gap: LimitGap, long: float, short: float) -> None:  # R2.4
     tape = session(limit_gap=gap).tape
-    assert gap_price(tape, 0, 1, 106.25, 105.0) == long  # sold: floored
-    assert gap_price(tape, 0, -1, 93.95, 95.0) == short  # bought: up
+    assert gap_price(tape, 0, 1, 106.25, 105.0, at(0)) == long  # sold: floored
+    assert gap_price(tape, 0, -1, 93.95, 95.0, at(0)) == short  # bought: up
 
 
 @pytest.mark.parametrize(
@@ -227,19 +227,19 @@ def test_outlay_is_margin_or_value_with_fee_and_half_spread() -> None:  # R5.2
 @pytest.mark.parametrize(("limit", "lots"), [(0, 0), (10_009, 0), (10_010, 1), (50_049, 4), (50_050, 5), (10**9, 5), (-1, 0)])
 def test_the_most_lots_whose_outlay_fits(limit: int, lots: int) -> None:  # R5.2
     run = session(taker_bps=10.0)  # 100.10 a lot
-    assert most_lots(run.tape, run.state.rules[0], 0, 1, limit, 5, 100.0, 0.0) == lots
+    assert most_lots(run.tape, run.state.rules[0], 0, 1, limit, 5, 100.0, 0.0, 1) == lots
 
 
 @pytest.mark.parametrize(("limit", "lots"), [(-1, 0), (0, 0), (9_999, 0), (10_000, 1), (49_999, 4), (50_000, 5), (10**9, 5)])
 def test_the_most_lots_of_a_value(limit: int, lots: int) -> None:  # R5.2
     run = session()
-    assert most_lots_of_value(run.tape, run.state.rules[0], 0, limit, 5, 100.0) == lots
+    assert most_lots_of_value(run.tape, run.state.rules[0], 0, limit, 5, 100.0, 1) == lots
 
 
 @pytest.mark.parametrize(("limit", "lots"), [(-1, 0), (10_009, 0), (10_010, 1), (100_099, 9), (100_100, 10), (777_777_777, 77_700)])
 def test_all_in_takes_the_most_lots(limit: int, lots: int) -> None:  # R5.1
     run = session(taker_bps=10.0)
-    assert all_in_lots(run.tape, run.state.rules[0], 0, 1, limit, 100.0, 0.0) == lots
+    assert all_in_lots(run.tape, run.state.rules[0], 0, 1, limit, 100.0, 0.0, 1) == lots
 
 
 def test_a_day_ends_at_the_first_midnight_at_or_after() -> None:  # R5.3

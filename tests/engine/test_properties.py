@@ -39,7 +39,7 @@ class Books:
         """Money of so many lots: left to right, half to even.  # R6.3"""
         one = self.instruments[self.result.symbols[symbol]]
         multiplier = one.multiplier.units / one.multiplier.power
-        return round(lots * one.lot.units / one.lot.power * price * multiplier * self.result.settings.scale)
+        return round(lots * one.base_lot.units / one.base_lot.power * price * multiplier * self.result.settings.scale)
 
     def spot(self, symbol: int) -> bool:
         return KINDS[self.instruments[self.result.symbols[symbol]].kind] == Accounting.SPOT

@@ -27,15 +27,15 @@ def attach(account: Account, position: Position, entry: Entry) -> None:
     position.acts_from = position.opened_ts + (1 if inside_first_bar else 0)
     stop = _price(proposal.stop_loss, proposal.stop_loss_kind, anchor, -side)
     target = _price(proposal.take_profit, proposal.take_profit_kind, anchor, side)
-    stop = _positive(position.contract.on_tick(stop, up=side < 0)) if stop is not None else None
-    position.target = _positive(position.contract.on_tick(target, up=side > 0)) if target is not None else None
+    stop = _positive(position.contract.on_tick(stop, account.now, up=side < 0)) if stop is not None else None
+    position.target = _positive(position.contract.on_tick(target, account.now, up=side > 0)) if target is not None else None
     if stop is not None:
         position.stops.append(Stop(position.opened_ts, stop, Reason.STOP_LOSS))
     position.trailing = _distance(proposal.trailing, proposal.trailing_kind, fill)
     position.break_even = _distance(proposal.break_even, proposal.break_even_kind, fill)
     position.extreme = fill
     position.max_bars = proposal.max_bars
-    _raise_stop(position, position.opened_ts)
+    _raise_stop(position, position.opened_ts, position.opened_ts)
 
 
 def trail(position: Position, bar: Bar, latency_us: int) -> None:
@@ -47,11 +47,11 @@ def trail(position: Position, bar: Bar, latency_us: int) -> None:
         position.extreme = max(position.extreme, candle.high)
     else:
         position.extreme = min(position.extreme, candle.low)
-    position.extremes.append((bar.ts + latency_us, position.extreme))
-    _raise_stop(position, bar.ts + latency_us)
+    position.extremes.append((bar.ts, bar.ts + latency_us, position.extreme))
+    _raise_stop(position, bar.ts, bar.ts + latency_us)
 
 
-def split_levels(position: Position, split: Action, opened_ts: int) -> None:
+def split_levels(position: Position, split: Action, now: int, opened_ts: int) -> None:
     """Levels in prices of the new shares, triggers on the tick again.  # R8.1
 
     The stop that the last bar to open has seen is rounded a second time; what closes since then are to do to it, they do to the new prices.
@@ -59,19 +59,19 @@ def split_levels(position: Position, split: Action, opened_ts: int) -> None:
     side, contract = position.side, position.contract
     last = max(opened_ts, position.opened_ts)
     acting = [stop for stop in position.stops if stop.acts_from <= last][-1:]
-    levels = [(stop, _positive(contract.on_tick(split.price(stop.level), up=side < 0))) for stop in acting]
+    levels = [(stop, _positive(contract.on_tick(split.price(stop.level), now, up=side < 0))) for stop in acting]
     position.stops = [Stop(stop.acts_from, level, stop.reason) for stop, level in levels if level is not None]
     if position.target is not None:
-        position.target = _positive(contract.on_tick(split.price(position.target), up=side > 0))
+        position.target = _positive(contract.on_tick(split.price(position.target), now, up=side > 0))
     position.price = split.price(position.price)
     for name in ("trailing", "break_even"):
         distance = getattr(position, name)
         setattr(position, name, None if distance is None else split.price(distance))
-    waiting = [(acts_from, split.price(extreme)) for acts_from, extreme in position.extremes if acts_from > last]
+    waiting = [(closed, acts_from, split.price(extreme)) for closed, acts_from, extreme in position.extremes if acts_from > last]
     newest = split.price(position.extreme)
-    for acts_from, extreme in waiting:
+    for closed, acts_from, extreme in waiting:
         position.extreme = extreme
-        _raise_stop(position, acts_from)
+        _raise_stop(position, closed, acts_from)
     position.extremes, position.extreme = waiting, newest
 
 
@@ -86,7 +86,8 @@ def passed_by_open(position: Position, bar: Bar, settings: Settings) -> Exit | N
         gap = settings.limit_gap
         if gap is None:
             gap = LimitGap.OPEN if position.contract.instrument.sessions else LimitGap.PRICE
-        return Exit(opening if gap == LimitGap.OPEN else position.target, Reason.TAKE_PROFIT, maker=True)
+        sold = position.contract.on_tick(opening, bar.open_ts, up=side < 0)
+        return Exit(sold if gap == LimitGap.OPEN else position.target, Reason.TAKE_PROFIT, maker=True)
     return None
 
 
@@ -130,7 +131,7 @@ def raised_inside(position: Position, bar: Bar, stop: Stop | None, settings: Set
     extreme = candle.high if side > 0 else candle.low
     if position.target is not None:
         extreme = min(extreme, position.target) if side > 0 else max(extreme, position.target)
-    level = _positive(position.contract.on_tick(extreme - side * position.trailing, up=side < 0))
+    level = _positive(position.contract.on_tick(extreme - side * position.trailing, bar.open_ts, up=side < 0))
     if level is None or (stop is not None and side * level <= side * stop.level):
         return stop
     return Stop(bar.open_ts, level, Reason.TRAILING_STOP)
@@ -184,17 +185,17 @@ def _positive(price: float) -> float | None:
     return price if math.isfinite(price) and price > 0 else None
 
 
-def _raise_stop(position: Position, acts_from: int) -> None:
+def _raise_stop(position: Position, now: int, acts_from: int) -> None:
     side, extreme = position.side, position.extreme
     if position.trailing is not None:
-        _improve(position, extreme - side * position.trailing, acts_from, Reason.TRAILING_STOP)
+        _improve(position, extreme - side * position.trailing, now, acts_from, Reason.TRAILING_STOP)
     if position.break_even is not None and side * extreme >= side * (position.price + side * position.break_even):
-        _improve(position, position.price, acts_from, Reason.BREAK_EVEN)
+        _improve(position, position.price, now, acts_from, Reason.BREAK_EVEN)
 
 
-def _improve(position: Position, price: float, acts_from: int, reason: Reason) -> None:
+def _improve(position: Position, price: float, now: int, acts_from: int, reason: Reason) -> None:
     side = position.side
-    level = _positive(position.contract.on_tick(price, up=side < 0))
+    level = _positive(position.contract.on_tick(price, now, up=side < 0))
     present = position.stops[-1].level if position.stops else None
     if level is not None and (present is None or side * level > side * present):
         position.stops.append(Stop(acts_from, level, reason))

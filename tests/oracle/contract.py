@@ -1,9 +1,10 @@
 """The arithmetic of one instrument: quantities, money, fees, margin and the price and lot grids.  # R6.3"""
 
 import math
+from fractions import Fraction
 
-from engine.instrument import Instrument
-from engine.schema import Accounting
+from engine.instrument import Instrument, Rules
+from engine.schema import NEVER, Accounting
 from engine.settings import Settings
 
 MONEY_LIMIT = 2**53
@@ -34,13 +35,29 @@ class Contract:
         self.instrument = instrument
         self.settings = settings
         self.spot = instrument.accounting == Accounting.SPOT
-        self.tick = instrument.tick.units / instrument.tick.power
-        self.lot = instrument.lot.units / instrument.lot.power
+        first = Rules(-NEVER, instrument.tick, instrument.lot, instrument.min_qty, instrument.min_notional)
+        self.rules = [first, *instrument.rules]
+        self.base = self.common_lot()
         self.multiplier = instrument.multiplier.units / instrument.multiplier.power
+
+    def common_lot(self) -> Fraction:
+        """The largest quantity of which every lot is a multiple; it is what lots are counted in."""
+        lots = [Fraction(one.lot.units, one.lot.power) for one in self.rules]
+        over = math.lcm(*(lot.denominator for lot in lots))
+        return Fraction(math.gcd(*(int(lot * over) for lot in lots)), over)
+
+    def rules_at(self, ts: int) -> Rules:
+        """What the exchange asks of orders at a time."""
+        return [one for one in self.rules if one.from_us <= ts][-1]
+
+    def step(self, ts: int) -> int:
+        """How many of the lots that are counted make the smallest step of an order at a time."""
+        lot = self.rules_at(ts).lot
+        return int(Fraction(lot.units, lot.power) / self.base)
 
     def quantity(self, lots: int) -> float:
         """Units of quantity in so many lots."""
-        return (lots * self.instrument.lot.units) / self.instrument.lot.power
+        return (lots * self.base.numerator) / self.base.denominator
 
     def value(self, lots: int, price: float) -> int:
         """Money that the lots are worth, signed like them."""
@@ -72,11 +89,13 @@ class Contract:
         """What an approved entry holds back until it fills or ends.  # R5.2"""
         return self.outlay(lots, price, bps) + round(abs(self.value(lots, price)) * half_spread)
 
-    def on_tick(self, price: float, *, up: bool) -> float:
-        """The price on the tick grid."""
-        steps = nearest_step(price, self.tick, up=up)
-        return (steps * self.instrument.tick.units) / self.instrument.tick.power
+    def on_tick(self, price: float, ts: int, *, up: bool) -> float:
+        """The price on the tick grid of a time."""
+        tick = self.rules_at(ts).tick
+        steps = nearest_step(price, tick.units / tick.power, up=up)
+        return (steps * tick.units) / tick.power
 
-    def whole_lots(self, quantity: float) -> int:
-        """Whole lots in a quantity, rounded down.  # R2.7"""
-        return nearest_step(quantity, self.lot, up=False)
+    def whole_lots(self, quantity: float, ts: int) -> int:
+        """A quantity rounded down to the lots of a time, counted in the lots common to all times.  # R2.7"""
+        lot = self.rules_at(ts).lot
+        return nearest_step(quantity, lot.units / lot.power, up=False) * self.step(ts)

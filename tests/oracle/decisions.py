@@ -94,7 +94,7 @@ class Decisions:
         for position in self.account.in_order():
             order = position.exit
             if order is not None and not order.at_open and self.may_fill_at_close(position.key[0], order.acts_from):
-                fill_exit(self.account, position, quote_close(self.account.markets[position.key[0]], -position.side))
+                fill_exit(self.account, position, quote_close(self.account.markets[position.key[0]], -position.side, self.account.now))
 
     def may_fill_at_close(self, symbol: str, acts_from: int) -> bool:
         """Whether a bar of the symbol closes now that the order may act in."""
@@ -135,4 +135,4 @@ class Decisions:
 
     def fill_at_close(self, entry: Entry) -> None:
         """Fill an entry at the close just seen."""
-        fill_entry(self.account, entry, quote_close(self.account.markets[entry.proposal.symbol], entry.proposal.side))
+        fill_entry(self.account, entry, quote_close(self.account.markets[entry.proposal.symbol], entry.proposal.side, self.account.now))

@@ -18,23 +18,24 @@ class Quote(NamedTuple):
     price: float
     half_spread: float
     volume: float
+    ts: int  # the exchange's rules of this time hold
 
 
 def quote_open(market: Market, bar: Bar, side: int) -> Quote:
     """What an order of this side meets at the open of a bar."""
-    return quote(market, bar, bar.side(side).open)
+    return quote(market, bar, bar.side(side).open, bar.open_ts)
 
 
-def quote_close(market: Market, side: int) -> Quote:
+def quote_close(market: Market, side: int, ts: int) -> Quote:
     """What an order of this side meets at the last close."""
     assert market.bar is not None
-    return quote(market, market.bar, market.bar.side(side).close)
+    return quote(market, market.bar, market.bar.side(side).close, ts)
 
 
-def quote(market: Market, bar: Bar, price: float, *, at_open: bool = False) -> Quote:
+def quote(market: Market, bar: Bar, price: float, ts: int, *, at_open: bool = False) -> Quote:
     """A price of a bar; candles with bid and ask hold the spread already.  # R2.2"""
     volume = market.bar.volume if market.bar is not None else math.nan
-    return Quote(price, 0.0 if bar.quoted else market.half_spread(at_open=at_open), volume)
+    return Quote(price, 0.0 if bar.quoted else market.half_spread(at_open=at_open), volume, ts)
 
 
 def taker_price(contract: Contract, settings: Settings, side: int, lots: int, met: Quote) -> float:
@@ -50,7 +51,7 @@ def taker_price(contract: Contract, settings: Settings, side: int, lots: int, me
         slip = settings.slippage_amount / 10000
     elif settings.slippage == Slippage.SPREAD:
         spread, slip = 0.0, settings.slippage_amount * met.half_spread
-    return contract.on_tick(met.price + side * met.price * (spread + slip), up=side > 0)
+    return contract.on_tick(met.price + side * met.price * (spread + slip), met.ts, up=side > 0)
 
 
 def fill_entry(account: Account, entry: Entry, met: Quote) -> Position | None:
@@ -63,24 +64,27 @@ def fill_entry(account: Account, entry: Entry, met: Quote) -> Position | None:
         price = taker_price(contract, account.settings, side, count if side > 0 else 0, met)
         return contract.outlay(side * count, price, bps) <= free
 
-    lots = most_lots(abs(entry.lots), fits)
+    step = contract.step(account.now)
+    wanted = abs(entry.lots) // step * step
+    lots = most_lots(wanted, fits, step)
+    rest = Reason.BELOW_MIN_QTY if lots == wanted else Reason.INSUFFICIENT_CASH
     if lots == 0:
-        account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
+        account.cancel_entry(entry, rest)
         return None
-    return open_position(account, entry, lots, taker_price(contract, account.settings, side, lots, met))
+    return open_position(account, entry, lots, rest, taker_price(contract, account.settings, side, lots, met))
 
 
-def most_lots(limit: int, fits: Callable[[int], bool]) -> int:
-    """The largest count up to ``limit`` that fits, where every smaller one does too."""
-    low, high = 0, limit
+def most_lots(limit: int, fits: Callable[[int], bool], step: int = 1) -> int:
+    """The largest count in steps up to ``limit`` that fits, where every smaller one does too."""
+    low, high = 0, limit // step
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle - 1)
-    return low
+        low, high = (middle, high) if fits(middle * step) else (low, middle - 1)
+    return low * step
 
 
-def open_position(account: Account, entry: Entry, lots: int, price: float) -> Position:
-    """Turn an order, or the part of it that can be paid, into a position; the rest ends.  # R5.2"""
+def open_position(account: Account, entry: Entry, lots: int, rest: Reason, price: float) -> Position:
+    """Turn an order, or the part of it that can be paid and is whole lots, into a position; the rest ends.  # R5.2"""
     proposal, whole = entry.proposal, lots == abs(entry.lots)
     position = Position(proposal.key, entry.contract, proposal.side, 0, price, 0, 0, account.now, entry.order_id)
     account.positions[proposal.key] = position
@@ -90,7 +94,7 @@ def open_position(account: Account, entry: Entry, lots: int, price: float) -> Po
         account.entries.remove(entry)
     else:
         entry.lots -= proposal.side * lots
-        account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
+        account.cancel_entry(entry, rest)
     attach(account, position, entry)
     return position
 
@@ -130,17 +134,16 @@ def take_exit(account: Account, position: Position, met: Quote, reason: Reason, 
 
 def close_at_market(account: Account, position: Position, reason: Reason) -> None:
     """Close a position at its last close as a taker."""
-    take_exit(account, position, quote_close(account.markets[position.key[0]], -position.side), reason)
+    take_exit(account, position, quote_close(account.markets[position.key[0]], -position.side, account.now), reason)
 
 
 def bracket_exit(account: Account, position: Position, market: Market, bar: Bar, found: Exit, *, at_open: bool) -> None:
     """Close a position at a stop (a taker) or a target (a maker) of its own."""
     flags = AMBIGUOUS if found.ambiguous else 0
     if not found.maker:
-        take_exit(account, position, quote(market, bar, found.price, at_open=at_open), found.reason, flags)
+        take_exit(account, position, quote(market, bar, found.price, bar.open_ts, at_open=at_open), found.reason, flags)
         return
-    price = position.contract.on_tick(found.price, up=position.side < 0)
-    close_position(account, position, price, account.fee_bps(maker=True), found.reason, flags=flags | MAKER)
+    close_position(account, position, found.price, account.fee_bps(maker=True), found.reason, flags=flags | MAKER)
 
 
 def fill_exit(account: Account, position: Position, met: Quote) -> None:

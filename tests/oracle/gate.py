@@ -61,14 +61,14 @@ class Gate:
             raise Refused(Reason.SHORT_NOT_ALLOWED)
         lots = self.wanted(proposal, contract, reference)
         for reason, fits in self.limits(proposal, contract, reference):
-            allowed = most_lots(lots, fits)
+            allowed = most_lots(lots, fits, contract.step(self.account.now))
             if allowed == 0 or (allowed < lots and not self.settings.clip):
                 raise Refused(reason)
             lots = allowed
-        quantity = contract.quantity(lots)
-        if quantity < contract.instrument.min_qty:
+        quantity, rules = contract.quantity(lots), contract.rules_at(self.account.now)
+        if quantity < rules.min_qty:
             raise Refused(Reason.BELOW_MIN_QTY)
-        if contract.value(lots, reference) < round(contract.instrument.min_notional * self.settings.scale):
+        if contract.value(lots, reference) < round(rules.min_notional * self.settings.scale):
             raise Refused(Reason.BELOW_MIN_NOTIONAL)
         return lots
 
@@ -83,7 +83,7 @@ class Gate:
         quantity = self.quantity(proposal, strategy, contract, reference)
         if not quantity > 0:
             raise Refused(Reason.NO_SIZE)
-        lots = contract.whole_lots(quantity)
+        lots = contract.whole_lots(quantity, self.account.now)
         if lots == 0:
             raise Refused(Reason.BELOW_MIN_QTY)
         return lots
@@ -100,8 +100,8 @@ class Gate:
         stop = self.account.markets[proposal.symbol].restated(proposal).stop_loss
         if proposal.stop_loss_kind == LevelKind.FRACTION:
             stop = reference * (1 - proposal.side * stop)
-        distance = proposal.side * (reference - stop)
-        if not math.isfinite(stop) or stop <= 0 or nearest_step(distance, contract.tick, up=False) < 1:
+        distance, tick = proposal.side * (reference - stop), contract.rules_at(self.account.now).tick
+        if not math.isfinite(stop) or stop <= 0 or nearest_step(distance, tick.units / tick.power, up=False) < 1:
             raise Refused(Reason.BAD_STOP)
         return capital * strategy.amount / (abs(reference - stop) * contract.multiplier)
 
@@ -109,10 +109,11 @@ class Gate:
         """The most lots whose reservation fits the strategy's budget and the cash that is left."""
         reservation = self.reservation(proposal)
         most = min(self.free - self.buffer, round(self.equity * strategy.budget))
-        bound = 1
+        step = self.account.markets[proposal.symbol].contract.step(self.account.now)
+        bound = step
         while reservation(bound) <= most:
             bound *= 2
-        return most_lots(bound, lambda lots: reservation(lots) <= most)
+        return most_lots(bound, lambda lots: reservation(lots) <= most, step)
 
     def reservation(self, proposal: Proposal) -> Callable[[int], int]:
         """What so many lots of an entry would hold back."""

@@ -54,6 +54,16 @@ def test_defaults_are_the_pessimistic_ones() -> None:
         ("symbols=[A, A]", "symbols", "'A'", "appears 2 times"),
         ("execution=3", "execution", "3", "keys among timing"),
         ("execution.fees={bps: 1, taker_bps: 2}", "execution.fees", "bps", "either"),
+        ("execution.fees={bps: 1, tiered: [{from_notional: 0}]}", "execution.fees", "tiered beside bps", "the tiers say both rates"),
+        ("execution.fees.tiered=[{from_notional: 5}]", "execution.fees", "5.0", "the first being 0"),
+        ("execution.fees.tiered=[{from_notional: 0}, {from_notional: 0}]", "execution.fees", "0.0, 0.0", "must ascend"),
+        ("execution.fees.min_fee=-1", "execution.fees.min_fee", "-1", "greater than or equal to 0"),
+        ("execution.slippage={volume_share: {k: 2}}", "execution.slippage.volume_share", "2.0", "no price left"),
+        ("execution.slippage={volume_share: {k: 0.1}, bps: 1}", "execution.slippage", "", "one of bps, spread, volume_share, sqrt_impact"),
+        ("execution.slippage.sqrt_impact=1", "execution.slippage.sqrt_impact", "1", "less than 1"),
+        ("execution.stop_check=closes", "execution.stop_check", "'closes'", "did you mean 'close'"),
+        ("instruments.X.rules=[{from: 2024-03-01}, {from: 2024-02-01}]", "instruments.X.rules", "2024-02-01", "after from 2024-03-01"),
+        ("instruments.X.rules=[{form: 2024-03-01}]", "instruments.X.rules.0", "form", "did you mean 'from'"),
         ("ledger=trade", "ledger", "'trade'", "did you mean 'trades'"),
     ],
 )
@@ -69,7 +79,7 @@ def test_keys_of_a_later_version_are_refused_by_name(key: str) -> None:
     assert f"{key}: not available yet" in refusal(f"{key}=1")
 
 
-@pytest.mark.parametrize("override", ["account.margin=isolated", "execution.intrabar=bounds", "instruments.X.kind=inverse_perp"])
+@pytest.mark.parametrize("override", ["account.margin=isolated", "instruments.X.kind=inverse_perp"])
 def test_values_of_a_later_version_are_refused_by_name(override: str) -> None:
     assert "not available yet" in refusal(override)
 
