@@ -40,6 +40,10 @@ def with_record(result: ReplayResult, seq: int, **fields: Any) -> ReplayResult:
     return replace(result, records=records)
 
 
+def tick_of(result: ReplayResult, seq: int) -> float:
+    return float(sorted(result.settings.instruments, key=lambda one: one.symbol)[result.records["symbol"][seq]].tick)
+
+
 def not_a_number(result: ReplayResult) -> ReplayResult:
     return with_record(result, first(result, RecordKind.FILL), price=np.nan)
 
@@ -66,13 +70,13 @@ def left_resting(result: ReplayResult) -> ReplayResult:
 
 def off_the_tick(result: ReplayResult) -> ReplayResult:
     seq = first(result, RecordKind.FILL)
-    tick = result.tape.specs["tick"][result.records["symbol"][seq]]
+    tick = tick_of(result, seq)
     return with_record(result, seq, price=result.records["price"][seq] + result.records["side"][seq] * 0.4 * tick)
 
 
 def better_than_the_market(result: ReplayResult) -> ReplayResult:
     seq = first(result, RecordKind.FILL)
-    tick = result.tape.specs["tick"][result.records["symbol"][seq]]
+    tick = tick_of(result, seq)
     return with_record(result, seq, price=result.records["price"][seq] - int(result.records["side"][seq]) * 100_000 * tick)
 
 
