@@ -1,0 +1,120 @@
+"""The market as a fill saw it: bars by time, half-spreads, values and grids, in plain Python from docs/ledger.md.
+
+What is worked out here shares no arithmetic with the replay, so that an explanation which adds up means something.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.schema import Accounting
+
+if TYPE_CHECKING:
+    from engine.instrument import Decimals, Instrument
+    from engine.settings import Settings
+    from engine.tape import Proposals, Tape
+
+
+@dataclass(frozen=True)
+class Market:
+    """Tape, proposals and settings of a replayed run, asked by symbol number and time."""
+
+    tape: "Tape"
+    proposals: "Proposals"
+    settings: "Settings"
+
+    def instrument(self, symbol: int) -> "Instrument":
+        """Its specification."""
+        return sorted(self.settings.instruments, key=lambda one: one.symbol)[symbol]
+
+    def last_row(self, symbol: int, ts: int) -> int:
+        """Last bar closed at or before a time; -1 if none."""
+        begin, end = int(self.tape.oldest[symbol]), int(self.tape.stop[symbol])
+        row = begin + int(np.searchsorted(self.tape.ts[begin:end], ts, "right")) - 1
+        return row if row >= begin else -1
+
+    def row_opening(self, symbol: int, ts: int) -> int:
+        """The bar that opens at a time; -1 if none does."""
+        begin, end = int(self.tape.first[symbol]), int(self.tape.stop[symbol])
+        row = begin + int(np.searchsorted(self.tape.open_ts[begin:end], ts))
+        return row if row < end and self.tape.open_ts[row] == ts else -1
+
+    def price(self, name: str, side: int, row: int) -> float:
+        """``open``, ``high``, ``low`` or ``close`` of a bar on the side an order takes: the ask to buy, the bid to sell."""
+        return float(getattr(self.tape, f"{'ask' if side > 0 else 'bid'}_{name}")[row])
+
+    def half_spread(self, symbol: int, row: int, known: int) -> float:
+        """Half-spread, as a fraction, that a taker pays at a bar with what is known at a time.  # R2.2"""
+        if len(self.tape.quoted) and self.tape.quoted[row]:
+            return 0.0
+        begin, end = int(self.tape.spread_first[symbol]), int(self.tape.spread_stop[symbol])
+        at = begin + int(np.searchsorted(self.tape.spread_ts[begin:end], known, "right")) - 1
+        if at < begin:
+            return self.settings.default_spread_bps / 20_000
+        bid, ask = float(self.tape.spread_bid[at]), float(self.tape.spread_ask[at])
+        return (ask - bid) / (ask + bid)
+
+    def reservation_half(self, symbol: int, ts: int) -> float:
+        """The same for a reservation: of bid and ask candles, that of the last close.  # R5.2"""
+        row = self.last_row(symbol, ts)
+        if len(self.tape.quoted) and self.tape.quoted[row]:
+            bid, ask = self.price("close", -1, row), self.price("close", 1, row)
+            return (ask - bid) / (ask + bid)
+        return self.half_spread(symbol, row, ts)
+
+    def value(self, symbol: int, lots: int, price: float) -> int:
+        """Money of so many lots at a price.  # R6.3"""
+        instrument = self.instrument(symbol)
+        quantity = lots * instrument.lot.units / instrument.lot.power
+        return round(quantity * price * float(instrument.multiplier) * self.settings.scale)
+
+    def is_linear(self, symbol: int) -> bool:
+        """Whether profit enters cash at the close only."""
+        return self.instrument(symbol).accounting == Accounting.LINEAR
+
+    def fee(self, symbol: int, lots: int, price: float, *, maker: bool) -> int:
+        """Fee by basis points and unit.  # R2.6"""
+        settings, instrument = self.settings, self.instrument(symbol)
+        bps = settings.maker_bps if maker else settings.taker_bps
+        quantity = lots * instrument.lot.units / instrument.lot.power
+        charged = round(abs(self.value(symbol, lots, price)) * (bps / 10_000))
+        return charged + (round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0)
+
+    def claim(self, symbol: int, side: int, lots: int, price: float, half: float) -> int:
+        """What a quantity reserves: value or margin, taker fee and half-spread.  # R5.2"""
+        worth = self.value(symbol, lots, price)
+        backed = self.is_linear(symbol) or side < 0
+        held = round(worth / self.settings.leverage) if backed else worth
+        return held + self.fee(symbol, lots, price, maker=False) + round(worth * half)
+
+
+def on_grid(x: float, step: "Decimals", up: bool) -> float:
+    """A price on its tick.  # R6.3"""
+    steps = x / float(step)
+    nearest = round(steps)
+    whole = nearest if abs(steps - nearest) <= 1e-6 else math.ceil(steps) if up else math.floor(steps)
+    return whole * step.units / step.power
+
+
+def most_lots(fits: Callable[[int], bool], wanted: int) -> int:
+    """Most lots, up to those wanted, that fit; fitting never comes back once lost.
+
+    >>> most_lots(lambda lots: lots * 3 <= 100, 50)
+    33
+    """
+    if fits(wanted):
+        return wanted
+    low, high = 0, wanted
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def bar_dict(market: Market, row: int, side: int) -> dict[str, Any]:
+    """Times and prices of a bar on the side an order takes."""
+    times = {"open_ts": int(market.tape.open_ts[row]), "ts": int(market.tape.ts[row])}
+    return times | {name: market.price(name, side, row) for name in ("open", "high", "low", "close")}

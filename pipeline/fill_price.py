@@ -1,0 +1,98 @@
+"""The price of a fill worked out again: raw price, half-spread, slippage, tick.  # R2.2, R2.5"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from engine.round_trips import Row
+from engine.schema import MAKER, EventKind, Reason, Slippage
+from pipeline.bar_lookup import Market, on_grid
+from pipeline.levels import Levels
+from pipeline.wording import moment, number
+
+
+@dataclass(frozen=True)
+class FillPrice:
+    """Steps from a raw price to that of a fill.
+
+    Attributes
+    ----------
+    source
+        What the raw price is.
+    steps
+        What was added to it, and by what, in order; the last step is whatever the named ones leave.
+    explained
+        Whether the rules alone give the price of the fill.
+    row
+        The bar of the fill.
+    """
+
+    source: str
+    raw: float
+    steps: list[tuple[str, float]]
+    price: float
+    explained: bool
+    row: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        steps = [{"step": name, "amount": amount} for name, amount in self.steps]
+        return {"raw_price": self.raw, "raw_price_is": self.source, "steps": steps, "price": self.price, "explained": self.explained}
+
+    def line(self) -> str:
+        """The sum, on one line."""
+        if not self.steps:
+            return f"{self.source} {number(self.raw)}"
+        parts = "".join(f" {'+' if amount >= 0 else '-'} {number(abs(amount), 6)} ({name})" for name, amount in self.steps)
+        return f"{self.source} {number(self.raw)}{parts} = {number(self.price)}"
+
+
+def fill_price(market: Market, row: Row, levels: Levels | None) -> FillPrice | None:
+    """Work out the price of a FILL; None where its bar cannot be named."""
+    symbol, side, phase = row["symbol"], row["side"], row["phase"]
+    at = market.row_opening(symbol, row["ts"]) if phase == EventKind.BAR_OPEN else market.last_row(symbol, row["ts"])
+    if at < 0:
+        return None
+    source, raw = _raw(market, row, at, levels)
+    if row["reason"] == Reason.DELISTED:
+        return _left_over(source, raw, [], row["price"], at, "haircut")
+    if row["flags"] & MAKER:
+        return _left_over(source, raw, [], row["price"], at, "tick")
+    known = int(market.tape.open_ts[at]) if phase == EventKind.BAR_PATH else row["ts"]
+    return _taker(market, symbol, side, source, raw, market.half_spread(symbol, at, known), row["price"], at)
+
+
+def _raw(market: Market, row: Row, at: int, levels: Levels | None) -> tuple[str, float]:
+    side, opened = row["side"], int(market.tape.open_ts[at])
+    bar = f"the bar {moment(opened)}"
+    if row["flags"] & MAKER and levels is not None:
+        return "target", levels.target
+    if row["phase"] == EventKind.BAR_PATH and levels is not None:
+        return "stop", levels.stop_in_bar(opened)
+    name = "open" if row["phase"] == EventKind.BAR_OPEN else "close"
+    return f"{name} of {bar}", market.price(name, side, at)
+
+
+def _taker(market: Market, symbol: int, side: int, source: str, raw: float, half: float, price: float, at: int) -> FillPrice:
+    """Half-spread and slippage added, then the tick against the order."""
+    settings, slip = market.settings, 0.0
+    if settings.slippage == Slippage.BPS:
+        slip = settings.slippage_amount / 10_000
+    elif settings.slippage == Slippage.SPREAD:
+        slip, half = settings.slippage_amount * half, 0.0
+    steps = [
+        (f"{what} {rate * 10_000:.4g} bp", side * raw * rate) for what, rate in (("half-spread", half), ("slippage", slip)) if rate != 0.0
+    ]
+    found = on_grid(raw + side * raw * (half + slip), market.instrument(symbol).tick, up=side > 0)
+    if found != price:
+        return _left_over(source, raw, steps, price, at, "other models")
+    tick = market.instrument(symbol).tick
+    rest = price - raw - sum(amount for _, amount in steps)
+    if abs(rest) > 1e-9 * float(tick):
+        steps.append((f"tick {number(float(tick))}", rest))
+    return FillPrice(source, raw, steps, price, explained=True, row=at)
+
+
+def _left_over(source: str, raw: float, steps: list[tuple[str, float]], price: float, at: int, name: str) -> FillPrice:
+    rest = price - raw - sum(amount for _, amount in steps)
+    more = [] if rest == 0.0 else [(name, rest)]
+    return FillPrice(source, raw, [*steps, *more], price, explained=name != "other models", row=at)

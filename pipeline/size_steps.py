@@ -1,0 +1,176 @@
+"""How an entry got its size: the size model, the limits of the gate, and which of them cut it.  # R5.1, R5.2"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.round_trips import Row
+from engine.schema import EventKind, LevelKind, RecordKind, SizeKind
+from pipeline.bar_lookup import Market, most_lots
+from pipeline.result import Result
+from pipeline.wording import number
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The account just before an approval: cash, positions and pending entries."""
+
+    equity: int
+    free: int
+    gross: int
+    net: int
+
+
+@dataclass
+class Size:
+    """Steps of a size; quantities in units of the instrument, money units for amounts."""
+
+    model: str
+    equity: int
+    formula: str = ""
+    wanted: float = math.nan
+    limits: list[tuple[str, int, float]] = field(default_factory=list)
+    approved: float = math.nan
+    cut_by: str = ""
+
+    def as_dict(self, scale: int) -> dict[str, Any]:
+        """Plain values; amounts in account currency."""
+        return {
+            "model": self.model,
+            "equity": self.equity / scale,
+            "formula": self.formula,
+            "wanted": None if math.isnan(self.wanted) else self.wanted,
+            "limits": [{"limit": name, "amount": units / scale, "quantity": quantity} for name, units, quantity in self.limits],
+            "approved": self.approved,
+            "cut_by": self.cut_by or None,
+        }
+
+
+def size_steps(result: Result, rows: list[Row], approved: int) -> Size:
+    """Work out the size of an APPROVED record again."""
+    replay, row = result.replay, rows[approved]
+    market = Market(replay.tape, replay.proposals, replay.settings)
+    before = standing(result, market, rows, approved)
+    desk = next(one for one in replay.settings.strategies if one.id == replay.strategies[row["strategy"]])
+    size = Size(f"{desk.size.name.lower()} {number(desk.amount)}" if desk.size != SizeKind.ALL_IN else "all_in", before.equity)
+    lot = float(market.instrument(row["symbol"]).lot)
+    size.approved = row["qty"] * lot
+    size.formula, size.wanted = _wanted(market, row, desk.size, desk.amount, desk.budget, before)
+    _limit(market, row, before, size, lot)
+    return size
+
+
+def standing(result: Result, market: Market, rows: list[Row], approved: int) -> Standing:
+    """The account as the gate saw it, from the sample of the instant and the records."""
+    held, pending = dict[tuple[int, int], tuple[int, float]](), dict[int, Row]()
+    for row in rows[:approved]:
+        slot = row["symbol"], row["strategy"]
+        if row["kind"] == RecordKind.APPROVED:
+            pending[row["proposal"]] = row
+        elif row["kind"] in (RecordKind.FILL, RecordKind.CANCELLED):
+            pending.pop(row["proposal"], None)
+        if row["kind"] == RecordKind.POSITION:
+            held.pop(slot, None)
+            if row["position"]:
+                held[slot] = (row["position"], row["price"])
+    now = rows[approved]["ts"]
+    worth, profit, locked = [], 0, 0
+    for (symbol, _), (lots, price) in held.items():
+        at_mark = market.value(symbol, lots, float(market.tape.mark[market.last_row(symbol, now)]))
+        cost = market.value(symbol, lots, price)
+        worth.append(at_mark)
+        if market.is_linear(symbol) or lots < 0:
+            profit += at_mark - cost
+            locked += round(abs(cost) / market.settings.leverage) + (0 if market.is_linear(symbol) else abs(cost))
+    waiting = [(row["side"], market.value(row["symbol"], row["qty"], row["price"]), row["amount"]) for row in pending.values()]
+    return Standing(
+        equity=_equity(result, market, rows, approved),
+        free=rows[approved]["cash"] + profit - locked - sum(reserved for _, _, reserved in waiting),
+        gross=sum(map(abs, worth)) + sum(value for _, value, _ in waiting),
+        net=sum(worth) + sum(side * value for side, value, _ in waiting),
+    )
+
+
+def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> int:
+    """Equity that served all sizing of the instant: the last sample, and what records have moved since.  # R5.3"""
+    import numpy as np
+
+    now = rows[approved]["ts"]
+    at = int(np.searchsorted(result.replay.sample_ts, now, "right")) - 1
+    sampled = int(result.replay.sample_ts[at]) if at >= 0 else -1
+    equity = int(result.replay.equity[at]) if at >= 0 else result.replay.settings.cash
+    for row in reversed(rows[:approved]):
+        if row["ts"] < sampled or (row["ts"] == sampled and row["phase"] < EventKind.TRADE_PROPOSED):
+            break
+        if row["kind"] == RecordKind.FILL:
+            mark = float(market.tape.mark[market.last_row(row["symbol"], row["ts"])])
+            signed = row["side"] * row["qty"]
+            equity += market.value(row["symbol"], signed, mark) - market.value(row["symbol"], signed, row["price"]) - row["fee"]
+        elif row["kind"] == RecordKind.FUNDING:
+            equity += row["amount"]
+    return equity
+
+
+def _wanted(market: Market, row: Row, kind: SizeKind, amount: float, budget: float, before: Standing) -> tuple[str, float]:
+    scale = market.settings.scale
+    reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
+    capital = before.equity / scale * budget
+    own = f"equity {before.equity / scale:,.2f}" + (f" x budget {number(budget)}" if budget != 1.0 else "")
+    per = f"{number(reference)}" + (f" x multiplier {number(multiplier)}" if multiplier != 1.0 else "")
+    match kind:
+        case SizeKind.FIXED_QTY:
+            return "a fixed quantity", amount
+        case SizeKind.FIXED_NOTIONAL:
+            wanted = amount / (reference * multiplier)
+            return f"{amount:,.2f} / {per} = {number(wanted, 7)}", wanted
+        case SizeKind.FIXED_FRACTION:
+            wanted = capital * amount / (reference * multiplier)
+            return f"{own} x {number(amount)} / {per} = {number(wanted, 7)}", wanted
+        case SizeKind.FIXED_RISK:
+            stop = stop_asked(market, row["proposal"], reference, row["side"])
+            distance = row["side"] * (reference - stop)
+            wanted = capital * amount / (distance * multiplier)
+            at_risk = f"{capital * amount:,.2f} at risk ({number(amount)} x {own})"
+            return f"{at_risk} / {number(distance, 6)} to the stop at {number(stop, 7)} = {number(wanted, 7)}", wanted
+        case SizeKind.ALL_IN:
+            return f"the largest quantity that {own} can pay", math.nan
+    return "", math.nan
+
+
+def stop_asked(market: Market, proposal: int, reference: float, side: int) -> float:
+    """The stop a proposal asks for, before the tick; NaN without one."""
+    stop = float(market.proposals.stop_loss[proposal])
+    return reference * (1.0 - side * stop) if market.proposals.stop_loss_kind[proposal] == LevelKind.FRACTION else stop
+
+
+def _limit(market: Market, row: Row, before: Standing, size: Size, lot: float) -> None:
+    """The most that each limit of the gate leaves, and the one that cut the size."""
+    settings, symbol, side, reference = market.settings, row["symbol"], row["side"], row["price"]
+    half = market.reservation_half(symbol, row["ts"])
+    wanted = row["qty"] * 1_000 + 1_000 if math.isnan(size.wanted) else math.floor(size.wanted / lot + 1e-6)
+
+    def claimed(limit: int) -> int:
+        return most_lots(lambda lots: market.claim(symbol, side, lots, reference, half) <= limit, wanted)
+
+    def worth(limit: int) -> int:
+        return most_lots(lambda lots: market.value(symbol, lots, reference) <= limit, wanted)
+
+    found = []
+    if settings.cash_buffer > 0:
+        limit = before.free - round(before.equity * settings.cash_buffer)
+        found.append((f"cash_buffer {number(settings.cash_buffer)}", limit, claimed(limit)))
+    for name, fraction, used in (
+        ("max_position", settings.max_position, 0),
+        ("max_gross", settings.max_gross, before.gross),
+        ("max_net", settings.max_net, side * before.net),
+    ):
+        if fraction < math.inf:
+            limit = round(before.equity * fraction) - used
+            found.append((f"{name} {number(fraction)}", limit, worth(limit)))
+    found.append(("free cash", before.free, claimed(before.free)))
+    size.limits = [(name, limit, lots * lot) for name, limit, lots in found]
+    cutting = [name for name, _, lots in found if lots == row["qty"] and lots < wanted]
+    if cutting and not math.isnan(size.wanted):
+        size.cut_by = cutting[0]
+    elif row["qty"] < wanted and not math.isnan(size.wanted):
+        size.cut_by = "a limit that is not worked out here"
