@@ -110,7 +110,12 @@ class Regret:
         return {name: getattr(self, name) for name in names} | {
             "hindsight": True,
             "by_outcome": self.by_outcome(),
-            "selector": {"instants": len(contested), **totals, "most_regretted": contested[:WORST_LISTED]},
+            "selector": {
+                "instants": len(contested),
+                "full": sum(not row["slots"] for row in contested),
+                **totals,
+                "most_regretted": contested[:WORST_LISTED],
+            },
         }
 
     def show(self, console: "Console") -> None:
@@ -118,12 +123,16 @@ class Regret:
         from rich.table import Table
 
         found = self.as_dict()
-        console.print(f"run {self.run_id}: every entry alone, at {money(self.notional)} {self.currency} (the average entry of the run), with its costs\n")
+        console.print(
+            f"run {self.run_id}: every entry alone, at {money(self.notional)} {self.currency} (the average entry of the run), with its costs\n"
+        )
         table = Table(box=None, pad_edge=False, header_style="dim")
         for i, column in enumerate(("entries that were", "number", "tradable", "would have made", "each", "won")):
             table.add_column(column, justify="right" if i else "left")
         for row in found["by_outcome"]:
-            table.add_row(row["outcome"], f"{row['entries']:,}", f"{row['tradable']:,}", money(row["pnl"]), money(row["mean"]), percent(row["won"]))
+            table.add_row(
+                row["outcome"], f"{row['entries']:,}", f"{row['tradable']:,}", money(row["pnl"]), money(row["mean"]), percent(row["won"])
+            )
         console.print(table)
         console.print()
         for line in _selector_lines(found["selector"]):
@@ -135,15 +144,17 @@ def _selector_lines(selector: dict[str, Any]) -> list[str]:
     if not selector["instants"]:
         return ["the selector never had to choose: every ranked entry got a slot", ""]
     lines = [
-        f"at {selector['instants']:,} instants more was ranked than slots were free; alone, what was",
+        f"at {selector['instants']:,} instants more was ranked than slots were free (at {selector['full']:,} of them none was); alone, what was",
         f"  chosen            {money(selector['chosen']):>14}",
         f"  a chance choice   {money(selector['chance']):>14}  on average",
         f"  the best possible {money(selector['best']):>14}  of the same number",
         f"  regret            {money(selector['regret']):>14}  best less chosen; most of it at",
     ]
-    for row in selector["most_regretted"]:
-        if row["regret"] > 0:
-            lines.append(f"    {moment(row['ts'])}  {money(row['regret']):>12}  {row['slots']} of {row['ranked']} ranked; missed {', '.join(row['missed'])}")
+    worst = [row for row in selector["most_regretted"] if row["regret"] > 0]
+    lines += [
+        f"    {moment(row['ts'])}  {money(row['regret']):>12}  {row['slots']} of {row['ranked']} ranked; missed {', '.join(row['missed'])}"
+        for row in worst
+    ]
     return [*lines, ""]
 
 
@@ -163,6 +174,10 @@ def regret(folder: str | Path, progress: Callable[[str], None] = lambda _: None)
     if not stored.fold.trips:
         raise RunError(f"{folder}: the run made no trade, so there is no average size to replay the others at")
     notional = average_entry(stored, result)
+    if notional * 1000 > PURSE_UNITS / stored.scale:
+        raise RunError(
+            f"{folder}: account.decimals = {stored.ledger.header['decimals']} leaves no room to hold every entry at once; use fewer"
+        )
     alone = _config_alone(result.config, notional)
     made, passes = dict[int, int](), 0
     waiting = np.array(sorted(wanted), np.int64)
@@ -214,7 +229,9 @@ def _config_alone(config: RunConfig, notional: float) -> RunConfig:
     """The config without selector, limits, halts and an account that could run dry; costs and execution stay."""
     from pipeline.config import Risk, Size
 
-    account = Account(currency=config.account.currency, decimals=config.account.decimals, cash=float(PURSE_UNITS // 10**config.account.decimals))
+    account = Account(
+        currency=config.account.currency, decimals=config.account.decimals, cash=float(PURSE_UNITS // 10**config.account.decimals)
+    )
     return config.model_copy(
         update={
             "account": account,

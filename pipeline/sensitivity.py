@@ -35,10 +35,11 @@ class Sensitivity:
     currency: str
     costs: list[dict[str, Any]]
     capacity: list[dict[str, Any]]
+    impact: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"name": self.name, "currency": self.currency, "costs": self.costs, "capacity": self.capacity}
+        return {"name": self.name, "currency": self.currency, "costs": self.costs, "capacity": self.capacity, "impact": self.impact}
 
     def show(self, console: "Console") -> None:
         """Print the tables."""
@@ -46,7 +47,12 @@ class Sensitivity:
         if self.capacity:
             console.print()
             console.print(self._capacity_table())
-            console.print("cash and fixed sizes are multiplied together, so limits and fractions keep their meaning", style="dim")
+            console.print("cash and fixed sizes grow together, so limits and fractions keep their meaning", style="dim")
+            if not self.impact:
+                console.print(
+                    "! no impact is modelled: every size fills at the same prices, so read the shares of volume, not the returns",
+                    style="yellow",
+                )
 
     def _cost_table(self) -> "Table":
         table = _table(self.name, "", "final equity", "net profit", "change", "Sharpe", "max drawdown", "trades", "fees", "funding")
@@ -61,7 +67,19 @@ class Sensitivity:
         return table
 
     def _capacity_table(self) -> "Table":
-        table = _table("size", "", "cash", "return", "Sharpe", "max drawdown", "trades", "share of bar volume: median", "95 %", "largest", "fills > 1 %")
+        table = _table(
+            "size",
+            "",
+            "cash",
+            "return",
+            "Sharpe",
+            "max drawdown",
+            "trades",
+            "share of bar volume: median",
+            "95 %",
+            "largest",
+            "fills > 1 %",
+        )
         for row in self.capacity:
             shares = (row["median_share"], row["share_95"], row["largest_share"])
             table.add_row(
@@ -103,7 +121,14 @@ def sensitivity(result: "Result", multiples: Sequence[float] = (), progress: Cal
     for multiple in multiples:
         progress(f"size x {multiple:g}")
         capacity.append(_capacity_row(larger(result, multiple), multiple))
-    return Sensitivity(result.config.name, result.config.account.currency, costs, capacity)
+    return Sensitivity(result.config.name, result.config.account.currency, costs, capacity, _impact(result.config))
+
+
+def _impact(config: "RunConfig") -> bool:
+    """Whether a larger order fills worse, or less of it."""
+    execution = config.execution
+    slippage = execution.slippage.model_dump(exclude_none=True).keys() - {"bps", "spread"}
+    return bool(slippage) or getattr(execution, "participation", None) is not None
 
 
 def with_costs(result: "Result", cost: str, multiple: float) -> "Result":

@@ -111,29 +111,34 @@ def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> i
     return equity
 
 
-def _wanted(market: Market, row: Row, kind: SizeKind, amount: float, budget: float, before: Standing) -> tuple[str, float]:
+def _wanted(market: Market, row: Row, kind: int, amount: float, budget: float, before: Standing) -> tuple[str, float]:
     scale = market.settings.scale
     reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
     capital = before.equity / scale * budget
     own = f"equity {before.equity / scale:,.2f}" + (f" x budget {number(budget)}" if budget != 1.0 else "")
     per = f"{number(reference)}" + (f" x multiplier {number(multiplier)}" if multiplier != 1.0 else "")
-    match kind:
-        case SizeKind.FIXED_QTY:
-            return "a fixed quantity", amount
-        case SizeKind.FIXED_NOTIONAL:
-            wanted = amount / (reference * multiplier)
-            return f"{amount:,.2f} / {per} = {number(wanted, 7)}", wanted
-        case SizeKind.FIXED_FRACTION:
-            wanted = capital * amount / (reference * multiplier)
-            return f"{own} x {number(amount)} / {per} = {number(wanted, 7)}", wanted
-        case SizeKind.FIXED_RISK:
-            stop = stop_asked(market, row["proposal"], reference, row["side"])
-            distance = row["side"] * (reference - stop)
-            wanted = capital * amount / (distance * multiplier)
-            at_risk = f"{capital * amount:,.2f} at risk ({number(amount)} x {own})"
-            return f"{at_risk} / {number(distance, 6)} to the stop at {number(stop, 7)} = {number(wanted, 7)}", wanted
-        case SizeKind.ALL_IN:
-            return f"the largest quantity that {own} can pay", math.nan
+    if kind == SizeKind.FIXED_QTY:
+        return "a fixed quantity", amount
+    if kind == SizeKind.FIXED_NOTIONAL:
+        wanted = amount / (reference * multiplier)
+        return f"{amount:,.2f} / {per} = {number(wanted, 7)}", wanted
+    if kind == SizeKind.FIXED_FRACTION:
+        wanted = capital * amount / (reference * multiplier)
+        return f"{own} x {number(amount)} / {per} = {number(wanted, 7)}", wanted
+    if kind == SizeKind.FIXED_RISK:
+        stop = stop_asked(market, row["proposal"], reference, row["side"])
+        distance = row["side"] * (reference - stop)
+        wanted = capital * amount / (distance * multiplier)
+        at_risk = f"{capital * amount:,.2f} at risk ({number(amount)} x {own})"
+        return f"{at_risk} / {number(distance, 6)} to the stop at {number(stop, 7)} = {number(wanted, 7)}", wanted
+    if kind == SizeKind.ALL_IN:
+        buffer = round(before.equity * market.settings.cash_buffer)
+        limit = min(before.free - buffer, round(before.equity * budget))
+        half, symbol, lot = market.reservation_half(row["symbol"], row["ts"]), row["symbol"], market.instrument(row["symbol"]).lot
+        lots = most_lots(lambda n: market.claim(symbol, row["side"], n, reference, half) <= limit, 2 * row["qty"] + 1)
+        spare = f"free cash {before.free / scale:,.2f}" + (f" less the cash buffer {buffer / scale:,.2f}" if buffer else "")
+        wanted = lots * float(lot)
+        return f"the most that reserves no more than {limit / scale:,.2f}, the smaller of {own} and {spare} = {number(wanted)}", wanted
     return "", math.nan
 
 

@@ -75,7 +75,10 @@ def replay_again(stored: StoredRun, progress: Callable[[str], None]) -> "tuple[R
     try:
         dataset = build.dataset_of(stored.config)
         if dataset.id != stored.summary["dataset_id"]:
-            return None, f"{stored.config.dataset} is now another dataset ({dataset.id[:16]}, the run had {stored.summary['dataset_id']!s:.16})"
+            return (
+                None,
+                f"{stored.config.dataset} is now another dataset ({dataset.id[:16]}, the run had {stored.summary['dataset_id']!s:.16})",
+            )
         result = run(stored.config, dataset=dataset, store=stored.folder.parent / "features", progress=progress)
     except (ValueError, OSError) as error:
         return None, f"the run cannot be replayed: {error}"

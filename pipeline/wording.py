@@ -100,16 +100,16 @@ def _side(row: Row) -> str:
     return "buy" if row["side"] > 0 else "sell"
 
 
-def _proposal(words: Words, row: Row) -> str:
+def _proposal(_: Words, row: Row) -> str:
     score = f", score {number(row['value'])}" if row["value"] else ""
     return f"proposal to {_side(row)}{score}"
 
 
-def _selected(words: Words, row: Row) -> str:
+def _selected(_: Words, row: Row) -> str:
     return f"selected, rank {row['rank']}, score {number(row['value'])}"
 
 
-def _rejected(words: Words, row: Row) -> str:
+def _rejected(_: Words, row: Row) -> str:
     rank = f"rank {row['rank']}, " if row["rank"] else ""
     return f"entry to {_side(row)} refused: {reason_of(row['reason'])} ({rank}score {number(row['value'])})"
 
@@ -137,7 +137,9 @@ def _position(words: Words, row: Row) -> str:
 
 
 def _funding(words: Words, row: Row) -> str:
-    return f"funding {words.amount(row['amount'])} on {number(words.quantity(row))} at {number(row['price'])}, rate {row['value'] * 100:.4g} %"
+    return (
+        f"funding {words.amount(row['amount'])} on {number(words.quantity(row))} at {number(row['price'])}, rate {row['value'] * 100:.4g} %"
+    )
 
 
 def _cancelled(words: Words, row: Row) -> str:
