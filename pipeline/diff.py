@@ -129,6 +129,11 @@ class Difference:
             return [at, *told, *because[0]]
         return [at, told[0], *because[0], told[1], *because[1]]
 
+    def _alone(self, words: Words) -> str:
+        """What the trades of one run alone made."""
+        sides = (("left", self.attribution.left_only), ("right", self.attribution.right_only))
+        return f" ({', '.join(f'{side} {words.exact(sum(trip.pnl for trip in trips))}' for side, trips in sides)})"
+
     def _money(self) -> list[str]:
         found = self.attribution
         if self.same_ledger:
@@ -139,7 +144,8 @@ class Difference:
             f"difference of final equity, right less left, {self.left.summary['currency']}",
         ]
         width = max(len(words.exact(units)) for units in (*found.causes.values(), found.difference))
-        lines += [f"  {name:<10} {words.exact(units):>{width}}  {MEANING[name]}" for name, units in found.causes.items() if units]
+        told = MEANING | {"selection": MEANING["selection"] + self._alone(words)}
+        lines += [f"  {name:<10} {words.exact(units):>{width}}  {told[name]}" for name, units in found.causes.items() if units]
         return [*lines, f"  {'all':<10} {words.exact(found.difference):>{width}}"]
 
 

@@ -52,9 +52,11 @@ def test_the_causes_add_up_to_the_difference_of_any_two_runs(seed: int, another:
     back = attribute(ledger_of(right), ledger_of(left))
     assert back.difference == -found.difference
     assert (back.same, len(back.left_only), len(back.right_only)) == (found.same, len(found.right_only), len(found.left_only))
-    differ = any((left.records[field] != right.records[field]).any() for field in ("ts", "kind", "amount", "cash")) if len(
-        left.records
-    ) == len(right.records) else True
+    differ = (
+        any((left.records[field] != right.records[field]).any() for field in ("ts", "kind", "amount", "cash"))
+        if len(left.records) == len(right.records)
+        else True
+    )
     if differ:
         assert first_parting(ledger_of(left), ledger_of(right)) is not None
 

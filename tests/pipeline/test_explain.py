@@ -61,7 +61,14 @@ VARIANTS: tuple[tuple[str, ...], ...] = (
     ("execution.spread={events: false, default_bps: 4}", "risk.size={fixed_notional: 2000}"),
     ("risk.size=all_in", "selector.max_positions=2"),
     ("risk.size={fixed_qty: 3}", "risk.max_position=4", "risk.max_gross=null", "risk.max_net=null"),
-    ("account.cash=3000", "risk.max_position=null", "risk.max_gross=null", "risk.max_net=null", "risk.size={fixed_fraction: 0.9}", "account.leverage=1"),
+    (
+        "account.cash=3000",
+        "risk.max_position=null",
+        "risk.max_gross=null",
+        "risk.max_net=null",
+        "risk.size={fixed_fraction: 0.9}",
+        "account.leverage=1",
+    ),
 )
 
 
@@ -170,7 +177,13 @@ def test_a_config_that_gives_another_result_is_not_believed(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     ("trade", "said"),
-    [("0", "no such trade"), ("-3", "no such trade"), ("100000", "no such trade"), ("1.5", "not a whole number"), ("first", "not a whole number")],
+    [
+        ("0", "no such trade"),
+        ("-3", "no such trade"),
+        ("100000", "no such trade"),
+        ("1.5", "not a whole number"),
+        ("first", "not a whole number"),
+    ],
 )
 def test_a_number_that_is_no_trade_says_how_many_there_are(folder: Path, trade: str, said: str) -> None:
     count = len(pl.read_parquet(folder / "trades.parquet"))
