@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.round_trips import Row
-from engine.schema import EventKind, LevelKind, RecordKind, SizeKind
+from engine.schema import EventKind, LevelKind, Reason, RecordKind, SizeKind
 from pipeline.bar_lookup import Market, most_lots
 from pipeline.result import Result
 from pipeline.wording import number
@@ -102,7 +102,9 @@ def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> i
     for row in reversed(rows[:approved]):
         if row["ts"] < sampled or (row["ts"] == sampled and row["phase"] < EventKind.TRADE_PROPOSED):
             break
-        if row["kind"] == RecordKind.FILL:
+        if row["kind"] == RecordKind.FILL and not (
+            row["ts"] == sampled and row["reason"] == Reason.LIQUIDATED_AT_CLOSE
+        ):  # R7.4 comes first
             mark = float(market.tape.mark[market.last_row(row["symbol"], row["ts"])])
             signed = row["side"] * row["qty"]
             equity += market.value(row["symbol"], signed, mark) - market.value(row["symbol"], signed, row["price"]) - row["fee"]

@@ -78,6 +78,6 @@ class Story:
 
     def rule(self, name: str) -> str | None:
         """Text of one of the strategy's rules, where the config has it."""
-        config = next(one for one in self.stored.config.strategies if one.id == self.trip.strategy)
-        found = (config.propose or {}).get(name)
+        config = next((one for one in self.stored.config.strategies if one.id == self.trip.strategy), None)
+        found = (config.propose or {}).get(name) if config else None
         return found if isinstance(found, str) else None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from engine.ledger import LedgerError
@@ -210,6 +211,14 @@ def test_a_damaged_ledger_or_config_is_refused(copy: Path) -> None:
     (copy / "ledger.arrow").write_bytes(whole[:1000])
     with pytest.raises(LedgerError, match="not a ledger"):
         explain(copy, "1")
+    table = pa.ipc.open_file(whole).read_all()
+    header = json.loads(table.schema.metadata[b"tapeline"])
+    for name in ("chain", "symbols", "decimals", "records"):
+        said = {"tapeline": json.dumps({key: value for key, value in header.items() if key != name})}
+        with pa.OSFile(str(copy / "ledger.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema.with_metadata(said)) as writer:
+            writer.write_table(table.replace_schema_metadata(said))
+        with pytest.raises(LedgerError, match=f"not a ledger .*{name}"):
+            explain(copy, "1")
     (copy / "ledger.arrow").write_bytes(whole)
     (copy / "config.yaml").write_text("name: [")
     with pytest.raises(ConfigError):
