@@ -4,16 +4,17 @@ What is worked out here shares no arithmetic with the replay, so that an explana
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engine.schema import Accounting
+from engine.schema import DAY_US, Accounting, Reason, RecordKind
 
 if TYPE_CHECKING:
     from engine.instrument import Decimals, Instrument
+    from engine.round_trips import Row
     from engine.settings import Settings
     from engine.tape import Proposals, Tape
 
@@ -75,20 +76,26 @@ class Market:
         """Whether profit enters cash at the close only."""
         return self.instrument(symbol).accounting == Accounting.LINEAR
 
-    def fee(self, symbol: int, lots: int, price: float, *, maker: bool) -> int:
-        """Fee by basis points and unit.  # R2.6"""
-        settings, instrument = self.settings, self.instrument(symbol)
-        bps = settings.maker_bps if maker else settings.taker_bps
-        quantity = lots * instrument.lot.units / instrument.lot.power
-        charged = round(abs(self.value(symbol, lots, price)) * (bps / 10_000))
-        return charged + (round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0)
+    def taker_bps(self, rows: "Sequence[Row]", now: int) -> float:
+        """Taker rate in force after some records: that of the tier of the last 30 days' fills, where there are tiers.  # R2.6"""
+        settings = self.settings
+        if not settings.fee_tiers:
+            return settings.taker_bps
+        traded = 0
+        for row in rows:
+            if row["kind"] == RecordKind.FILL and row["ts"] > now - 30 * DAY_US and row["reason"] != Reason.DELISTED:
+                traded += abs(self.value(row["symbol"], row["qty"], row["price"]))
+        return [tier.taker_bps for tier in settings.fee_tiers if traded >= tier.from_notional * settings.scale][-1]
 
-    def claim(self, symbol: int, side: int, lots: int, price: float, half: float) -> int:
+    def claim(self, symbol: int, side: int, lots: int, price: float, half: float, taker_bps: float) -> int:
         """What a quantity reserves: value or margin, taker fee and half-spread.  # R5.2"""
-        worth = self.value(symbol, lots, price)
+        settings, instrument, worth = self.settings, self.instrument(symbol), self.value(symbol, lots, price)
         backed = self.is_linear(symbol) or side < 0
-        held = round(worth / self.settings.leverage) if backed else worth
-        return held + self.fee(symbol, lots, price, maker=False) + round(worth * half)
+        quantity = lots * instrument.lot.units / instrument.lot.power
+        fee = round(worth * (max(taker_bps, 0.0) / 10_000)) + round(settings.flat * settings.scale)
+        fee += round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0
+        fee = max(fee, round(settings.min_fee * settings.scale)) if settings.min_fee else fee
+        return (round(worth / settings.leverage) if backed else worth) + fee + round(worth * half)
 
 
 def on_grid(x: float, step: "Decimals", up: bool) -> float:

@@ -1,5 +1,6 @@
 """The price of a fill worked out again: raw price, half-spread, slippage, tick.  # R2.2, R2.5"""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +49,7 @@ class FillPrice:
 
 def fill_price(market: Market, row: Row, levels: Levels | None) -> FillPrice | None:
     """Work out the price of a FILL; None where its bar cannot be named."""
-    symbol, side, phase = row["symbol"], row["side"], row["phase"]
+    symbol, phase = row["symbol"], row["phase"]
     at = market.row_opening(symbol, row["ts"]) if phase == EventKind.BAR_OPEN else market.last_row(symbol, row["ts"])
     if at < 0:
         return None
@@ -58,30 +59,32 @@ def fill_price(market: Market, row: Row, levels: Levels | None) -> FillPrice | N
     if row["flags"] & MAKER:
         return _left_over(source, raw, [], row["price"], at, "tick")
     known = int(market.tape.open_ts[at]) if phase == EventKind.BAR_PATH else row["ts"]
-    return _taker(market, symbol, side, source, raw, market.half_spread(symbol, at, known), row["price"], at)
+    return _taker(market, row, source, raw, at, known)
 
 
 def _raw(market: Market, row: Row, at: int, levels: Levels | None) -> tuple[str, float]:
     side, opened = row["side"], int(market.tape.open_ts[at])
-    bar = f"the bar {moment(opened)}"
-    if row["flags"] & MAKER and levels is not None:
+    if row["flags"] & MAKER and levels is not None and (row["phase"] == EventKind.BAR_PATH or row["price"] == levels.target):
         return "target", levels.target
     if row["phase"] == EventKind.BAR_PATH and levels is not None:
-        return "stop", levels.stop_in_bar(opened)
+        return "stop", levels.stop_in_bar(at, opened)
     name = "open" if row["phase"] == EventKind.BAR_OPEN else "close"
-    return f"{name} of {bar}", market.price(name, side, at)
+    return f"{name} of the bar {moment(opened)}", market.price(name, side, at)
 
 
-def _taker(market: Market, symbol: int, side: int, source: str, raw: float, half: float, price: float, at: int) -> FillPrice:
+def _taker(market: Market, row: Row, source: str, raw: float, at: int, known: int) -> FillPrice:
     """Half-spread and slippage added, then the tick against the order."""
-    settings, slip = market.settings, 0.0
+    settings, symbol, side, price = market.settings, row["symbol"], row["side"], row["price"]
+    half, slip, name = market.half_spread(symbol, at, known), 0.0, "slippage"
     if settings.slippage == Slippage.BPS:
         slip = settings.slippage_amount / 10_000
     elif settings.slippage == Slippage.SPREAD:
         slip, half = settings.slippage_amount * half, 0.0
-    steps = [
-        (f"{what} {rate * 10_000:.4g} bp", side * raw * rate) for what, rate in (("half-spread", half), ("slippage", slip)) if rate != 0.0
-    ]
+    elif settings.slippage in (Slippage.VOLUME_SHARE, Slippage.SQRT_IMPACT):
+        share = _volume_share(market, row, at if market.tape.ts[at] <= known else at - 1)
+        slip = settings.slippage_amount * (share * share if settings.slippage == Slippage.VOLUME_SHARE else math.sqrt(share))
+        name = f"impact of {share * 100:.4g} % of the volume,"
+    steps = [(f"{what} {rate * 10_000:.4g} bp", side * raw * rate) for what, rate in (("half-spread", half), (name, slip)) if rate != 0.0]
     found = on_grid(raw + side * raw * (half + slip), market.instrument(symbol).tick, up=side > 0)
     if found != price:
         return _left_over(source, raw, steps, price, at, "other models")
@@ -90,6 +93,12 @@ def _taker(market: Market, symbol: int, side: int, source: str, raw: float, half
     if abs(rest) > 1e-9 * float(tick):
         steps.append((f"tick {number(float(tick))}", rest))
     return FillPrice(source, raw, steps, price, explained=True, row=at)
+
+
+def _volume_share(market: Market, row: Row, at: int) -> float:
+    """Share of a fill in the volume of the last bar closed before it; the largest that counts where there was none.  # R2.6"""
+    lot, volume, most = market.instrument(row["symbol"]).lot, float(market.tape.volume[at]), market.settings.slippage_limit
+    return min(row["qty"] * lot.units / lot.power / volume, most) if volume > 0.0 else most
 
 
 def _left_over(source: str, raw: float, steps: list[tuple[str, float]], price: float, at: int, name: str) -> FillPrice:

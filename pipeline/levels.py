@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from engine.schema import LevelKind
+from engine.schema import LevelKind, StopAnchor, TrailingMode
 from pipeline.bar_lookup import Market, on_grid
 
 
@@ -17,13 +17,20 @@ class Levels:
     stop: float
     target: float
     trailing: float
+    break_even: float
     moves: list[tuple[int, float]] = field(default_factory=list)
     latency_us: int = 0
+    inside: "_Mover | None" = None
 
-    def stop_in_bar(self, open_ts: int) -> float:
-        """The stop that acts in the bar that opens at a time."""
+    def stop_in_bar(self, row: int, open_ts: int) -> float:
+        """The stop that acts in a bar; with ``trailing_mode: intrabar`` its own extreme, short of the target, has moved it."""
         acting = [stop for ts, stop in self.moves if ts + self.latency_us <= open_ts]
-        return acting[-1] if acting else self.stop
+        stop = acting[-1] if acting else self.stop
+        if self.inside is None:
+            return stop
+        side, extreme = self.inside.side, self.inside.best(row)
+        extreme = self.target if side * (extreme - self.target) > 0 else extreme
+        return self.inside.better(stop, extreme - side * self.trailing)
 
 
 def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, side: int, exit_ts: int) -> Levels:
@@ -36,18 +43,27 @@ def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, 
     exit_ts
         Closes before it move the stop (us, UTC).
     """
-    table = market.proposals
+    table, settings = market.proposals, market.settings
     symbol = int(table.symbol[proposal])
-    stop = _level(market, symbol, float(table.stop_loss[proposal]), int(table.stop_loss_kind[proposal]), entry_price, -side)
-    target = _level(market, symbol, float(table.take_profit[proposal]), int(table.take_profit_kind[proposal]), entry_price, side)
-    distance = float(table.trailing[proposal])
-    if table.trailing_kind[proposal] == LevelKind.FRACTION:
+    anchor = float(market.tape.close[table.row[proposal]]) if settings.stop_anchor == StopAnchor.ENTRY_CLOSE else entry_price
+    stop = _level(market, symbol, float(table.stop_loss[proposal]), int(table.stop_loss_kind[proposal]), anchor, -side)
+    target = _level(market, symbol, float(table.take_profit[proposal]), int(table.take_profit_kind[proposal]), anchor, side)
+    trailing, break_even = (
+        _distance(float(getattr(table, name)[proposal]), int(getattr(table, f"{name}_kind")[proposal]), entry_price)
+        for name in ("trailing", "break_even")
+    )
+    rule = _Mover(market, symbol, side, entry_price, trailing, break_even)
+    first = rule.moved(stop, entry_price)
+    moves = _moves(rule, first, entry_ts, exit_ts) if rule.moves else []
+    inside = rule if settings.trailing_mode == TrailingMode.INTRABAR and not math.isnan(trailing) else None
+    return Levels(first, target, trailing, break_even, moves, settings.latency_us, inside)
+
+
+def _distance(distance: float, kind: int, entry_price: float) -> float:
+    """A trailing or break-even distance in prices; NaN where there is none."""
+    if kind == LevelKind.FRACTION:
         distance *= entry_price
-    if not 0.0 < distance < math.inf:
-        return Levels(stop, target, math.nan)
-    first = _better(market, symbol, side, entry_price - side * distance, stop)
-    moves = _moves(market, symbol, side, distance, first, entry_ts, entry_price, exit_ts)
-    return Levels(first, target, distance, moves, market.settings.latency_us)
+    return distance if 0.0 < distance < math.inf else math.nan
 
 
 def _level(market: Market, symbol: int, level: float, kind: int, anchor: float, direction: int) -> float:
@@ -59,22 +75,47 @@ def _level(market: Market, symbol: int, level: float, kind: int, anchor: float, 
     return price if price > 0.0 else math.nan
 
 
-def _better(market: Market, symbol: int, side: int, raw: float, stop: float) -> float:
-    """The better of a stop and a trailing level."""
-    level = on_grid(raw, market.instrument(symbol).tick, up=side < 0) if raw > 0.0 else 0.0
-    return stop if level <= 0.0 or side * (level - stop) <= 0 else level
+@dataclass(frozen=True)
+class _Mover:
+    """The rule that moves the stop of one position.  # R3.5"""
+
+    market: Market
+    symbol: int
+    side: int
+    entry_price: float
+    trailing: float
+    break_even: float
+
+    @property
+    def moves(self) -> bool:
+        return not (math.isnan(self.trailing) and math.isnan(self.break_even))
+
+    def moved(self, stop: float, extreme: float) -> float:
+        """The stop after an extreme."""
+        stop = self.better(stop, extreme - self.side * self.trailing)
+        if self.side * (extreme - (self.entry_price + self.side * self.break_even)) >= 0:
+            stop = self.better(stop, self.entry_price)
+        return stop
+
+    def better(self, stop: float, raw: float) -> float:
+        """The better of a stop and another price, on the tick away from the market."""
+        if not raw > 0.0:
+            return stop
+        level = on_grid(raw, self.market.instrument(self.symbol).tick, up=self.side < 0)
+        return stop if level <= 0.0 or self.side * (level - stop) <= 0 else level
+
+    def best(self, row: int) -> float:
+        """The price of a bar furthest on the side of the position."""
+        return self.market.price("high" if self.side > 0 else "low", -self.side, row)
 
 
-def _moves(
-    market: Market, symbol: int, side: int, distance: float, stop: float, entry_ts: int, extreme: float, exit_ts: int
-) -> list[tuple[int, float]]:
-    row = market.row_opening(symbol, entry_ts)
-    row = market.last_row(symbol, entry_ts) + 1 if row < 0 else row
-    found = []
-    while row < market.tape.stop[symbol] and market.tape.ts[row] < exit_ts:
-        best = market.price("high" if side > 0 else "low", -side, row)
-        extreme = max(extreme, best) if side > 0 else min(extreme, best)
-        moved = _better(market, symbol, side, extreme - side * distance, stop)
+def _moves(rule: _Mover, stop: float, entry_ts: int, exit_ts: int) -> list[tuple[int, float]]:
+    market, extreme, found = rule.market, rule.entry_price, []
+    row = market.row_opening(rule.symbol, entry_ts)
+    row = market.last_row(rule.symbol, entry_ts) + 1 if row < 0 else row
+    while row < market.tape.stop[rule.symbol] and market.tape.ts[row] < exit_ts:
+        extreme = max(extreme, rule.best(row)) if rule.side > 0 else min(extreme, rule.best(row))
+        moved = rule.moved(stop, extreme)
         if moved != stop:
             stop = moved
             found.append((int(market.tape.ts[row]), stop))

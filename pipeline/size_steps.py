@@ -19,6 +19,31 @@ class Standing:
     free: int
     gross: int
     net: int
+    taker_bps: float
+
+
+@dataclass
+class _Held:
+    """Lots, cost and margin of a position."""
+
+    lots: int = 0
+    cost: int = 0
+    margin: int = 0
+
+
+def _hold(market: Market, held: _Held, row: Row) -> None:
+    """Let a fill open, add to or close a position.  # R6.3, R6.4"""
+    signed = row["side"] * row["qty"]
+    if held.lots * signed >= 0:
+        worth = market.value(row["symbol"], signed, row["price"])
+        held.cost += worth
+        held.margin += round(abs(worth) / market.settings.leverage)
+    else:
+        part = abs(signed) / abs(held.lots)
+        whole = signed == -held.lots
+        held.cost -= held.cost if whole else round(held.cost * part)
+        held.margin -= held.margin if whole else round(held.margin * part)
+    held.lots += signed
 
 
 @dataclass
@@ -62,32 +87,30 @@ def size_steps(result: Result, rows: list[Row], approved: int) -> Size:
 
 def standing(result: Result, market: Market, rows: list[Row], approved: int) -> Standing:
     """The account as the gate saw it, from the sample of the instant and the records."""
-    held, pending = dict[tuple[int, int], tuple[int, float]](), dict[int, Row]()
+    held, pending = dict[tuple[int, int], _Held](), dict[int, Row]()
     for row in rows[:approved]:
-        slot = row["symbol"], row["strategy"]
         if row["kind"] == RecordKind.APPROVED:
             pending[row["proposal"]] = row
-        elif row["kind"] in (RecordKind.FILL, RecordKind.CANCELLED):
+        elif row["kind"] == RecordKind.CANCELLED:
             pending.pop(row["proposal"], None)
-        if row["kind"] == RecordKind.POSITION:
-            held.pop(slot, None)
-            if row["position"]:
-                held[slot] = (row["position"], row["price"])
+        elif row["kind"] == RecordKind.FILL:
+            pending.pop(row["proposal"], None)
+            _hold(market, held.setdefault((row["symbol"], row["strategy"]), _Held()), row)
     now = rows[approved]["ts"]
     worth, profit, locked = [], 0, 0
-    for (symbol, _), (lots, price) in held.items():
-        at_mark = market.value(symbol, lots, float(market.tape.mark[market.last_row(symbol, now)]))
-        cost = market.value(symbol, lots, price)
+    for (symbol, _), one in held.items():
+        at_mark = market.value(symbol, one.lots, float(market.tape.mark[market.last_row(symbol, now)]))
         worth.append(at_mark)
-        if market.is_linear(symbol) or lots < 0:
-            profit += at_mark - cost
-            locked += round(abs(cost) / market.settings.leverage) + (0 if market.is_linear(symbol) else abs(cost))
+        if market.is_linear(symbol) or one.lots < 0:
+            profit += at_mark - one.cost
+            locked += one.margin + (0 if market.is_linear(symbol) else abs(one.cost))
     waiting = [(row["side"], market.value(row["symbol"], row["qty"], row["price"]), row["amount"]) for row in pending.values()]
     return Standing(
         equity=_equity(result, market, rows, approved),
         free=rows[approved]["cash"] + profit - locked - sum(reserved for _, _, reserved in waiting),
         gross=sum(map(abs, worth)) + sum(value for _, value, _ in waiting),
         net=sum(worth) + sum(side * value for side, value, _ in waiting),
+        taker_bps=market.taker_bps(rows[:approved], now),
     )
 
 
@@ -137,7 +160,7 @@ def _wanted(market: Market, row: Row, kind: int, amount: float, budget: float, b
         buffer = round(before.equity * market.settings.cash_buffer)
         limit = min(before.free - buffer, round(before.equity * budget))
         half, symbol, lot = market.reservation_half(row["symbol"], row["ts"]), row["symbol"], market.instrument(row["symbol"]).lot
-        lots = most_lots(lambda n: market.claim(symbol, row["side"], n, reference, half) <= limit, 2 * row["qty"] + 1)
+        lots = most_lots(lambda n: market.claim(symbol, row["side"], n, reference, half, before.taker_bps) <= limit, 2 * row["qty"] + 1)
         spare = f"free cash {before.free / scale:,.2f}" + (f" less the cash buffer {buffer / scale:,.2f}" if buffer else "")
         wanted = lots * float(lot)
         return f"the most that reserves no more than {limit / scale:,.2f}, the smaller of {own} and {spare} = {number(wanted)}", wanted
@@ -157,7 +180,7 @@ def _limit(market: Market, row: Row, before: Standing, size: Size, lot: float) -
     wanted = row["qty"] * 1_000 + 1_000 if math.isnan(size.wanted) else math.floor(size.wanted / lot + 1e-6)
 
     def claimed(limit: int) -> int:
-        return most_lots(lambda lots: market.claim(symbol, side, lots, reference, half) <= limit, wanted)
+        return most_lots(lambda lots: market.claim(symbol, side, lots, reference, half, before.taker_bps) <= limit, wanted)
 
     def worth(limit: int) -> int:
         return most_lots(lambda lots: market.value(symbol, lots, reference) <= limit, wanted)

@@ -4,6 +4,7 @@ from typing import Any
 
 from engine.round_trips import Row
 from engine.schema import NONE, RecordKind
+from pipeline.bar_lookup import bar_dict
 from pipeline.trade_story import MOST_LISTED, Part, Story
 from pipeline.wording import moment, number, reason_of
 
@@ -21,8 +22,6 @@ def proposal(story: Story) -> Part:
     ]
     data: dict[str, Any] = {"seq": seq, "ts": row["ts"], "score": row["value"], "rule": rule}
     if story.market is not None:
-        from pipeline.bar_lookup import bar_dict
-
         at = story.market.last_row(row["symbol"], row["ts"])
         bar = data["bar"] = bar_dict(story.market, at, -row["side"])
         lines.append(f"the bar {moment(bar['open_ts'])} closed at {number(bar['close'])}" + _asked(story, row["proposal"]))
@@ -33,7 +32,7 @@ def _asked(story: Story, proposal: int) -> str:
     if story.market is None:
         return ""
     table, asked = story.market.proposals, []
-    for name in ("stop_loss", "take_profit", "trailing"):
+    for name in ("stop_loss", "take_profit", "trailing", "break_even"):
         level = float(getattr(table, name)[proposal])
         if level == level:  # NaN: none
             fraction = getattr(table, f"{name}_kind")[proposal] == 1

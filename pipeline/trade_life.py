@@ -4,12 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 from engine.round_trips import Row, causes
 from engine.schema import AMBIGUOUS, MAKER, EventKind, Reason, RecordKind
+from pipeline.bar_lookup import bar_dict
 from pipeline.fill_price import fill_price
 from pipeline.trade_story import MOST_LISTED, Part, Story
 from pipeline.wording import moment, number, reason_of
 
 if TYPE_CHECKING:
     from pipeline.bar_lookup import Market
+
+LEVEL_REASONS = (Reason.STOP_LOSS, Reason.TAKE_PROFIT, Reason.TRAILING_STOP, Reason.BREAK_EVEN)
 
 
 def filled(story: Story, name: str, key: str, seqs: list[int]) -> Part:
@@ -64,8 +67,13 @@ def moved(story: Story) -> Part:
         told = [f"{moment(ts)} to {number(stop)}" for ts, stop in shown]
         if len(shown) < len(levels.moves):
             told.insert(3, "...")
-        lines.append(f"the trailing distance {number(levels.trailing)} moved the stop {len(levels.moves)} times: {', '.join(told)}")
-    data = {"stop": _real(levels.stop), "target": _real(levels.target), "trailing": _real(levels.trailing)}
+        distances = (("trailing", levels.trailing), ("break-even", levels.break_even))
+        by = " and ".join(f"{name} distance {number(distance)}" for name, distance in distances if distance == distance)
+        times = "once" if len(levels.moves) == 1 else f"{len(levels.moves)} times"
+        lines.append(f"the {by} moved the stop {times}: {', '.join(told)}")
+    if levels.inside is not None:
+        lines.append("each bar's own extreme moves the stop before the bar is tested against it (trailing_mode: intrabar)")
+    data = {name: _real(getattr(levels, name)) for name in ("stop", "target", "trailing", "break_even")}
     return Part("levels", lines, data | {"moves": [{"ts": ts, "stop": stop} for ts, stop in levels.moves]})
 
 
@@ -95,7 +103,7 @@ def others(story: Story) -> Part:
 
 def why_left(story: Story) -> Part:
     """The reason of its end, and the decision or the bar behind it."""
-    if not story.exits:
+    if story.trip.open:
         return Part("exit", ["none yet: the position was still open at the end of the run"], None)
     row = story.rows[story.exits[-1]]
     name = reason_of(row["reason"])
@@ -123,31 +131,35 @@ def _why(story: Story, row: Row) -> str:
         Reason.LIQUIDATED_AT_CLOSE: "the account's equity was gone",
         Reason.CROSSED_AT_ENTRY: "the open that filled the entry had already crossed its stop or target",
     }
-    return plain.get(reason) or _touched(story, row)
+    if reason in plain:
+        return plain[reason]
+    return _reached(story, row) if reason in LEVEL_REASONS else "forced, not decided"
 
 
-def _touched(story: Story, row: Row) -> str:
-    """The bar that reached a level."""
+def _reached(story: Story, row: Row) -> str:
+    """The bar that reached a level, or closed beyond it."""
     if story.market is None or story.levels is None:
         return "a level was reached"
+    name, order = "target" if row["reason"] == Reason.TAKE_PROFIT else "stop", story.rows[row["cause"]]
+    decided = order["kind"] == RecordKind.ORDER and order["side"] == row["side"]
     bar = _bar(story.market, row)
-    target = row["reason"] == Reason.TAKE_PROFIT
-    level = story.levels.target if target else story.levels.stop_in_bar(bar["open_ts"])
+    if decided:  # a stop that looks at closes alone
+        at = story.market.last_row(row["symbol"], order["ts"])
+        bar = bar_dict(story.market, at, row["side"])
+    else:
+        at = story.market.last_row(row["symbol"], bar["ts"])
+    level = story.levels.target if name == "target" else story.levels.stop_in_bar(at, bar["open_ts"])
+    if decided:
+        return f"the bar {moment(bar['open_ts'])} closed at {number(bar['close'])}, beyond the stop {number(level)}"
     if row["phase"] == EventKind.BAR_OPEN:
-        return (
-            f"the bar {moment(bar['open_ts'])} opened at {number(bar['open'])}, beyond the {'target' if target else 'stop'} {number(level)}"
-        )
-    extreme = "high" if target == (story.trip.side > 0) else "low"
-    close = f"{'target' if target else 'stop'} {number(level)}"
+        return f"the bar {moment(bar['open_ts'])} opened at {number(bar['open'])}, beyond the {name} {number(level)}"
+    extreme = "high" if (name == "target") == (story.trip.side > 0) else "low"
+    span = f"the bar {moment(bar['open_ts'])} to {moment(bar['ts'])}"
     both = "; it reached stop and target, so the policy decided" if row["flags"] & AMBIGUOUS else ""
-    return (
-        f"the bar {moment(bar['open_ts'])} to {moment(bar['ts'])} had a {extreme} of {number(bar[extreme])} and reached the {close}{both}"
-    )
+    return f"{span} had a {extreme} of {number(bar[extreme])} and reached the {name} {number(level)}{both}"
 
 
 def _bar(market: "Market", row: Row) -> dict[str, Any]:
-    from pipeline.bar_lookup import bar_dict
-
     opens = row["phase"] == EventKind.BAR_OPEN
     at = market.row_opening(row["symbol"], row["ts"]) if opens else market.last_row(row["symbol"], row["ts"])
     return bar_dict(market, at, row["side"])

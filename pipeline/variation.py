@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from pipeline.config import Execution, RunConfig
     from pipeline.result import Result
 
-FEE_KEYS = ("bps", "maker_bps", "taker_bps", "per_unit")
-"""Keys of ``execution.fees`` that are amounts."""
+FEE_KEYS = ("bps", "maker_bps", "taker_bps", "per_unit", "flat", "min_fee")
+"""Keys of ``execution.fees`` that are amounts; ``tiered`` holds rates."""
 
-SLIPPAGE_KEYS = ("bps",)
-"""Keys of ``execution.slippage`` that are amounts; a multiple of the spread follows the spread."""
+SLIPPAGE_KEYS = ("bps", "sqrt_impact")
+"""Keys of ``execution.slippage`` that are amounts; ``volume_share`` has one, and a multiple of the spread follows the spread."""
 
 
 def replayed(
@@ -46,13 +46,13 @@ def replayed(
 
 def scaled_costs(execution: "Execution", fees: float, slippage: float) -> "Execution":
     """Fees, and slippage with the assumed spread, times a factor each; the half-spread of snapshots and quotes is the tape's."""
-    return execution.model_copy(
-        update={
-            "fees": _scaled(execution.fees, FEE_KEYS, fees),
-            "slippage": _scaled(execution.slippage, SLIPPAGE_KEYS, slippage),
-            "spread": _scaled(execution.spread, ("default_bps",), slippage),
-        }
-    )
+    charged, slipped = _scaled(execution.fees, FEE_KEYS, fees), _scaled(execution.slippage, SLIPPAGE_KEYS, slippage)
+    if charged.tiered is not None:
+        charged = charged.model_copy(update={"tiered": [_scaled(tier, ("maker_bps", "taker_bps"), fees) for tier in charged.tiered]})
+    if slipped.volume_share is not None:
+        slipped = slipped.model_copy(update={"volume_share": _scaled(slipped.volume_share, ("k",), slippage)})
+    spread = _scaled(execution.spread, ("default_bps",), slippage)
+    return execution.model_copy(update={"fees": charged, "slippage": slipped, "spread": spread})
 
 
 def _scaled(section: Any, keys: tuple[str, ...], factor: float) -> Any:

@@ -19,7 +19,7 @@ from tests.markets import Case, random_case
 
 VARIED = (
     "cash", "leverage", "timing", "latency_us", "intrabar", "limit_gap", "slippage", "slippage_amount", "default_spread_bps",
-    "maker_bps", "taker_bps", "per_unit", "max_positions", "min_score", "cash_buffer", "max_position", "max_gross", "clip",
+    "maker_bps", "taker_bps", "per_unit", "flat", "min_fee", "fee_tiers", "stop_check", "stop_from", "stop_anchor", "trailing_mode", "max_positions", "min_score", "cash_buffer", "max_position", "max_gross", "clip",
     "drawdown_halt", "daily_loss_halt", "finalize_close", "close_on_leave",
 )  # fmt: skip
 
@@ -96,8 +96,9 @@ def fixed_size_cases(count: int) -> list[Case]:
         strategies = tuple(replace(one, size=SizeKind.FIXED_QTY, amount=10 * float(first.lot)) for one in case.settings.strategies)
         open_ended: dict[str, Any] = {"max_position": np.inf, "max_gross": np.inf, "max_net": np.inf, "cash_buffer": 0.0}
         halts = {"drawdown_halt": np.inf, "daily_loss_halt": np.inf}
+        linear: dict[str, Any] = {"flat": 0.0, "min_fee": 0.0, "fee_tiers": (), "slippage": Slippage.NONE, "slippage_amount": 0.0}
         cash = 10**8 * 10**case.settings.decimals  # never short
-        settings = replace(case.settings, strategies=strategies, cash=cash, **open_ended, **halts)
+        settings = replace(case.settings, strategies=strategies, cash=cash, **open_ended, **halts, **linear)
         case = Case(case.dataset, case.proposals, settings)
         if len(fold(ledger_of(replayed(case, settings))).trips) > 10:
             found.append(case)

@@ -60,6 +60,18 @@ VARIANTS: tuple[tuple[str, ...], ...] = (
     ("execution.latency=90m", "execution.limit_gap=open"),
     ("execution.slippage={spread: 1.5}", "execution.spread=none", "execution.fees={bps: 4, per_unit: 0.01}"),
     ("execution.spread={events: false, default_bps: 4}", "risk.size={fixed_notional: 2000}"),
+    (
+        "execution.slippage={sqrt_impact: 0.02}",
+        "execution.fees={flat: 1, min_fee: 2, taker_bps: 3}",
+        "strategies.trend.propose.break_even=atr",
+    ),
+    (
+        "execution.slippage={volume_share: {k: 0.3}}",
+        "execution.fees={tiered: [{from_notional: 0, taker_bps: 8}, {from_notional: 30000, taker_bps: 4}]}",
+        "execution.trailing_mode=intrabar",
+        "execution.stop_anchor=entry_close",
+    ),
+    ("execution.stop_check=close", "execution.stop_from=next_bar", "execution.limit_touch=through"),
     ("risk.size=all_in", "selector.max_positions=2"),
     ("risk.size={fixed_qty: 3}", "risk.max_position=4", "risk.max_gross=null", "risk.max_net=null"),
     (

@@ -33,7 +33,7 @@ def plain(market: Dataset) -> Result:
 
 
 def same(a: Result, b: Result) -> bool:
-    return bool((a.replay.records == b.replay.records).all()) and a.replay.equity.tolist() == b.replay.equity.tolist()
+    return np.array_equal(a.replay.records, b.replay.records) and np.array_equal(a.replay.equity, b.replay.equity)
 
 
 def test_a_replay_of_the_same_proposals_is_the_run(plain: Result) -> None:
@@ -52,6 +52,25 @@ def test_a_replay_of_the_same_proposals_is_the_run(plain: Result) -> None:
 )
 def test_a_cost_varied_is_the_run_of_that_config(plain: Result, market: Dataset, cost: str, multiple: float, overrides: list[str]) -> None:
     assert same(with_costs(plain, cost, multiple), run(config(*overrides), dataset=market))
+
+
+@pytest.mark.parametrize(
+    ("cost", "once", "twice"),
+    [
+        ("fees", "fees={flat: 1, min_fee: 3, maker_bps: 2}", "fees={flat: 2, min_fee: 6, maker_bps: 4}"),
+        (
+            "fees",
+            "fees={tiered: [{from_notional: 0, taker_bps: 5}, {from_notional: 50000, taker_bps: 3, maker_bps: 1}]}",
+            "fees={tiered: [{from_notional: 0, taker_bps: 10}, {from_notional: 50000, taker_bps: 6, maker_bps: 2}]}",
+        ),
+        ("slippage and spread", "slippage={sqrt_impact: 0.01}", "slippage={sqrt_impact: 0.02}"),
+        ("slippage and spread", "slippage={volume_share: {k: 0.1, limit: 0.5}}", "slippage={volume_share: {k: 0.2, limit: 0.5}}"),
+    ],
+)
+def test_every_kind_of_fee_and_slippage_is_doubled(market: Dataset, cost: str, once: str, twice: str) -> None:
+    left, right = (run(config(f"execution.{one}", "execution.spread=none"), dataset=market) for one in (once, twice))
+    assert not same(left, right)
+    assert same(with_costs(left, cost, 2.0), right)
 
 
 def test_an_assumed_spread_and_a_multiple_of_it_grow_together(market: Dataset) -> None:
@@ -135,9 +154,15 @@ def test_capacity_tells_the_share_of_volume(plain: Result) -> None:
     assert not sensitivity(plain, [1.0]).impact
 
 
+def test_with_an_impact_a_larger_account_earns_less(market: Dataset) -> None:
+    found = sensitivity(run(config("execution.slippage={sqrt_impact: 0.01}"), dataset=market), [1.0, 100.0])
+    assert found.impact
+    assert found.capacity[1]["total_return"] < found.capacity[0]["total_return"]
+
+
 def test_every_amount_among_the_costs_is_varied() -> None:
-    assert set(Fees.model_fields) == set(FEE_KEYS)
-    assert set(SlippageConfig.model_fields) == {*SLIPPAGE_KEYS, "spread"}
+    assert set(Fees.model_fields) == {*FEE_KEYS, "tiered"}
+    assert set(SlippageConfig.model_fields) == {*SLIPPAGE_KEYS, "volume_share", "spread"}
     assert set(Spread.model_fields) == {"events", "default_bps"}
 
 
