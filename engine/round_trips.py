@@ -103,8 +103,8 @@ def fold(ledger: Ledger) -> Fold:
             _account(folded, row, moved)
             continue
         before, lots[slot] = lots.get(slot, 0), row["position"]
-        if row["kind"] in DECISIONS:
-            continue
+        if row["kind"] in DECISIONS or (row["kind"] == RecordKind.SPLIT and row["order_id"] != NONE):
+            continue  # a pending entry's lots are nobody's yet
         if row["kind"] == RecordKind.FILL and before == 0 and row["position"] != 0:
             current[slot] = _begin(ledger, rows, seq)
             folded.trips.append(current[slot])
@@ -137,14 +137,24 @@ def _book(trip: RoundTrip, rows: list[Row], seq: int, moved: int) -> None:
     if row["kind"] == RecordKind.FILL:
         trip.fees += row["fee"]
         trip.lots += row["qty"] if row["side"] == trip.side else 0
-        if row["position"] == 0:
-            trip.open, trip.exit_ts, trip.exit_reason = False, row["ts"], row["reason"]
     elif row["kind"] == RecordKind.POSITION:
-        trip.realised += row["amount"]
+        _profit(trip, rows[row["cause"]]["kind"], row["amount"])
     elif row["kind"] == RecordKind.FUNDING:
         trip.funding += moved
-    elif moved:
+    elif row["kind"] == RecordKind.SPLIT:
+        trip.lots = round(trip.lots * row["value"])
+    elif moved and not (rows[seq + 1]["kind"] == RecordKind.POSITION and rows[seq + 1]["cause"] == seq):
         _add(trip.flows, row["kind"], moved)
+    if row["position"] == 0 and row["kind"] != RecordKind.POSITION and trip.open:
+        trip.open, trip.exit_ts, trip.exit_reason = row["kind"] == RecordKind.SPLIT, row["ts"], row["reason"]
+
+
+def _profit(trip: RoundTrip, kind: int, realised: int) -> None:
+    """Book what a POSITION says was realised to what realised it."""
+    if kind == RecordKind.FILL:
+        trip.realised += realised
+    elif realised:
+        _add(trip.flows, kind, realised)
 
 
 def _add(flows: dict[str, int], kind: int, moved: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.schema import DAY_US, Accounting, Reason, RecordKind
+from engine.splits import SPLIT
 
 if TYPE_CHECKING:
     from engine.instrument import Decimals, Instrument
@@ -75,6 +76,23 @@ class Market:
     def is_linear(self, symbol: int) -> bool:
         """Whether profit enters cash at the close only."""
         return self.instrument(symbol).accounting == Accounting.LINEAR
+
+    def splits(self, symbol: int, since: int, until: int) -> list[tuple[int, int]]:
+        """``num, den`` of the splits of a symbol from ``since`` on and before ``until`` (us, UTC)."""
+        rows = range(int(self.tape.action_first[symbol]), int(self.tape.action_stop[symbol]))
+        found = [at for at in rows if self.tape.action_kind[at] == SPLIT and since <= self.tape.action_ts[at] < until]
+        return [(int(self.tape.action_num[at]), int(self.tape.action_den[at])) for at in found]
+
+    def restated(self, symbol: int, price: float, since: int, until: int) -> float:
+        """A price known at a time in the units of a later one.  # R8.1"""
+        for num, den in self.splits(symbol, since, until):
+            price = price * den / num
+        return price
+
+    def mark(self, symbol: int, now: int) -> float:
+        """Mark of the last bar closed at or before a time, in that time's units."""
+        row = self.last_row(symbol, now)
+        return self.restated(symbol, float(self.tape.mark[row]), int(self.tape.ts[row]), now)
 
     def taker_bps(self, rows: "Sequence[Row]", now: int) -> float:
         """Taker rate in force after some records: that of the tier of the last 30 days' fills, where there are tiers.  # R2.6"""

@@ -48,10 +48,10 @@ class FillPrice:
 
 
 def fill_price(market: Market, row: Row, levels: Levels | None) -> FillPrice | None:
-    """Work out the price of a FILL; None where its bar cannot be named."""
+    """Work out the price of a FILL; None where its bar or its level cannot be named."""
     symbol, phase = row["symbol"], row["phase"]
     at = market.row_opening(symbol, row["ts"]) if phase == EventKind.BAR_OPEN else market.last_row(symbol, row["ts"])
-    if at < 0:
+    if at < 0 or (levels is None and (row["flags"] & MAKER or row["phase"] == EventKind.BAR_PATH)):
         return None
     source, raw = _raw(market, row, at, levels)
     if row["reason"] == Reason.DELISTED:
@@ -69,7 +69,11 @@ def _raw(market: Market, row: Row, at: int, levels: Levels | None) -> tuple[str,
     if row["phase"] == EventKind.BAR_PATH and levels is not None:
         return "stop", levels.stop_in_bar(at, opened)
     name = "open" if row["phase"] == EventKind.BAR_OPEN else "close"
-    return f"{name} of the bar {moment(opened)}", market.price(name, side, at)
+    price = market.price(name, side, at)
+    if name == "close":  # of before a split, used after it
+        until = row["ts"] + 1 if row["phase"] > EventKind.CORPORATE_ACTION else row["ts"]
+        price = market.restated(row["symbol"], price, int(market.tape.ts[at]), until)
+    return f"{name} of the bar {moment(opened)}", price
 
 
 def _taker(market: Market, row: Row, source: str, raw: float, at: int, known: int) -> FillPrice:

@@ -33,8 +33,8 @@ class Levels:
         return self.inside.better(stop, extreme - side * self.trailing)
 
 
-def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, side: int, exit_ts: int) -> Levels:
-    """The levels that a proposal asked for, from the fill through the exit.
+def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, side: int, exit_ts: int) -> Levels | None:
+    """The levels that a proposal asked for, from the fill through the exit; None where a split between restates them.
 
     Parameters
     ----------
@@ -45,6 +45,8 @@ def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, 
     """
     table, settings = market.proposals, market.settings
     symbol = int(table.symbol[proposal])
+    if market.splits(symbol, int(table.ts[proposal]), exit_ts + 1):
+        return None
     anchor = float(market.tape.close[table.row[proposal]]) if settings.stop_anchor == StopAnchor.ENTRY_CLOSE else entry_price
     stop = _level(market, symbol, float(table.stop_loss[proposal]), int(table.stop_loss_kind[proposal]), anchor, -side)
     target = _level(market, symbol, float(table.take_profit[proposal]), int(table.take_profit_kind[proposal]), anchor, side)

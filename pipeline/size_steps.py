@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.round_trips import Row
-from engine.schema import EventKind, LevelKind, Reason, RecordKind, SizeKind
+from engine.schema import NONE, EventKind, LevelKind, Reason, RecordKind, SizeKind
 from pipeline.bar_lookup import Market, most_lots
 from pipeline.result import Result
 from pipeline.wording import number
@@ -44,6 +44,15 @@ def _hold(market: Market, held: _Held, row: Row) -> None:
         held.cost -= held.cost if whole else round(held.cost * part)
         held.margin -= held.margin if whole else round(held.margin * part)
     held.lots += signed
+
+
+def _release_rest(market: Market, held: _Held, row: Row, realised: int) -> None:
+    """Let what a split left of a lot go, with its cost and its margin.  # R8.1"""
+    instrument = market.instrument(row["symbol"])
+    quantity = -row["side"] * (row["qty"] * instrument.lot.units / instrument.lot.power) / row["value"]
+    held.cost -= round(quantity * row["price"] * float(instrument.multiplier) * market.settings.scale) - realised
+    part = row["qty"] / (abs(held.lots) * row["value"] + row["qty"])
+    held.margin -= round(held.margin * part) if held.lots else held.margin
 
 
 @dataclass
@@ -88,18 +97,23 @@ def size_steps(result: Result, rows: list[Row], approved: int) -> Size:
 def standing(result: Result, market: Market, rows: list[Row], approved: int) -> Standing:
     """The account as the gate saw it, from the sample of the instant and the records."""
     held, pending = dict[tuple[int, int], _Held](), dict[int, Row]()
-    for row in rows[:approved]:
-        if row["kind"] == RecordKind.APPROVED:
+    for seq, row in enumerate(rows[:approved]):
+        slot = row["symbol"], row["strategy"]
+        if slot in held and row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
+            held[slot].lots = row["position"]
+        elif slot in held and row["kind"] == RecordKind.CASH_IN_LIEU:
+            _release_rest(market, held[slot], row, rows[seq + 1]["amount"])
+        elif row["kind"] == RecordKind.APPROVED:
             pending[row["proposal"]] = row
         elif row["kind"] == RecordKind.CANCELLED:
             pending.pop(row["proposal"], None)
         elif row["kind"] == RecordKind.FILL:
             pending.pop(row["proposal"], None)
-            _hold(market, held.setdefault((row["symbol"], row["strategy"]), _Held()), row)
+            _hold(market, held.setdefault(slot, _Held()), row)
     now = rows[approved]["ts"]
     worth, profit, locked = [], 0, 0
     for (symbol, _), one in held.items():
-        at_mark = market.value(symbol, one.lots, float(market.tape.mark[market.last_row(symbol, now)]))
+        at_mark = market.value(symbol, one.lots, market.mark(symbol, now))
         worth.append(at_mark)
         if market.is_linear(symbol) or one.lots < 0:
             profit += at_mark - one.cost
@@ -128,10 +142,10 @@ def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> i
         if row["kind"] == RecordKind.FILL and not (
             row["ts"] == sampled and row["reason"] == Reason.LIQUIDATED_AT_CLOSE
         ):  # R7.4 comes first
-            mark = float(market.tape.mark[market.last_row(row["symbol"], row["ts"])])
+            mark = market.mark(row["symbol"], row["ts"])
             signed = row["side"] * row["qty"]
             equity += market.value(row["symbol"], signed, mark) - market.value(row["symbol"], signed, row["price"]) - row["fee"]
-        elif row["kind"] == RecordKind.FUNDING:
+        elif row["kind"] in (RecordKind.FUNDING, RecordKind.DIVIDEND):
             equity += row["amount"]
     return equity
 
@@ -169,8 +183,11 @@ def _wanted(market: Market, row: Row, kind: int, amount: float, budget: float, b
 
 def stop_asked(market: Market, proposal: int, reference: float, side: int) -> float:
     """The stop a proposal asks for, before the tick; NaN without one."""
-    stop = float(market.proposals.stop_loss[proposal])
-    return reference * (1.0 - side * stop) if market.proposals.stop_loss_kind[proposal] == LevelKind.FRACTION else stop
+    table = market.proposals
+    stop = float(table.stop_loss[proposal])
+    if table.stop_loss_kind[proposal] != LevelKind.FRACTION:
+        stop = market.restated(int(table.symbol[proposal]), stop, int(table.ts[proposal]), int(table.available_ts[proposal]))
+    return reference * (1.0 - side * stop) if table.stop_loss_kind[proposal] == LevelKind.FRACTION else stop
 
 
 def _limit(market: Market, row: Row, before: Standing, size: Size, lot: float) -> None:

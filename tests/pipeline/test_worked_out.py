@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.ledger import Ledger, ledger_header
 from engine.round_trips import fold, rows_of
-from engine.schema import NONE, RecordKind
+from engine.schema import DAY_US, NONE, RecordKind
 from engine.session import ReplayError, Session
 from pipeline.bar_lookup import Market
 from pipeline.fill_price import fill_price
@@ -41,7 +41,10 @@ def test_every_fill_of_a_random_market_has_the_price_that_its_steps_come_to(seed
         )
         for fill in fills:
             found = fill_price(market, fill, levels)
-            assert found is not None and found.explained, (seed, fill, found)
+            if found is None:  # a level that a split restated
+                assert levels is None and market.splits(fill["symbol"], trip.decided_ts - 30 * DAY_US, fill["ts"] + 1), (seed, fill)
+                continue
+            assert found.explained, (seed, fill, found)
             assert abs(found.raw + sum(amount for _, amount in found.steps) - fill["price"]) <= 1e-9 * fill["price"], (seed, fill, found)
 
 
