@@ -1,6 +1,6 @@
 """``tapeline diff``: where two runs part, why, and what each cause made of the difference (docs/analysis.md)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.diff import Attribution, Parting, attribute, first_parting
 from engine.schema import NONE
 from pipeline.errors import RunError
+from pipeline.progress import Progress, silent
 from pipeline.stored_run import StoredRun, open_run
 from pipeline.wording import Words
 
@@ -149,7 +150,7 @@ class Difference:
         return [*lines, f"  {'all':<10} {words.exact(found.difference):>{width}}"]
 
 
-def diff(left: str | Path, right: str | Path, progress: Callable[[str], None] = lambda _: None) -> Difference:
+def diff(left: str | Path, right: str | Path, progress: Progress = silent) -> Difference:
     """Compare two runs' folders.
 
     Raises

@@ -5,7 +5,6 @@
 What cannot be shown is said.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from engine.round_trips import RoundTrip
 from pipeline import trade_entry, trade_life
 from pipeline.errors import RunError
+from pipeline.progress import Progress, silent
 from pipeline.stored_run import StoredRun, open_run, replay_again
 from pipeline.trade_story import Part, Story
 
@@ -49,7 +49,7 @@ class Explanation:
         }
 
 
-def explain(folder: str | Path, trade: str, progress: Callable[[str], None] = lambda _: None) -> Explanation:
+def explain(folder: str | Path, trade: str, progress: Progress = silent) -> Explanation:
     """Explain one trade of a run's folder.
 
     Parameters

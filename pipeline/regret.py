@@ -6,7 +6,7 @@ Entries that would overlap in one (strategy, symbol) are replayed in different p
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from engine.round_trips import Row, fold, rows_of
 from engine.schema import COUNTED, NONE, Action, Reason, RecordKind
 from pipeline.config import Account, RunConfig, Selector
 from pipeline.errors import RunError
+from pipeline.progress import Progress, silent
 from pipeline.stored_run import StoredRun, open_run, replay_again
 from pipeline.summary import money, percent
 from pipeline.variation import replayed
@@ -158,7 +159,7 @@ def _selector_lines(selector: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def regret(folder: str | Path, progress: Callable[[str], None] = lambda _: None) -> Regret:
+def regret(folder: str | Path, progress: Progress = silent) -> Regret:
     """Replay every entry of a run's folder alone.
 
     Raises

@@ -4,7 +4,7 @@ Stage one is computed once; every row is a replay of the same proposals.  Sizes 
 as they would have: a row is the run with that cost, not the run's trades with another cost subtracted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.errors import ConfigError
 from pipeline.notices import LARGE_SHARE, shares_of_volume
+from pipeline.progress import Progress, silent
 from pipeline.summary import money, percent, ratio
 from pipeline.variation import replayed, scaled_costs
 
@@ -99,7 +100,7 @@ def _table(title: str, *columns: str) -> "Table":
     return table
 
 
-def sensitivity(result: "Result", multiples: Sequence[float] = (), progress: Callable[[str], None] = lambda _: None) -> Sensitivity:
+def sensitivity(result: "Result", multiples: Sequence[float] = (), progress: Progress = silent) -> Sensitivity:
     """Replay a run with its costs at none and twice, each alone and all together, and at multiples of its size.
 
     Parameters

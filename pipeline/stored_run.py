@@ -1,12 +1,13 @@
 """A run's folder, opened to be explained or compared: its ledger folded into trades, and, where its dataset is still there, the market."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RunError
+from pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from engine.ledger import Ledger
@@ -67,7 +68,7 @@ def open_run(folder: str | Path) -> StoredRun:
     return StoredRun(folder, summary, stored_config(folder), ledger)
 
 
-def replay_again(stored: StoredRun, progress: Callable[[str], None]) -> "tuple[Result | None, str]":
+def replay_again(stored: StoredRun, progress: Progress) -> "tuple[Result | None, str]":
     """The run once more, with its market; or None and why it cannot be had."""
     from pipeline import build
     from pipeline.launch import run

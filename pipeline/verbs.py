@@ -133,7 +133,7 @@ def explain(
     """One trade from its proposal to its exit, every price, size and amount worked out again."""
     from pipeline.explain import explain as tell_trade
 
-    with progress() as tell:
+    with progress(json) as tell:
         found = tell_trade(run, trade, tell)
     if json:
         print_json(found.as_dict())
@@ -152,7 +152,7 @@ def diff(
     """Where two runs part, the decision behind it, and what each cause made of the difference."""
     from pipeline.diff import diff as compare
 
-    with progress() as tell:
+    with progress(json) as tell:
         found = compare(left, right, tell)
     if json:
         print_json(found.as_dict())
@@ -179,7 +179,7 @@ def sensitivity(
 
     multiples = parsed_multiples(capacity) if capacity is not None else []
     checked = load_config(config, overrides or [])
-    with progress() as tell:
+    with progress(json) as tell:
         found = vary(launch(checked, store=Path(out or checked.out) / "features", progress=tell), multiples, tell)
     if json:
         print_json(found.as_dict())
@@ -193,7 +193,7 @@ def regret(run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder o
     """In hindsight: what refused entries would have made alone, and what the best choice for the same slots would have."""
     from pipeline.regret import regret as look_back
 
-    with progress() as tell:
+    with progress(json) as tell:
         found = look_back(run, tell)
     if json:
         print_json(found.as_dict())
