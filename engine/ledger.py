@@ -173,16 +173,15 @@ def read_ledger(path: Path) -> Ledger:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
         header = json.loads(table.schema.metadata[b"tapeline"])
-    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        symbols, strategies = tuple(header["symbols"]), tuple(header["strategies"])
+        records = _records(table.filter(pa.compute.is_valid(table["seq"])), symbols, strategies)
+        links, said_links = chain(records, header), list(header["chain"])
+        count, _ = header["records"], [header[name] for name in ("decimals", "instruments", "result_hash")]
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
         raise LedgerError(f"{path}: not a ledger ({error}); write it anew with `tapeline run`") from error
-    symbols, strategies = tuple(header["symbols"]), tuple(header["strategies"])
-    records = _records(table.filter(pa.compute.is_valid(table["seq"])), symbols, strategies)
-    links = chain(records, header)
-    if len(records) != header["records"]:
-        raise LedgerError(
-            f"{path}: {len(records)} records, its header says {header['records']}: the ledger was cut or added to; replay the run"
-        )
-    for number, (found, said) in enumerate(zip(links, header["chain"], strict=True)):
+    if len(records) != count or len(links) != len(said_links):
+        raise LedgerError(f"{path}: {len(records)} records, its header says {count}: the ledger was cut or added to; replay the run")
+    for number, (found, said) in enumerate(zip(links, said_links, strict=True)):
         if found != said:
             first = number * BLOCK
             raise LedgerError(

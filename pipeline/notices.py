@@ -54,11 +54,9 @@ def _rules_of_today(result: "Result") -> str:
 
 def _large_sizes(result: "Result") -> str:
     """Fills above 1 % of the volume of the last bar that was closed before them."""
-    volume = result.dataset.columns["bars"]["volume"]
-    fills = result.replay.records[result.replay.records["kind"] == RecordKind.FILL]
-    if not len(fills):
+    share = shares_of_volume(result)
+    if not len(share):
         return ""
-    share = fills["qty"] * np.array(lot_quantities(result.replay.settings))[fills["symbol"]] / _volume_before(result, fills, volume)
     large = int(np.count_nonzero(share > LARGE_SHARE))
     if np.isnan(share).all():
         return "the data have no volume, so nothing says whether these sizes could have been traded"
@@ -68,8 +66,15 @@ def _large_sizes(result: "Result") -> str:
         "no impact is modelled" if result.replay.settings.slippage < Slippage.VOLUME_SHARE else "their impact is that of execution.slippage"
     )
     return (
-        f"{large} of {len(fills)} fills are larger than 1 % of the volume of the bar before (the largest {np.nanmax(share):.1%}); {impact}"
+        f"{large} of {len(share)} fills are larger than 1 % of the volume of the bar before (the largest {np.nanmax(share):.1%}); {impact}"
     )
+
+
+def shares_of_volume(result: "Result") -> NDArray[np.float64]:
+    """Quantity of each fill over the volume of the last bar closed before it; NaN where that is not known."""
+    fills = result.replay.records[result.replay.records["kind"] == RecordKind.FILL]
+    volume = _volume_before(result, fills, result.dataset.columns["bars"]["volume"])
+    return np.asarray(fills["qty"] * np.array(lot_quantities(result.replay.settings))[fills["symbol"]] / volume)
 
 
 def _volume_before(result: "Result", fills: NDArray[Any], volume: NDArray[np.float64]) -> NDArray[np.float64]:

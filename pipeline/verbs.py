@@ -125,6 +125,84 @@ def verify(run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder o
 
 @app.command()
 @guarded
+def explain(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")],
+    trade: Annotated[str, typer.Option("--trade", metavar="N", help="number of the trade, as in trades.parquet")],
+    json: Json = False,
+) -> None:
+    """One trade from its proposal to its exit, every price, size and amount worked out again."""
+    from pipeline.explain import explain as tell_trade
+
+    with progress(json) as tell:
+        found = tell_trade(run, trade, tell)
+    if json:
+        print_json(found.as_dict())
+        return
+    for line in found.lines():
+        stdout().print(line, soft_wrap=True, markup=False)
+
+
+@app.command()
+@guarded
+def diff(
+    left: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")],
+    right: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of another")],
+    json: Json = False,
+) -> None:
+    """Where two runs part, the decision behind it, and what each cause made of the difference."""
+    from pipeline.diff import diff as compare
+
+    with progress(json) as tell:
+        found = compare(left, right, tell)
+    if json:
+        print_json(found.as_dict())
+        return
+    found.show(stdout())
+
+
+@app.command()
+@guarded
+def sensitivity(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    capacity: Annotated[
+        str | None, typer.Option("--capacity", metavar="1,2,5", help="also replay at these multiples of the account and of fixed sizes")
+    ] = None,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """The result with fees, slippage and spread, and funding at none and twice; with --capacity, in larger accounts."""
+    from pipeline.configfile import load_config
+    from pipeline.launch import run as launch
+    from pipeline.sensitivity import parsed_multiples
+    from pipeline.sensitivity import sensitivity as vary
+
+    multiples = parsed_multiples(capacity) if capacity is not None else []
+    checked = load_config(config, overrides or [])
+    with progress(json) as tell:
+        found = vary(launch(checked, store=Path(out or checked.out) / "features", progress=tell), multiples, tell)
+    if json:
+        print_json(found.as_dict())
+        return
+    found.show(stdout())
+
+
+@app.command()
+@guarded
+def regret(run: Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")], json: Json = False) -> None:
+    """In hindsight: what refused entries would have made alone, and what the best choice for the same slots would have."""
+    from pipeline.regret import regret as look_back
+
+    with progress(json) as tell:
+        found = look_back(run, tell)
+    if json:
+        print_json(found.as_dict())
+        return
+    found.show(stdout())
+
+
+@app.command()
+@guarded
 def certify(config: ConfigPath, overrides: Overrides = None, out: Out = None, json: Json = False) -> None:
     """Try to make the features of a config see the future, and keep the proof that they do not."""
     from pipeline.certify import certify_config

@@ -113,6 +113,13 @@ def test_one_symbol(folder: Path) -> None:
         (["run", "c.yaml", "--set", "strategies.trend.features.fast={emma: {n: 5}}"], "emma"),
         (["run", "c.yaml", "--ledger-jsonl", "--set", "ledger=off"], "ledger = off keeps no ledger"),
         (["verify", "nowhere"], "not the folder of a run"),
+        (["explain", "nowhere", "--trade", "1"], "not the folder of a run"),
+        (["explain", "nowhere"], "--trade"),
+        (["diff", "nowhere", "nowhere"], "not the folder of a run"),
+        (["diff", "nowhere"], "RUN"),
+        (["regret", "nowhere"], "not the folder of a run"),
+        (["sensitivity", "absent.yaml"], "no such file"),
+        (["sensitivity", "c.yaml", "--capacity", "1;2"], "--capacity 1;2: must be numbers"),
         (["certify", "absent.yaml"], "no such file"),
         (["ingest", "nowhere", "there"], "nowhere"),
         (["data", "info", "nowhere"], "nowhere"),
@@ -182,6 +189,55 @@ def test_certify_tells_what_it_tried(folder: Path) -> None:
     assert "did not move by one bit" in call("certify", "c.yaml").output
 
 
+def test_a_trade_is_explained_in_words_and_as_one_object(folder: Path) -> None:
+    summary = json.loads(call("run", "c.yaml", "--json").stdout)
+    where = str(runs(folder)[0])
+    told = call("explain", where, "--trade", "1")
+    assert told.exit_code == 0, told.output
+    for text in ("trade 1 of run", "proposal", "rank", "size", "order", "entry", "half-spread", "exit", "result", "net"):
+        assert text in told.output
+    plain = json.loads(call("explain", where, "--trade", "1", "--json").stdout)
+    assert plain["result"]["units"]["net"] == sum(plain["result"]["units"][name] for name in ("gross", "fees", "funding"))
+    assert call("explain", where, "--trade", str(summary["trades"]), "--json").exit_code == 0
+    beyond = call("explain", where, "--trade", str(summary["trades"] + 1))
+    assert beyond.exit_code == 2 and "no such trade" in beyond.output
+
+
+def test_two_runs_are_compared_in_words_and_as_one_object(folder: Path) -> None:
+    first, second = (json.loads(call("run", "c.yaml", "--json", "--set", f"execution.fees.bps={bps}").stdout) for bps in (5, 9))
+    left, right = (str(folder / "runs" / run["run_id"]) for run in (first, second))
+    told = call("diff", left, right).output
+    for text in ("execution.fees.bps: 5.0 | 9.0", "the ledgers part at record", "because", "fees", "all"):
+        assert text in told
+    plain = json.loads(call("diff", left, right, "--json").stdout)
+    assert plain["identical"] is False
+    assert plain["config"] == [{"path": "execution.fees.bps", "left": 5.0, "right": 9.0}]
+    assert plain["units"]["difference"] == sum(plain["units"]["causes"].values())
+    assert plain["difference"] == pytest.approx(second["final_equity"] - first["final_equity"])
+    itself = call("diff", left, left)
+    assert itself.exit_code == 0 and "identical" in itself.output
+    assert json.loads(call("diff", left, left, "--json").stdout)["first_difference"] is None
+
+
+def test_costs_are_varied_in_a_table_and_as_one_object(folder: Path) -> None:
+    told = call("sensitivity", "c.yaml", "--capacity", "1,10").output
+    for text in ("as configured", "fees x 0", "slippage and spread x 2", "funding x 0", "all of them x 2", "no impact is modelled", "x 10"):
+        assert text in told
+    plain = json.loads(call("sensitivity", "c.yaml", "--set", "execution.fees.bps=9", "--json").stdout)
+    assert len(plain["costs"]) == 9 and plain["capacity"] == []
+    assert not runs(folder)  # nothing but features is written
+
+
+def test_regret_is_told_in_words_and_as_one_object(folder: Path) -> None:
+    call("run", "c.yaml", "--set", "selector.max_positions=1")
+    where = str(runs(folder)[0])
+    told = call("regret", where).output
+    for text in ("every entry alone", "not_selected", "a chance choice", "hindsight"):
+        assert text in told
+    plain = json.loads(call("regret", where, "--json").stdout)
+    assert plain["selector"]["regret"] >= 0 and plain["hindsight"] is True
+
+
 def test_ingest_info_and_check(folder: Path) -> None:
     rows = "\n".join(f"2024-01-01T{hour + 1:02d}:00:00Z,X,1,2,0.5,1.5,10" for hour in range(6))
     (folder / "raw").mkdir()
@@ -204,9 +260,9 @@ def test_the_schema_is_json_schema_with_the_order_of_events() -> None:  # R1.2
 
 def test_help_lists_verbs_that_work_and_no_others() -> None:
     shown = call("--help").output
-    for verb in ("demo", "ingest", "data", "certify", "run", "verify", "schema", "bench"):
+    for verb in ("demo", "ingest", "data", "certify", "run", "verify", "explain", "diff", "sensitivity", "regret", "schema", "bench"):
         assert verb in shown
-    for verb in ("sweep", "walkforward", "report", "explain", "diff"):
+    for verb in ("sweep", "walkforward", "report"):
         assert f" {verb} " not in shown
 
 

@@ -1,0 +1,145 @@
+"""The market as a fill saw it: bars by time, half-spreads, values and grids, in plain Python from docs/ledger.md.
+
+What is worked out here shares no arithmetic with the replay, so that an explanation which adds up means something.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engine.schema import DAY_US, Accounting, Reason, RecordKind
+from engine.splits import SPLIT
+
+if TYPE_CHECKING:
+    from engine.instrument import Decimals, Instrument
+    from engine.round_trips import Row
+    from engine.settings import Settings
+    from engine.tape import Proposals, Tape
+
+
+@dataclass(frozen=True)
+class Market:
+    """Tape, proposals and settings of a replayed run, asked by symbol number and time."""
+
+    tape: "Tape"
+    proposals: "Proposals"
+    settings: "Settings"
+
+    def instrument(self, symbol: int) -> "Instrument":
+        """Its specification."""
+        return sorted(self.settings.instruments, key=lambda one: one.symbol)[symbol]
+
+    def last_row(self, symbol: int, ts: int) -> int:
+        """Last bar closed at or before a time; -1 if none."""
+        begin, end = int(self.tape.oldest[symbol]), int(self.tape.stop[symbol])
+        row = begin + int(np.searchsorted(self.tape.ts[begin:end], ts, "right")) - 1
+        return row if row >= begin else -1
+
+    def row_opening(self, symbol: int, ts: int) -> int:
+        """The bar that opens at a time; -1 if none does."""
+        begin, end = int(self.tape.first[symbol]), int(self.tape.stop[symbol])
+        row = begin + int(np.searchsorted(self.tape.open_ts[begin:end], ts))
+        return row if row < end and self.tape.open_ts[row] == ts else -1
+
+    def price(self, name: str, side: int, row: int) -> float:
+        """``open``, ``high``, ``low`` or ``close`` of a bar on the side an order takes: the ask to buy, the bid to sell."""
+        return float(getattr(self.tape, f"{'ask' if side > 0 else 'bid'}_{name}")[row])
+
+    def half_spread(self, symbol: int, row: int, known: int) -> float:
+        """Half-spread, as a fraction, that a taker pays at a bar with what is known at a time.  # R2.2"""
+        if len(self.tape.quoted) and self.tape.quoted[row]:
+            return 0.0
+        begin, end = int(self.tape.spread_first[symbol]), int(self.tape.spread_stop[symbol])
+        at = begin + int(np.searchsorted(self.tape.spread_ts[begin:end], known, "right")) - 1
+        if at < begin:
+            return self.settings.default_spread_bps / 20_000
+        bid, ask = float(self.tape.spread_bid[at]), float(self.tape.spread_ask[at])
+        return (ask - bid) / (ask + bid)
+
+    def reservation_half(self, symbol: int, ts: int) -> float:
+        """The same for a reservation: of bid and ask candles, that of the last close.  # R5.2"""
+        row = self.last_row(symbol, ts)
+        if len(self.tape.quoted) and self.tape.quoted[row]:
+            bid, ask = self.price("close", -1, row), self.price("close", 1, row)
+            return (ask - bid) / (ask + bid)
+        return self.half_spread(symbol, row, ts)
+
+    def value(self, symbol: int, lots: int, price: float) -> int:
+        """Money of so many lots at a price.  # R6.3"""
+        instrument = self.instrument(symbol)
+        quantity = lots * instrument.lot.units / instrument.lot.power
+        return round(quantity * price * float(instrument.multiplier) * self.settings.scale)
+
+    def is_linear(self, symbol: int) -> bool:
+        """Whether profit enters cash at the close only."""
+        return self.instrument(symbol).accounting == Accounting.LINEAR
+
+    def splits(self, symbol: int, since: int, until: int) -> list[tuple[int, int]]:
+        """``num, den`` of the splits of a symbol from ``since`` on and before ``until`` (us, UTC)."""
+        rows = range(int(self.tape.action_first[symbol]), int(self.tape.action_stop[symbol]))
+        found = [at for at in rows if self.tape.action_kind[at] == SPLIT and since <= self.tape.action_ts[at] < until]
+        return [(int(self.tape.action_num[at]), int(self.tape.action_den[at])) for at in found]
+
+    def restated(self, symbol: int, price: float, since: int, until: int) -> float:
+        """A price known at a time in the units of a later one.  # R8.1"""
+        for num, den in self.splits(symbol, since, until):
+            price = price * den / num
+        return price
+
+    def mark(self, symbol: int, now: int) -> float:
+        """Mark of the last bar closed at or before a time, in that time's units."""
+        row = self.last_row(symbol, now)
+        return self.restated(symbol, float(self.tape.mark[row]), int(self.tape.ts[row]), now)
+
+    def taker_bps(self, rows: "Sequence[Row]", now: int) -> float:
+        """Taker rate in force after some records: that of the tier of the last 30 days' fills, where there are tiers.  # R2.6"""
+        settings = self.settings
+        if not settings.fee_tiers:
+            return settings.taker_bps
+        traded = 0
+        for row in rows:
+            if row["kind"] == RecordKind.FILL and row["ts"] > now - 30 * DAY_US and row["reason"] != Reason.DELISTED:
+                traded += abs(self.value(row["symbol"], row["qty"], row["price"]))
+        return [tier.taker_bps for tier in settings.fee_tiers if traded >= tier.from_notional * settings.scale][-1]
+
+    def claim(self, symbol: int, side: int, lots: int, price: float, half: float, taker_bps: float) -> int:
+        """What a quantity reserves: value or margin, taker fee and half-spread.  # R5.2"""
+        settings, instrument, worth = self.settings, self.instrument(symbol), self.value(symbol, lots, price)
+        backed = self.is_linear(symbol) or side < 0
+        quantity = lots * instrument.lot.units / instrument.lot.power
+        fee = round(worth * (max(taker_bps, 0.0) / 10_000)) + round(settings.flat * settings.scale)
+        fee += round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0
+        fee = max(fee, round(settings.min_fee * settings.scale)) if settings.min_fee else fee
+        return (round(worth / settings.leverage) if backed else worth) + fee + round(worth * half)
+
+
+def on_grid(x: float, step: "Decimals", up: bool) -> float:
+    """A price on its tick.  # R6.3"""
+    steps = x / float(step)
+    nearest = round(steps)
+    whole = nearest if abs(steps - nearest) <= 1e-6 else math.ceil(steps) if up else math.floor(steps)
+    return whole * step.units / step.power
+
+
+def most_lots(fits: Callable[[int], bool], wanted: int) -> int:
+    """Most lots, up to those wanted, that fit; fitting never comes back once lost.
+
+    >>> most_lots(lambda lots: lots * 3 <= 100, 50)
+    33
+    """
+    if fits(wanted):
+        return wanted
+    low, high = 0, wanted
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def bar_dict(market: Market, row: int, side: int) -> dict[str, Any]:
+    """Times and prices of a bar on the side an order takes."""
+    times = {"open_ts": int(market.tape.open_ts[row]), "ts": int(market.tape.ts[row])}
+    return times | {name: market.price(name, side, row) for name in ("open", "high", "low", "close")}

@@ -1,0 +1,111 @@
+"""The price of a fill worked out again: raw price, half-spread, slippage, tick.  # R2.2, R2.5"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from engine.round_trips import Row
+from engine.schema import MAKER, EventKind, Reason, Slippage
+from pipeline.bar_lookup import Market, on_grid
+from pipeline.levels import Levels
+from pipeline.wording import moment, number
+
+
+@dataclass(frozen=True)
+class FillPrice:
+    """Steps from a raw price to that of a fill.
+
+    Attributes
+    ----------
+    source
+        What the raw price is.
+    steps
+        What was added to it, and by what, in order; the last step is whatever the named ones leave.
+    explained
+        Whether the rules alone give the price of the fill.
+    row
+        The bar of the fill.
+    """
+
+    source: str
+    raw: float
+    steps: list[tuple[str, float]]
+    price: float
+    explained: bool
+    row: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        steps = [{"step": name, "amount": amount} for name, amount in self.steps]
+        return {"raw_price": self.raw, "raw_price_is": self.source, "steps": steps, "price": self.price, "explained": self.explained}
+
+    def line(self) -> str:
+        """The sum, on one line."""
+        if not self.steps:
+            return f"{self.source} {number(self.raw)}"
+        parts = "".join(f" {'+' if amount >= 0 else '-'} {number(abs(amount), 6)} ({name})" for name, amount in self.steps)
+        return f"{self.source} {number(self.raw)}{parts} = {number(self.price)}"
+
+
+def fill_price(market: Market, row: Row, levels: Levels | None) -> FillPrice | None:
+    """Work out the price of a FILL; None where its bar or its level cannot be named."""
+    symbol, phase = row["symbol"], row["phase"]
+    at = market.row_opening(symbol, row["ts"]) if phase == EventKind.BAR_OPEN else market.last_row(symbol, row["ts"])
+    if at < 0 or (levels is None and (row["flags"] & MAKER or row["phase"] == EventKind.BAR_PATH)):
+        return None
+    source, raw = _raw(market, row, at, levels)
+    if row["reason"] == Reason.DELISTED:
+        return _left_over(source, raw, [], row["price"], at, "haircut")
+    if row["flags"] & MAKER:
+        return _left_over(source, raw, [], row["price"], at, "tick")
+    known = int(market.tape.open_ts[at]) if phase == EventKind.BAR_PATH else row["ts"]
+    return _taker(market, row, source, raw, at, known)
+
+
+def _raw(market: Market, row: Row, at: int, levels: Levels | None) -> tuple[str, float]:
+    side, opened = row["side"], int(market.tape.open_ts[at])
+    if row["flags"] & MAKER and levels is not None and (row["phase"] == EventKind.BAR_PATH or row["price"] == levels.target):
+        return "target", levels.target
+    if row["phase"] == EventKind.BAR_PATH and levels is not None:
+        return "stop", levels.stop_in_bar(at, opened)
+    name = "open" if row["phase"] == EventKind.BAR_OPEN else "close"
+    price = market.price(name, side, at)
+    if name == "close":  # of before a split, used after it
+        until = row["ts"] + 1 if row["phase"] > EventKind.CORPORATE_ACTION else row["ts"]
+        price = market.restated(row["symbol"], price, int(market.tape.ts[at]), until)
+    return f"{name} of the bar {moment(opened)}", price
+
+
+def _taker(market: Market, row: Row, source: str, raw: float, at: int, known: int) -> FillPrice:
+    """Half-spread and slippage added, then the tick against the order."""
+    settings, symbol, side, price = market.settings, row["symbol"], row["side"], row["price"]
+    half, slip, name = market.half_spread(symbol, at, known), 0.0, "slippage"
+    if settings.slippage == Slippage.BPS:
+        slip = settings.slippage_amount / 10_000
+    elif settings.slippage == Slippage.SPREAD:
+        slip, half = settings.slippage_amount * half, 0.0
+    elif settings.slippage in (Slippage.VOLUME_SHARE, Slippage.SQRT_IMPACT):
+        share = _volume_share(market, row, at if market.tape.ts[at] <= known else at - 1)
+        slip = settings.slippage_amount * (share * share if settings.slippage == Slippage.VOLUME_SHARE else math.sqrt(share))
+        name = f"impact of {share * 100:.4g} % of the volume,"
+    steps = [(f"{what} {rate * 10_000:.4g} bp", side * raw * rate) for what, rate in (("half-spread", half), (name, slip)) if rate != 0.0]
+    found = on_grid(raw + side * raw * (half + slip), market.instrument(symbol).tick, up=side > 0)
+    if found != price:
+        return _left_over(source, raw, steps, price, at, "other models")
+    tick = market.instrument(symbol).tick
+    rest = price - raw - sum(amount for _, amount in steps)
+    if abs(rest) > 1e-9 * float(tick):
+        steps.append((f"tick {number(float(tick))}", rest))
+    return FillPrice(source, raw, steps, price, explained=True, row=at)
+
+
+def _volume_share(market: Market, row: Row, at: int) -> float:
+    """Share of a fill in the volume of the last bar closed before it; the largest that counts where there was none.  # R2.6"""
+    lot, volume, most = market.instrument(row["symbol"]).lot, float(market.tape.volume[at]), market.settings.slippage_limit
+    return min(row["qty"] * lot.units / lot.power / volume, most) if volume > 0.0 else most
+
+
+def _left_over(source: str, raw: float, steps: list[tuple[str, float]], price: float, at: int, name: str) -> FillPrice:
+    rest = price - raw - sum(amount for _, amount in steps)
+    more = [] if rest == 0.0 else [(name, rest)]
+    return FillPrice(source, raw, [*steps, *more], price, explained=name != "other models", row=at)

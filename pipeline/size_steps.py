@@ -1,0 +1,223 @@
+"""How an entry got its size: the size model, the limits of the gate, and which of them cut it.  # R5.1, R5.2"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.round_trips import Row
+from engine.schema import NONE, EventKind, LevelKind, Reason, RecordKind, SizeKind
+from pipeline.bar_lookup import Market, most_lots
+from pipeline.result import Result
+from pipeline.wording import number
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The account just before an approval: cash, positions and pending entries."""
+
+    equity: int
+    free: int
+    gross: int
+    net: int
+    taker_bps: float
+
+
+@dataclass
+class _Held:
+    """Lots, cost and margin of a position."""
+
+    lots: int = 0
+    cost: int = 0
+    margin: int = 0
+
+
+def _hold(market: Market, held: _Held, row: Row) -> None:
+    """Let a fill open, add to or close a position.  # R6.3, R6.4"""
+    signed = row["side"] * row["qty"]
+    if held.lots * signed >= 0:
+        worth = market.value(row["symbol"], signed, row["price"])
+        held.cost += worth
+        held.margin += round(abs(worth) / market.settings.leverage)
+    else:
+        part = abs(signed) / abs(held.lots)
+        whole = signed == -held.lots
+        held.cost -= held.cost if whole else round(held.cost * part)
+        held.margin -= held.margin if whole else round(held.margin * part)
+    held.lots += signed
+
+
+def _release_rest(market: Market, held: _Held, row: Row, realised: int) -> None:
+    """Let what a split left of a lot go, with its cost and its margin.  # R8.1"""
+    instrument = market.instrument(row["symbol"])
+    quantity = -row["side"] * (row["qty"] * instrument.lot.units / instrument.lot.power) / row["value"]
+    held.cost -= round(quantity * row["price"] * float(instrument.multiplier) * market.settings.scale) - realised
+    part = row["qty"] / (abs(held.lots) * row["value"] + row["qty"])
+    held.margin -= round(held.margin * part) if held.lots else held.margin
+
+
+@dataclass
+class Size:
+    """Steps of a size; quantities in units of the instrument, money units for amounts."""
+
+    model: str
+    equity: int
+    formula: str = ""
+    wanted: float = math.nan
+    limits: list[tuple[str, int, float]] = field(default_factory=list)
+    approved: float = math.nan
+    cut_by: str = ""
+
+    def as_dict(self, scale: int) -> dict[str, Any]:
+        """Plain values; amounts in account currency."""
+        return {
+            "model": self.model,
+            "equity": self.equity / scale,
+            "formula": self.formula,
+            "wanted": None if math.isnan(self.wanted) else self.wanted,
+            "limits": [{"limit": name, "amount": units / scale, "quantity": quantity} for name, units, quantity in self.limits],
+            "approved": self.approved,
+            "cut_by": self.cut_by or None,
+        }
+
+
+def size_steps(result: Result, rows: list[Row], approved: int) -> Size:
+    """Work out the size of an APPROVED record again."""
+    replay, row = result.replay, rows[approved]
+    market = Market(replay.tape, replay.proposals, replay.settings)
+    before = standing(result, market, rows, approved)
+    desk = next(one for one in replay.settings.strategies if one.id == replay.strategies[row["strategy"]])
+    size = Size(f"{desk.size.name.lower()} {number(desk.amount)}" if desk.size != SizeKind.ALL_IN else "all_in", before.equity)
+    lot = float(market.instrument(row["symbol"]).lot)
+    size.approved = row["qty"] * lot
+    size.formula, size.wanted = _wanted(market, row, desk.size, desk.amount, desk.budget, before)
+    _limit(market, row, before, size, lot)
+    return size
+
+
+def standing(result: Result, market: Market, rows: list[Row], approved: int) -> Standing:
+    """The account as the gate saw it, from the sample of the instant and the records."""
+    held, pending = dict[tuple[int, int], _Held](), dict[int, Row]()
+    for seq, row in enumerate(rows[:approved]):
+        slot = row["symbol"], row["strategy"]
+        if slot in held and row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
+            held[slot].lots = row["position"]
+        elif slot in held and row["kind"] == RecordKind.CASH_IN_LIEU:
+            _release_rest(market, held[slot], row, rows[seq + 1]["amount"])
+        elif row["kind"] == RecordKind.APPROVED:
+            pending[row["proposal"]] = row
+        elif row["kind"] == RecordKind.CANCELLED:
+            pending.pop(row["proposal"], None)
+        elif row["kind"] == RecordKind.FILL:
+            pending.pop(row["proposal"], None)
+            _hold(market, held.setdefault(slot, _Held()), row)
+    now = rows[approved]["ts"]
+    worth, profit, locked = [], 0, 0
+    for (symbol, _), one in held.items():
+        at_mark = market.value(symbol, one.lots, market.mark(symbol, now))
+        worth.append(at_mark)
+        if market.is_linear(symbol) or one.lots < 0:
+            profit += at_mark - one.cost
+            locked += one.margin + (0 if market.is_linear(symbol) else abs(one.cost))
+    waiting = [(row["side"], market.value(row["symbol"], row["qty"], row["price"]), row["amount"]) for row in pending.values()]
+    return Standing(
+        equity=_equity(result, market, rows, approved),
+        free=rows[approved]["cash"] + profit - locked - sum(reserved for _, _, reserved in waiting),
+        gross=sum(map(abs, worth)) + sum(value for _, value, _ in waiting),
+        net=sum(worth) + sum(side * value for side, value, _ in waiting),
+        taker_bps=market.taker_bps(rows[:approved], now),
+    )
+
+
+def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> int:
+    """Equity that served all sizing of the instant: the last sample, and what records have moved since.  # R5.3"""
+    import numpy as np
+
+    now = rows[approved]["ts"]
+    at = int(np.searchsorted(result.replay.sample_ts, now, "right")) - 1
+    sampled = int(result.replay.sample_ts[at]) if at >= 0 else -1
+    equity = int(result.replay.equity[at]) if at >= 0 else result.replay.settings.cash
+    for row in reversed(rows[:approved]):
+        if row["ts"] < sampled or (row["ts"] == sampled and row["phase"] < EventKind.TRADE_PROPOSED):
+            break
+        if row["kind"] == RecordKind.FILL and not (
+            row["ts"] == sampled and row["reason"] == Reason.LIQUIDATED_AT_CLOSE
+        ):  # R7.4 comes first
+            mark = market.mark(row["symbol"], row["ts"])
+            signed = row["side"] * row["qty"]
+            equity += market.value(row["symbol"], signed, mark) - market.value(row["symbol"], signed, row["price"]) - row["fee"]
+        elif row["kind"] in (RecordKind.FUNDING, RecordKind.DIVIDEND):
+            equity += row["amount"]
+    return equity
+
+
+def _wanted(market: Market, row: Row, kind: int, amount: float, budget: float, before: Standing) -> tuple[str, float]:
+    scale = market.settings.scale
+    reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
+    capital = before.equity / scale * budget
+    own = f"equity {before.equity / scale:,.2f}" + (f" x budget {number(budget)}" if budget != 1.0 else "")
+    per = f"{number(reference)}" + (f" x multiplier {number(multiplier)}" if multiplier != 1.0 else "")
+    if kind == SizeKind.FIXED_QTY:
+        return "a fixed quantity", amount
+    if kind == SizeKind.FIXED_NOTIONAL:
+        wanted = amount / (reference * multiplier)
+        return f"{amount:,.2f} / {per} = {number(wanted, 7)}", wanted
+    if kind == SizeKind.FIXED_FRACTION:
+        wanted = capital * amount / (reference * multiplier)
+        return f"{own} x {number(amount)} / {per} = {number(wanted, 7)}", wanted
+    if kind == SizeKind.FIXED_RISK:
+        stop = stop_asked(market, row["proposal"], reference, row["side"])
+        distance = row["side"] * (reference - stop)
+        wanted = capital * amount / (distance * multiplier)
+        at_risk = f"{capital * amount:,.2f} at risk ({number(amount)} x {own})"
+        return f"{at_risk} / {number(distance, 6)} to the stop at {number(stop, 7)} = {number(wanted, 7)}", wanted
+    if kind == SizeKind.ALL_IN:
+        buffer = round(before.equity * market.settings.cash_buffer)
+        limit = min(before.free - buffer, round(before.equity * budget))
+        half, symbol, lot = market.reservation_half(row["symbol"], row["ts"]), row["symbol"], market.instrument(row["symbol"]).lot
+        lots = most_lots(lambda n: market.claim(symbol, row["side"], n, reference, half, before.taker_bps) <= limit, 2 * row["qty"] + 1)
+        spare = f"free cash {before.free / scale:,.2f}" + (f" less the cash buffer {buffer / scale:,.2f}" if buffer else "")
+        wanted = lots * float(lot)
+        return f"the most that reserves no more than {limit / scale:,.2f}, the smaller of {own} and {spare} = {number(wanted)}", wanted
+    return "", math.nan
+
+
+def stop_asked(market: Market, proposal: int, reference: float, side: int) -> float:
+    """The stop a proposal asks for, before the tick; NaN without one."""
+    table = market.proposals
+    stop = float(table.stop_loss[proposal])
+    if table.stop_loss_kind[proposal] != LevelKind.FRACTION:
+        stop = market.restated(int(table.symbol[proposal]), stop, int(table.ts[proposal]), int(table.available_ts[proposal]))
+    return reference * (1.0 - side * stop) if table.stop_loss_kind[proposal] == LevelKind.FRACTION else stop
+
+
+def _limit(market: Market, row: Row, before: Standing, size: Size, lot: float) -> None:
+    """The most that each limit of the gate leaves, and the one that cut the size."""
+    settings, symbol, side, reference = market.settings, row["symbol"], row["side"], row["price"]
+    half = market.reservation_half(symbol, row["ts"])
+    wanted = row["qty"] * 1_000 + 1_000 if math.isnan(size.wanted) else math.floor(size.wanted / lot + 1e-6)
+
+    def claimed(limit: int) -> int:
+        return most_lots(lambda lots: market.claim(symbol, side, lots, reference, half, before.taker_bps) <= limit, wanted)
+
+    def worth(limit: int) -> int:
+        return most_lots(lambda lots: market.value(symbol, lots, reference) <= limit, wanted)
+
+    found = []
+    if settings.cash_buffer > 0:
+        limit = before.free - round(before.equity * settings.cash_buffer)
+        found.append((f"cash_buffer {number(settings.cash_buffer)}", limit, claimed(limit)))
+    for name, fraction, used in (
+        ("max_position", settings.max_position, 0),
+        ("max_gross", settings.max_gross, before.gross),
+        ("max_net", settings.max_net, side * before.net),
+    ):
+        if fraction < math.inf:
+            limit = round(before.equity * fraction) - used
+            found.append((f"{name} {number(fraction)}", limit, worth(limit)))
+    found.append(("free cash", before.free, claimed(before.free)))
+    size.limits = [(name, limit, lots * lot) for name, limit, lots in found]
+    cutting = [name for name, _, lots in found if lots == row["qty"] and lots < wanted]
+    if cutting and not math.isnan(size.wanted):
+        size.cut_by = cutting[0]
+    elif row["qty"] < wanted and not math.isnan(size.wanted):
+        size.cut_by = "a limit that is not worked out here"

@@ -1,0 +1,196 @@
+"""What became of a trade: fills, levels, payments, exit, result."""
+
+from typing import TYPE_CHECKING, Any
+
+from engine.round_trips import Row, causes
+from engine.schema import AMBIGUOUS, MAKER, EventKind, Reason, RecordKind
+from pipeline.bar_lookup import bar_dict
+from pipeline.fill_price import fill_price
+from pipeline.trade_story import MOST_LISTED, Part, Story
+from pipeline.wording import moment, number, reason_of
+
+if TYPE_CHECKING:
+    from pipeline.bar_lookup import Market
+
+LEVEL_REASONS = (Reason.STOP_LOSS, Reason.TAKE_PROFIT, Reason.TRAILING_STOP, Reason.BREAK_EVEN)
+
+
+def filled(story: Story, name: str, key: str, seqs: list[int]) -> Part:
+    """Fills, each with its price worked out again."""
+    lines, data = list[str](), []
+    for seq in seqs:
+        told, values = _fill(story, seq)
+        lines += told
+        data.append(values)
+    return Part(name, lines, data, key)
+
+
+def _fill(story: Story, seq: int) -> tuple[list[str], dict[str, Any]]:
+    row, words = story.rows[seq], story.words
+    quantity = words.quantity(row)
+    did = "bought" if row["side"] > 0 else "sold"
+    lines = [f"{moment(row['ts'])}  {did} {number(quantity)} at {number(row['price'])}" + _partly(story, seq)]
+    data: dict[str, Any] = {
+        "seq": seq, "ts": row["ts"], "quantity": quantity, "price": row["price"], "reason": reason_of(row["reason"]),
+        "maker": bool(row["flags"] & MAKER), "ambiguous": bool(row["flags"] & AMBIGUOUS), "fee": row["fee"] / words.scale,
+    }  # fmt: skip
+    worth = 0
+    if story.market is not None:
+        found = fill_price(story.market, row, story.levels)
+        if found is not None:
+            lines.append(found.line())
+            data["price_steps"] = found.as_dict()
+        worth = abs(story.market.value(row["symbol"], row["qty"], row["price"]))
+    bps = f" = {row['fee'] / worth * 10_000:.4g} bp of {words.amount(worth)}" if worth else ""
+    lines.append(f"fee {words.amount(row['fee'])}{bps} as a {'maker' if row['flags'] & MAKER else 'taker'}")
+    return lines, data
+
+
+def _partly(story: Story, seq: int) -> str:
+    """What of its order an entry fill left unfilled."""
+    row = story.rows[seq]
+    cause = story.rows[row["cause"]]
+    if row["reason"] != Reason.PARTIAL or cause["kind"] != RecordKind.ORDER:
+        return ""
+    return f", of the {number(story.words.quantity(cause))} ordered"
+
+
+def moved(story: Story) -> Part:
+    """Stop and target, and how the trailing distance moved the stop."""
+    levels = story.levels
+    if levels is None:
+        return Part("levels")
+    named = [f"{name} {number(level)}" for name, level in (("stop", levels.stop), ("target", levels.target)) if level == level]
+    lines = [f"{', '.join(named)} from the entry on"] if named else []
+    if levels.moves:
+        shown = levels.moves if len(levels.moves) <= MOST_LISTED else levels.moves[:3] + levels.moves[-3:]
+        told = [f"{moment(ts)} to {number(stop)}" for ts, stop in shown]
+        if len(shown) < len(levels.moves):
+            told.insert(3, "...")
+        distances = (("trailing", levels.trailing), ("break-even", levels.break_even))
+        by = " and ".join(f"{name} distance {number(distance)}" for name, distance in distances if distance == distance)
+        times = "once" if len(levels.moves) == 1 else f"{len(levels.moves)} times"
+        lines.append(f"the {by} moved the stop {times}: {', '.join(told)}")
+    if levels.inside is not None:
+        lines.append("each bar's own extreme moves the stop before the bar is tested against it (trailing_mode: intrabar)")
+    data = {name: _real(getattr(levels, name)) for name in ("stop", "target", "trailing", "break_even")}
+    return Part("levels", lines, data | {"moves": [{"ts": ts, "stop": stop} for ts, stop in levels.moves]})
+
+
+def funding(story: Story) -> Part:
+    """Payments while it was held."""
+    paid = [story.rows[seq] for seq in story.trip.records if story.rows[seq]["kind"] == RecordKind.FUNDING]
+    if not paid:
+        return Part("funding", [], [])
+    count = f"{len(paid)} payment{'s' if len(paid) > 1 else ''}"
+    lines = [f"{count}, together {story.words.amount(story.trip.funding)}"]
+    if len(paid) <= MOST_LISTED:
+        lines += [
+            f"{moment(row['ts'])}  {story.words.amount(row['amount']):>10}  rate {row['value'] * 100:.4f} % at {number(row['price'])}"
+            for row in paid
+        ]
+    values = [{"ts": row["ts"], "rate": row["value"], "mark": row["price"], "amount": row["amount"] / story.words.scale} for row in paid]
+    return Part("funding", lines, values)
+
+
+def others(story: Story) -> Part:
+    """Records of kinds that have no part of their own."""
+    told = (RecordKind.FILL, RecordKind.POSITION, RecordKind.FUNDING)
+    seqs = [seq for seq in story.trip.records if story.rows[seq]["kind"] not in told]
+    values = [{"seq": seq, "ts": story.rows[seq]["ts"], "kind": RecordKind(story.rows[seq]["kind"]).name.lower()} for seq in seqs]
+    return Part("other", [story.words.record(seq) for seq in seqs], values)
+
+
+def why_left(story: Story) -> Part:
+    """The reason of its end, and the decision or the bar behind it."""
+    if story.trip.open:
+        return Part("exit", ["none yet: the position was still open at the end of the run"], None)
+    row = story.rows[story.exits[-1]]
+    name = reason_of(row["reason"])
+    lines = [f"{name}: {_why(story, row)}"]
+    data: dict[str, Any] = {"reason": name, "ts": row["ts"]}
+    for seq in reversed(list(causes(story.rows, row["cause"]))):
+        kind = story.rows[seq]["kind"]
+        if kind in (RecordKind.PROPOSAL, RecordKind.ORDER) and story.rows[seq]["side"] == row["side"]:
+            lines.append(story.words.record(seq))
+    if story.market is not None:
+        data["bar"] = _bar(story.market, row)
+    return Part("exit", lines, data)
+
+
+def _why(story: Story, row: Row) -> str:
+    reason, side = row["reason"], story.trip.side
+    rule = story.rule(f"exit_{'long' if side > 0 else 'short'}") or story.rule("exit")
+    plain = {
+        Reason.SIGNAL: f"the exit rule was true ({rule})" if rule else "the strategy proposed to leave",
+        Reason.MAX_BARS: "it was held for as many bars as its proposal allowed",
+        Reason.LEFT_UNIVERSE: "the symbol left the universe",
+        Reason.DELISTED: "the symbol was delisted",
+        Reason.DATA_ENDED: "the symbol has no further bars",
+        Reason.RUN_ENDED: "the run ended",
+        Reason.LIQUIDATED_AT_CLOSE: "the account's equity was gone",
+        Reason.CROSSED_AT_ENTRY: "the open that filled the entry had already crossed its stop or target",
+    }
+    if reason in plain:
+        return plain[reason]
+    return _reached(story, row) if reason in LEVEL_REASONS else "forced, not decided"
+
+
+def _reached(story: Story, row: Row) -> str:
+    """The bar that reached a level, or closed beyond it."""
+    if story.market is None or story.levels is None:
+        return "a level was reached"
+    name, order = "target" if row["reason"] == Reason.TAKE_PROFIT else "stop", story.rows[row["cause"]]
+    decided = order["kind"] == RecordKind.ORDER and order["side"] == row["side"]
+    bar = _bar(story.market, row)
+    if decided:  # a stop that looks at closes alone
+        at = story.market.last_row(row["symbol"], order["ts"])
+        bar = bar_dict(story.market, at, row["side"])
+    else:
+        at = story.market.last_row(row["symbol"], bar["ts"])
+    level = story.levels.target if name == "target" else story.levels.stop_in_bar(at, bar["open_ts"])
+    if decided:
+        return f"the bar {moment(bar['open_ts'])} closed at {number(bar['close'])}, beyond the stop {number(level)}"
+    if row["phase"] == EventKind.BAR_OPEN:
+        return f"the bar {moment(bar['open_ts'])} opened at {number(bar['open'])}, beyond the {name} {number(level)}"
+    extreme = "high" if (name == "target") == (story.trip.side > 0) else "low"
+    span = f"the bar {moment(bar['open_ts'])} to {moment(bar['ts'])}"
+    both = "; it reached stop and target, so the policy decided" if row["flags"] & AMBIGUOUS else ""
+    return f"{span} had a {extreme} of {number(bar[extreme])} and reached the {name} {number(level)}{both}"
+
+
+def _bar(market: "Market", row: Row) -> dict[str, Any]:
+    opens = row["phase"] == EventKind.BAR_OPEN
+    at = market.row_opening(row["symbol"], row["ts"]) if opens else market.last_row(row["symbol"], row["ts"])
+    return bar_dict(market, at, row["side"])
+
+
+def money(story: Story) -> Part:
+    """The sum: gross, fees, funding, net."""
+    trip, words = story.trip, story.words
+    steps = [("gross", trip.realised), ("fees", -trip.fees), ("funding", trip.funding)]
+    steps += [(kind.replace("_", " "), moved) for kind, moved in trip.flows.items()]
+    width = max(len(words.exact(units)) for _, units in [*steps, ("net", trip.pnl)])
+    worth = _worth(story)
+    lines = [f"{name:<8} {words.exact(units):>{width}}{worth if name == 'gross' else ''}" for name, units in steps]
+    lines.append(f"{'net':<8} {words.exact(trip.pnl):>{width}}")
+    if trip.open:
+        lines.append("realised so far; the open position is not in it")
+    data = {name: units / words.scale for name, units in steps}
+    return Part("result", lines, data | {"net": trip.pnl / words.scale, "units": {**dict(steps), "net": trip.pnl}})
+
+
+def _worth(story: Story) -> str:
+    """The values whose difference the gross profit is, where two sums of fills make it."""
+    if story.market is None or story.trip.open:
+        return ""
+    given, taken = (
+        sum(story.market.value(story.rows[s]["symbol"], story.rows[s]["qty"], story.rows[s]["price"]) for s in seqs)
+        for seqs in (story.entries, story.exits)
+    )
+    sold, bought = (taken, given) if story.trip.side > 0 else (given, taken)
+    return f"  sold for {story.words.exact(sold)}, bought for {story.words.exact(bought)}" if sold - bought == story.trip.realised else ""
+
+
+def _real(value: float) -> float | None:
+    return value if value == value else None

@@ -1,0 +1,83 @@
+"""What the parts of an explanation are told from: one trade's records, its chain, its levels, and the market where it is there."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from engine.round_trips import RoundTrip, Row, causes
+from engine.schema import NONE, RecordKind
+from pipeline.levels import Levels, levels_of
+from pipeline.stored_run import StoredRun
+from pipeline.wording import Words, moment, span_text
+
+if TYPE_CHECKING:
+    from pipeline.bar_lookup import Market
+    from pipeline.result import Result
+
+MOST_LISTED = 8
+
+
+@dataclass
+class Part:
+    """One step of the chain: sentences for a reader, and the same as plain values under ``key`` (its name if empty)."""
+
+    name: str
+    lines: list[str] = field(default_factory=list)
+    data: Any = None
+    key: str = ""
+
+
+class Story:
+    """One trade of a stored run.
+
+    Attributes
+    ----------
+    entries, exits
+        ``seq`` of its fills.
+    chain
+        ``seq`` of the records that led to its first fill, by kind.
+    market
+        None where the run could not be replayed.
+    """
+
+    def __init__(self, stored: StoredRun, number: int, result: "Result | None") -> None:
+        self.stored, self.number, self.result = stored, number, result
+        self.trip: RoundTrip = stored.fold.trips[number - 1]
+        self.rows: list[Row] = stored.rows
+        self.words = Words(stored.ledger, stored.rows)
+        fills = [seq for seq in self.trip.records if self.rows[seq]["kind"] == RecordKind.FILL]
+        self.entries = [seq for seq in fills if self.rows[seq]["side"] == self.trip.side]
+        self.exits = [seq for seq in fills if self.rows[seq]["side"] != self.trip.side]
+        self.chain = {RecordKind(self.rows[seq]["kind"]): seq for seq in causes(self.rows, self.entries[0])}
+
+    @cached_property
+    def market(self) -> "Market | None":
+        """Tape, proposals and settings of the replay."""
+        from pipeline.bar_lookup import Market
+
+        replay = self.result.replay if self.result else None
+        return Market(replay.tape, replay.proposals, replay.settings) if replay else None
+
+    @cached_property
+    def levels(self) -> Levels | None:
+        """Its stop and target; None without the market or without a proposal."""
+        first, end = self.rows[self.entries[0]], self.trip.exit_ts or int(self.rows[-1]["ts"]) + 1
+        if self.market is None or first["proposal"] == NONE:
+            return None
+        return levels_of(self.market, first["proposal"], first["ts"], first["price"], self.trip.side, end)
+
+    def headline(self) -> str:
+        """The trade in one line."""
+        trip = self.trip
+        side = "long" if trip.side > 0 else "short"
+        until = f"to {moment(trip.exit_ts)}, {span_text(trip.exit_ts - trip.entry_ts)}" if not trip.open else "and still open at the end"
+        return (
+            f"trade {self.number} of run {self.stored.summary['run_id']}: {trip.symbol} {side} by {trip.strategy}, "
+            f"{moment(trip.entry_ts)} {until}, {self.words.amount(trip.pnl)} {self.stored.summary['currency']}"
+        )
+
+    def rule(self, name: str) -> str | None:
+        """Text of one of the strategy's rules, where the config has it."""
+        config = next((one for one in self.stored.config.strategies if one.id == self.trip.strategy), None)
+        found = (config.propose or {}).get(name) if config else None
+        return found if isinstance(found, str) else None
