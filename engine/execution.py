@@ -5,6 +5,7 @@ import numpy as np
 from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open
 from engine.fees import fill_fee, settle_tier
 from engine.kernel import kernel, shared
+from engine.model_call import call, event_key
 from engine.money import margin, quantity, share, value
 from engine.orders import drop_entry, drop_exit, time_life, time_other_events
 from engine.portfolio import book_value, claim_slot, free_cash, hold, release, secure, set_lots
@@ -70,6 +71,8 @@ def taker_price(state: State, tape: Tape, symbol: int, side: int, qty: float, ra
     rules = state.rules[0]
     half = half_spread(tape, symbol, row, known, rules["default_half_spread"])
     slip = 0.0
+    if rules["slippage"] == Slippage.MODEL:
+        return own_price(state, tape, symbol, side, qty, raw, half, row, known)
     if rules["slippage"] == Slippage.BPS:
         slip = rules["slippage_rate"]
     elif rules["slippage"] == Slippage.SPREAD:
@@ -78,10 +81,27 @@ def taker_price(state: State, tape: Tape, symbol: int, side: int, qty: float, ra
         volume = restated_volume(state, tape, symbol, row if tape.ts[row] <= known else row - 1)
         share_of_volume = volume_share(qty, volume, rules["slippage_limit"])
         slip = rules["slippage_amount"] * impact(rules["slippage"], share_of_volume)
-    price = on_tick(tape, symbol, raw + side * raw * (half + slip), side > 0, known)
+    return priced(state, tape, symbol, side, raw + side * raw * (half + slip), known)
+
+
+@kernel
+def priced(state: State, tape: Tape, symbol: int, side: int, price: float, ts: int) -> float:
+    """A taker's price on the tick against the order; one that the tick leaves no price is noted."""
+    price = on_tick(tape, symbol, price, side > 0, ts)
     if not price > 0.0:
         state.account[0]["unpriced"] = symbol
     return price
+
+
+@shared
+def own_price(state: State, tape: Tape, symbol: int, side: int, qty: float, raw: float, half: float, row: int, known: int) -> float:
+    """Price of a taker by the user's models: of the fill whole, or of the slippage beyond the half-spread.  # R2.8"""
+    rules = state.rules[0]
+    volume = restated_volume(state, tape, symbol, row if tape.ts[row] <= known else row - 1)
+    told = (float(raw), float(qty), float(volume), float(half), float(side), event_key(rules["seed"], tape.open_ts[row], symbol, side + 1))
+    if rules["fill_model"] != 0:
+        return priced(state, tape, symbol, side, call(rules["fill_model"], told), known)
+    return priced(state, tape, symbol, side, raw + side * raw * (half + call(rules["slippage_model"], told)), known)
 
 
 @kernel
@@ -127,7 +147,7 @@ def reduce_position(
     charged = 0
     if reason != Reason.DELISTED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
-        charged = fill_fee(rules, abs(worth), rate, abs(qty))
+        charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0)
     released = position["cost"] if whole else share(position["cost"], lots, held)
     realised = worth - released
     amount = (realised if position["linear"] else worth) - charged
@@ -269,7 +289,7 @@ def add_lots(
     qty = quantity(side * lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
-    charged = fill_fee(rules, abs(worth), rate, abs(qty))
+    charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0)
     linear = position["linear"] != 0
     amount = -charged if linear else -worth - charged
     account["cash"] += amount
@@ -317,7 +337,9 @@ def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, ts
     position["break_even"] = distance_price(break_even, even_kind, price)
     position["extreme"] = position["entry_price"] = price
     position["stop_reason"] = Reason.STOP_LOSS
-    position["moves"] = 0 if np.isnan(position["trailing"]) and np.isnan(position["break_even"]) else 1
+    still = np.isnan(position["trailing"]) and np.isnan(position["break_even"]) and state.rules[0]["exit_model"] == 0
+    position["moves"] = 0 if still else 1
+    position["first_row"] = position["row"]
     if position["moves"]:
         move_stop(state, tape, slot, ts)
     none = np.isnan(position["stop"]) and np.isnan(position["target"]) and not position["moves"]

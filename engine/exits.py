@@ -3,6 +3,7 @@
 import numpy as np
 
 from engine.kernel import kernel, shared
+from engine.model_call import call, event_key
 from engine.money import grid_steps
 from engine.schema import Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopCheck, TrailingMode
 from engine.splits import restated
@@ -96,6 +97,21 @@ def move_stop(state: State, tape: Tape, slot: int, ts: int) -> None:
 
 
 @shared
+def move_by_model(state: State, tape: Tape, slot: int, row: int) -> None:
+    """Take the level that the user's model gives after a close, where it is better than the stop.  # R2.8, R3.5"""
+    position, rules, ts = state.positions[slot], state.rules[0], tape.ts[row]
+    symbol, side = position["symbol"], position["side"]
+    high, low = (tape.bid_high[row], tape.bid_low[row]) if side > 0 else (tape.ask_high[row], tape.ask_low[row])
+    close, bars = tape.bid_close[row] if side > 0 else tape.ask_close[row], row - position["first_row"] + 1
+    high, low = restated(state, tape, symbol, high, ts), restated(state, tape, symbol, low, ts)
+    close, key = restated(state, tape, symbol, close, ts), event_key(rules["seed"], ts, symbol, position["strategy"])
+    told = (position["entry_price"], high, low, close, position["stop"], position["target"], float(bars), float(side), key)
+    level = call(rules["exit_model"], told)
+    if level < np.inf:
+        improve_stop(state, tape, slot, level, Reason.MODEL_STOP, ts)
+
+
+@shared
 def improve_stop(state: State, tape: Tape, slot: int, raw: float, reason: int, ts: int) -> None:
     """Move the stop to a price on the tick, away from the market, if that is better or there was none."""
     position = state.positions[slot]
@@ -162,6 +178,8 @@ def trail(state: State, tape: Tape, slot: int, row: int) -> None:
             position["extreme"] = min(position["extreme"], restated(state, tape, symbol, tape.ask_low[at], tape.ts[at]))
         position["level_row"] = at + 1
         move_stop(state, tape, slot, tape.ts[at])
+        if state.rules[0]["exit_model"] != 0:
+            move_by_model(state, tape, slot, at)
 
 
 @kernel

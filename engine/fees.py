@@ -3,7 +3,8 @@
 import numpy as np
 
 from engine.kernel import kernel, shared
-from engine.money import fee, quantity, value
+from engine.model_call import call
+from engine.money import fee, money, quantity, value
 from engine.schema import DAY_US, Reason, RecordKind
 from engine.state import State
 from engine.tape import Tape
@@ -12,9 +13,18 @@ WINDOW_US = 30 * DAY_US
 
 
 @kernel
-def fill_fee(rules: np.void, notional: int, rate: float, qty: float) -> int:
+def fill_fee(rules: np.void, notional: int, rate: float, qty: float, maker: bool) -> int:
     """Fee of a fill of an absolute notional (money) and quantity."""
+    if rules["fee_model"] != 0:
+        return own_fee(rules, notional, qty, maker)
     return fee(notional, rate, qty, rules["per_unit"], rules["scale"], rules["flat_fee"], rules["least_fee"])
+
+
+@shared
+def own_fee(rules: np.void, notional: int, qty: float, maker: bool) -> int:
+    """Fee by the user's model.  # R2.8"""
+    scale = rules["scale"]
+    return money(call(rules["fee_model"], (notional / scale, float(qty), 1.0 if maker else 0.0)) * scale)
 
 
 @kernel

@@ -96,6 +96,7 @@ class Reason(IntEnum):
     RUN_ENDED = 51
     LIQUIDATED_AT_CLOSE = 52
     BREAK_EVEN = 59
+    MODEL_STOP = 140  # a stop that the user's exit model set
     # life of an order, a halt, a run
     POSITION_CLOSED = 60
     DRAWDOWN = 61
@@ -200,6 +201,7 @@ class Slippage(IntEnum):
     SPREAD = 2  # a multiple of the half-spread, paid instead of it
     VOLUME_SHARE = 3  # grows with the square of the share of volume
     SQRT_IMPACT = 4  # grows with its root
+    MODEL = 5  # the user's own, of the slippage or of the fill
 
 
 class LevelKind(IntEnum):

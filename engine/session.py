@@ -28,7 +28,7 @@ from engine.events import RecordReader, Start, Told, WarmupEnd
 from engine.proposal import Proposal
 from engine.schema import NEVER, SEMANTICS_VERSION, Reason
 from engine.settings import Settings
-from engine.state import State, largest_batch, new_state
+from engine.state import State, largest_batch, new_state, point_to_models
 from engine.strategy import EventStrategy
 from engine.stream import Feed, Made, lowered, with_room_for
 from engine.tape import Proposals, Tape, build_proposals, build_tape
@@ -330,6 +330,7 @@ class Session:
         ledger = np.empty(len(saved["ledger"]) + len(self._state.ledger), self._state.ledger.dtype)
         ledger[: len(saved["ledger"])] = saved["ledger"]
         self._state = State(**(saved | {"ledger": ledger}))
+        point_to_models(self._state, self.settings)
         self._stand(standing, past)
 
     def _listened_to(self) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from engine.instrument import Instrument
+from engine.models import Model, ModelKind
 from engine.schema import (
     NEVER,
     Intrabar,
@@ -86,6 +87,10 @@ class Settings:
         How long a drawdown halt lasts.
     delist_haircut
         Fraction of the last close lost, against the position, when a held symbol is delisted.             # R8.4
+    models
+        The user's own, at most one of a kind; each takes the place of the built-in.                       # R2.8
+    seed
+        Of the models that draw.                                                                           # R9.2
     """
 
     start_us: int
@@ -130,6 +135,12 @@ class Settings:
     close_on_leave: bool = True
     delist_haircut: float = 0.0
     finalize_close: bool = True
+    models: tuple[Model, ...] = ()
+    seed: int = 0
+
+    def model(self, kind: ModelKind) -> Model | None:
+        """The user's model of a kind, if there is one."""
+        return next((model for model in self.models if model.kind == kind), None)
 
     @property
     def scale(self) -> float:

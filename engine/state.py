@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import Block, column
-from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, StopCheck, StopFrom, TrailingMode
+from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, Slippage, StopCheck, StopFrom, TrailingMode
 from engine.settings import Settings
 from engine.tape import Proposals, Tape
 
@@ -34,6 +34,7 @@ POSITION = np.dtype(
         ("extreme", "<f8"),
         ("clock", "<i8"),  # Tape.shared_clock of its symbol
         ("level_row", "<i8"),  # first bar whose close has not moved the level yet
+        ("first_row", "<i8"),  # first bar after the fill, or of the fill where that was at its open
         ("acts_row", "<i8"),  # first bar in which its bracket acts
         ("max_row", "<i8"),  # bar at whose close it is too old
         ("funding_row", "<i8"),
@@ -117,6 +118,13 @@ ACCOUNT = np.dtype(
 RULES = np.dtype(
     [
         ("start_us", "<i8"),
+        ("seed", "<i8"),
+        ("select_model", "<i8"),  # address of the user's model, 0: none; and so on
+        ("size_model", "<i8"),
+        ("fee_model", "<i8"),
+        ("slippage_model", "<i8"),
+        ("fill_model", "<i8"),
+        ("exit_model", "<i8"),
         ("latency_us", "<i8"),
         ("resume_after_us", "<i8"),
         ("max_positions", "<i8"),
@@ -215,6 +223,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
             rules[name] = getattr(settings, name)
     options = (settings.limit_touch, settings.stop_from, settings.stop_check, settings.trailing_mode)
     rules["plain_exits"] = options == (LimitTouch.TOUCH, StopFrom.FILL, StopCheck.RANGE, TrailingMode.CLOSE)
+    point_to_models(state, settings)
     rules["default_half_spread"] = settings.default_spread_bps / 20000.0
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
@@ -229,6 +238,15 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     account["resume_at"] = account["overflow"] = account["unpriced"] = NONE
     account["next_due"] = NEVER
     return state
+
+
+def point_to_models(state: State, settings: Settings) -> None:
+    """Set the addresses of the user's models, which are this process's own."""
+    rules = state.rules[0]
+    for model in settings.models:
+        rules[f"{model.kind.name.lower()}_model"] = model.address
+    if rules["fill_model"] or rules["slippage_model"]:
+        rules["slippage"] = Slippage.MODEL
 
 
 def largest_batch(available_ts: NDArray[np.int64]) -> int:

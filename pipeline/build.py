@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.dataset import Dataset, Series, open_dataset
 from engine.instrument import KINDS, Decimals, Instrument, Rules
+from engine.models import Model, ModelError, ModelKind, load_model
 from engine.schema import (
     NEVER,
     Intrabar,
@@ -140,6 +142,8 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
         strategies=tuple(_strategy(config, strategy) for strategy in sorted(config.strategies, key=lambda strategy: strategy.id)),
         decimals=config.account.decimals,
         leverage=config.account.leverage,
+        models=_models(config),
+        seed=config.seed,
         **_decisions(config),
         **_execution(config),
     )
@@ -156,6 +160,24 @@ def _require_volume(config: RunConfig, dataset: Dataset, series: Sequence[Series
             raise ConfigError(
                 f"execution.slippage.{name}: {one.symbol} has no volume in {config.dataset}; use bps or spread, or leave it out of symbols"
             )
+
+
+def _models(config: RunConfig) -> tuple[Model, ...]:
+    """The user's models, compiled.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be used.
+    """
+    found = []
+    for kind, place in config.execution.models.model_dump(exclude_none=True).items():
+        path, name = place.rsplit(":", 1)
+        try:
+            found.append(load_model(ModelKind[kind.upper()], Path(path), name))
+        except ModelError as error:
+            raise ConfigError(f"execution.models.{kind}: {error}") from error
+    return tuple(found)
 
 
 def _period(config: RunConfig, dataset: Dataset, series: Sequence[Series]) -> tuple[int, int]:
@@ -336,6 +358,7 @@ def canonical(config: RunConfig, settings: Settings) -> Mapping[str, Any]:
     values = config.model_dump(
         mode="json", exclude_none=True, exclude={"dataset", "out", "jobs", "ledger", "symbols", "period", "strategies", "instruments"}
     )
+    values["execution"].pop("models", None)  # their sources stand for them
     strategies = [strategy.model_dump(mode="json", exclude_none=True, exclude={"file", "proposals"}) for strategy in config.strategies]
     return values | {
         "period": [settings.start_us, settings.end_us],

@@ -31,7 +31,6 @@ NOT_YET = frozenset(
         "allocation",
         "combine",
         "equity_every",
-        "execution.models",
         "execution.participation",
         "risk.halts.consecutive_losses",
         "risk.halts.cooldown",
@@ -358,6 +357,20 @@ class Spread(Section):
         return {"events": {"events": True}, "none": {"events": False}}.get(value, value) if isinstance(value, str) else value
 
 
+ModelPath = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]
+
+
+class Models(Section):
+    """The user's own models, each FILE.py:FUNCTION relative to the config, in place of the built-in ones; see docs/models.md."""
+
+    select: ModelPath | None = Field(default=None, description="rank of an entry, in place of its score")
+    size: ModelPath | None = Field(default=None, description="quantity of an entry, in place of risk.size")
+    fee: ModelPath | None = Field(default=None, description="fee of a fill, in place of execution.fees")
+    slippage: ModelPath | None = Field(default=None, description="slippage of a taker, in place of execution.slippage")
+    fill: ModelPath | None = Field(default=None, description="price of a taker, in place of half-spread and slippage")
+    exit: ModelPath | None = Field(default=None, description="stop level after each close of a held bar")
+
+
 class Execution(Section):
     """How orders become fills."""
 
@@ -385,6 +398,7 @@ class Execution(Section):
     fees: Fees = Fees()
     slippage: SlippageConfig = SlippageConfig()
     spread: Spread = Spread()
+    models: Models = Models()
     on_leave: Literal["close", "keep"] = Field(default="close", description="what becomes of a position whose symbol leaves the universe")
     delist_haircut: float = Field(default=0.0, ge=0, le=1, description="fraction of the last close lost when a held symbol is delisted")
     finalize: Literal["close", "mark"] = Field(default="close", description="whether positions are closed at the end of the run")
@@ -432,7 +446,10 @@ class RunConfig(Section):
             paths = {name: resolve(path) for name in ("file", "proposals") if (path := getattr(strategy, name)) not in (None, MEMORY)}
             return strategy.model_copy(update=paths)
 
-        return self.model_copy(update={"strategies": [located(strategy) for strategy in self.strategies]})
+        models = self.execution.models.model_dump(exclude_none=True)
+        moved = {kind: f"{resolve(path)}:{name}" for kind, (path, name) in ((k, v.rsplit(":", 1)) for k, v in models.items())}
+        execution = self.execution.model_copy(update={"models": Models(**moved)})
+        return self.model_copy(update={"strategies": [located(strategy) for strategy in self.strategies], "execution": execution})
 
 
 def _refuse_repeats(names: list[str], what: str) -> None:

@@ -28,6 +28,7 @@ def run_id(config: RunConfig, settings: Settings, dataset_id: str, external: Map
         "semantics": SEMANTICS_VERSION,
         "seed": config.seed,
         "sources": {strategy.id: source_hash(strategy.file) for strategy in config.strategies if strategy.file is not None},
+        "models": sorted([model.kind.name, model.name, model.source_hash] for model in settings.models),
         "external": dict(external or {}),
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)

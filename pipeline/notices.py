@@ -26,13 +26,29 @@ MOST_SPLITS = 8  # named in a notice
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
     of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _splits, _adjusted, _unquoted)
-    of_choices: tuple[Test, ...] = (_external, _streamed, _optimistic, _bounds, _free_spread, _coarse_ticks, _budgets, _large_sizes, _ruin)
+    of_choices: tuple[Test, ...] = (
+        _external,
+        _streamed,
+        _own_models,
+        _optimistic,
+        _bounds,
+        _free_spread,
+        _coarse_ticks,
+        _budgets,
+        _large_sizes,
+        _ruin,
+    )
     return [text for test in (*of_data, *of_choices) if (text := test(result))]
 
 
 def _simulated(result: "Result") -> str:
     simulated = result.dataset.info.get("simulated")
     return f"simulated data: {result.dataset.info.get('source', 'a model')} is a model of a market, not a market" if simulated else ""
+
+
+def _own_models(result: "Result") -> str:
+    models = ", ".join(f"{model.kind.name.lower()} = {model.name}" for model in result.replay.settings.models)
+    return f"models of your own, of which nothing but the form was checked: {models}" if models else ""
 
 
 def _survivorship(result: "Result") -> str:

@@ -104,7 +104,7 @@ def _amount(rng: Generator, size: SizeKind, symbols: list[Symbol], cash: int, le
 
 
 def _costs(rng: Generator, cash: int) -> dict[str, Any]:
-    slippage = Slippage(int(rng.integers(0, len(Slippage))))
+    slippage = Slippage(int(rng.integers(0, Slippage.MODEL)))
     amounts = {
         Slippage.NONE: (0.0,),
         Slippage.BPS: (1.0, 7.5, 40.0),

@@ -1,7 +1,7 @@
 """The account: cash, positions, pending orders and what they are worth; and the ledger it writes.  # R6"""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, Reason, RecordKind
 from engine.settings import Settings
@@ -44,6 +44,18 @@ class Entry:
     acts_from: int = 0
 
 
+class Closed(NamedTuple):
+    """A held bar at its close, and from when it may move the stop."""
+
+    ts: int
+    acts_from: int
+    extreme: float
+    high: float
+    low: float
+    close: float
+    bars: int
+
+
 @dataclass
 class Stop:
     """A stop level and the time from which bars that open see it."""
@@ -73,7 +85,7 @@ class Position:
     break_even: float | None = None  # distance
     acts_from: int = 0  # its bracket acts in bars that open at this time or later
     extreme: float = 0.0
-    extremes: list[tuple[int, float]] = field(default_factory=list)  # after each close, and from when it may move the stop
+    extremes: list["Closed"] = field(default_factory=list)  # the bars held so far
     max_bars: int = 0
     bars: int = 0
     exit: ExitOrder | None = None
@@ -114,6 +126,10 @@ class Account:
         record |= {name: float(value) if name in FLOATS else int(value) for name, value in fields.items()}
         self.records.append(record)
         return len(self.records) - 1
+
+    def places(self, key: Key) -> tuple[int, int]:
+        """Numbers of a symbol and a strategy, as the ledger writes them."""
+        return self._symbols[key[0]], self._strategies[key[1]]
 
     def pay(self, symbol: str, amount: int) -> None:
         """Move cash."""

@@ -48,7 +48,7 @@ def split_position(account: Account, position: Position, action: Action) -> None
     before = abs(position.lots) * action.num
     lots, rest = divmod(before, action.den)
     position.lots = position.side * checked(position.key[0], lots)
-    split_levels(position, action, account.now, market.opened_ts)
+    split_levels(account, position, action, account.now, market.opened_ts)
     ratio, price = action.num / action.den, market.last_close
     cause = account.write(RecordKind.SPLIT, position.key, qty=lots, price=price, value=ratio, cause=position.seq)
     if not rest:

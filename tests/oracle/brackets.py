@@ -3,9 +3,11 @@
 import math
 from typing import NamedTuple
 
+from engine.model_call import event_key
+from engine.models import ModelKind
 from engine.schema import EventKind, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopAnchor, StopCheck, StopFrom, TrailingMode
 from engine.settings import Settings
-from tests.oracle.account import Account, Entry, Position, Stop
+from tests.oracle.account import Account, Closed, Entry, Position, Stop
 from tests.oracle.events import Action, Bar
 
 
@@ -38,7 +40,7 @@ def attach(account: Account, position: Position, entry: Entry) -> None:
     _raise_stop(position, position.opened_ts, position.opened_ts)
 
 
-def trail(position: Position, bar: Bar, latency_us: int) -> None:
+def trail(account: Account, position: Position, bar: Bar) -> None:
     """Move the stop after the close of a bar; it acts after the latency.  # R3.5"""
     if bar.open_ts < position.opened_ts:
         return
@@ -47,11 +49,29 @@ def trail(position: Position, bar: Bar, latency_us: int) -> None:
         position.extreme = max(position.extreme, candle.high)
     else:
         position.extreme = min(position.extreme, candle.low)
-    position.extremes.append((bar.ts, bar.ts + latency_us, position.extreme))
-    _raise_stop(position, bar.ts, bar.ts + latency_us)
+    closed = Closed(
+        bar.ts, bar.ts + account.settings.latency_us, position.extreme, candle.high, candle.low, candle.close, position.bars + 1
+    )
+    position.extremes.append(closed)
+    _move(account, position, closed)
 
 
-def split_levels(position: Position, split: Action, now: int, opened_ts: int) -> None:
+def _move(account: Account, position: Position, closed: Closed) -> None:
+    """What one close does to the stop: trailing, break-even, and the user's own model."""
+    _raise_stop(position, closed.ts, closed.acts_from)
+    model = account.settings.model(ModelKind.EXIT)
+    if model is None:
+        return
+    stop = position.stops[-1].level if position.stops else math.nan
+    target = math.nan if position.target is None else position.target
+    key = event_key(account.settings.seed, closed.ts, *account.places(position.key))
+    prices = (closed.high, closed.low, closed.close)
+    level = _positive(model.function(position.price, *prices, stop, target, float(closed.bars), float(position.side), key))
+    if level is not None:
+        _improve(position, level, closed.ts, closed.acts_from, Reason.MODEL_STOP)
+
+
+def split_levels(account: Account, position: Position, split: Action, now: int, opened_ts: int) -> None:
     """Levels in prices of the new shares, triggers on the tick again.  # R8.1
 
     The stop that the last bar to open has seen is rounded a second time; what closes since then are to do to it, they do to the new prices.
@@ -67,12 +87,17 @@ def split_levels(position: Position, split: Action, now: int, opened_ts: int) ->
     for name in ("trailing", "break_even"):
         distance = getattr(position, name)
         setattr(position, name, None if distance is None else split.price(distance))
-    waiting = [(closed, acts_from, split.price(extreme)) for closed, acts_from, extreme in position.extremes if acts_from > last]
+    waiting = [_in_new_units(one, split) for one in position.extremes if one.acts_from > last]
     newest = split.price(position.extreme)
-    for closed, acts_from, extreme in waiting:
-        position.extreme = extreme
-        _raise_stop(position, closed, acts_from)
+    for closed in waiting:
+        position.extreme = closed.extreme
+        _move(account, position, closed)
     position.extremes, position.extreme = waiting, newest
+
+
+def _in_new_units(closed: Closed, split: Action) -> Closed:
+    prices = {name: split.price(getattr(closed, name)) for name in ("extreme", "high", "low", "close")}
+    return closed._replace(**prices)
 
 
 def passed_by_open(position: Position, bar: Bar, settings: Settings) -> Exit | None:

@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 from engine.instrument import Instrument, Rules
+from engine.models import ModelKind
 from engine.schema import NEVER, Accounting
 from engine.settings import Settings
 
@@ -63,9 +64,13 @@ class Contract:
         """Money that the lots are worth, signed like them."""
         return round(self.quantity(lots) * price * self.multiplier * self.settings.scale)
 
-    def fee(self, lots: int, price: float, bps: float) -> int:
+    def fee(self, lots: int, price: float, bps: float, *, maker: bool) -> int:
         """Fee of a fill: a share of its notional, an amount per unit, one per fill, and at least the minimum.  # R2.6"""
         settings = self.settings
+        model = settings.model(ModelKind.FEE)
+        if model is not None:
+            charged = model.function(abs(self.value(lots, price)) / settings.scale, self.quantity(abs(lots)), 1.0 if maker else 0.0)
+            return round(charged * settings.scale)
         fee = round(abs(self.value(lots, price)) * (bps / 10000)) + round(settings.flat * settings.scale)
         if settings.per_unit != 0:
             fee += round(self.quantity(abs(lots)) * settings.per_unit * settings.scale)
@@ -80,7 +85,7 @@ class Contract:
 
     def outlay(self, lots: int, price: float, bps: float) -> int:
         """What opening the signed lots takes from free cash, its taker fee included; a rebate is not counted on."""
-        fee = self.fee(lots, price, max(bps, 0.0))
+        fee = max(self.fee(lots, price, max(bps, 0.0), maker=False), 0)
         if self.spot and lots > 0:
             return self.value(lots, price) + fee
         return self.margin(lots, price) + fee

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from engine.model_call import event_key
+from engine.models import ModelKind
 from engine.schema import AMBIGUOUS, MAKER, MORE, NONE, Reason, RecordKind, Slippage
 from engine.settings import Settings
 from tests.oracle.account import Account, Entry, Position
@@ -13,12 +15,13 @@ from tests.oracle.events import Bar, Market
 
 
 class Quote(NamedTuple):
-    """A raw price, the half-spread that a taker adds to it, as a fraction, and the volume of the last closed bar."""
+    """A raw price, the half-spread that a taker adds to it, as a fraction, the volume of the last closed bar, and when the price's bar opened."""
 
     price: float
     half_spread: float
     volume: float
     ts: int  # the exchange's rules of this time hold
+    open_ts: int
 
 
 def quote_open(market: Market, bar: Bar, side: int) -> Quote:
@@ -35,7 +38,7 @@ def quote_close(market: Market, side: int, ts: int) -> Quote:
 def quote(market: Market, bar: Bar, price: float, ts: int, *, at_open: bool = False) -> Quote:
     """A price of a bar; candles with bid and ask hold the spread already.  # R2.2"""
     volume = market.bar.volume if market.bar is not None else math.nan
-    return Quote(price, 0.0 if bar.quoted else market.half_spread(at_open=at_open), volume, ts)
+    return Quote(price, 0.0 if bar.quoted else market.half_spread(at_open=at_open), volume, ts, bar.open_ts)
 
 
 def taker_price(contract: Contract, settings: Settings, side: int, lots: int, met: Quote) -> float:
@@ -51,7 +54,15 @@ def taker_price(contract: Contract, settings: Settings, side: int, lots: int, me
         slip = settings.slippage_amount / 10000
     elif settings.slippage == Slippage.SPREAD:
         spread, slip = 0.0, settings.slippage_amount * met.half_spread
-    return contract.on_tick(met.price + side * met.price * (spread + slip), met.ts, up=side > 0)
+    price = met.price + side * met.price * (spread + slip)
+    fill, slippage = settings.model(ModelKind.FILL), settings.model(ModelKind.SLIPPAGE)
+    place = sorted(one.symbol for one in settings.instruments).index(contract.symbol)
+    told = (met.price, quantity, met.volume, met.half_spread, float(side), event_key(settings.seed, met.open_ts, place, side + 1))
+    if fill is not None:
+        price = fill.function(*told)
+    elif slippage is not None:
+        price = met.price + side * met.price * (met.half_spread + slippage.function(*told))
+    return contract.on_tick(price, met.ts, up=side > 0)
 
 
 def fill_entry(account: Account, entry: Entry, met: Quote) -> Position | None:
@@ -103,7 +114,7 @@ def add_lots(account: Account, position: Position, entry: Entry, lots: int, pric
     """Book an opening fill as a taker; the seq of its POSITION.  # R6.2 R6.4"""
     contract = position.contract
     cost = checked(contract.symbol, contract.value(lots, price))
-    fee = contract.fee(lots, price, account.fee_bps(maker=False))
+    fee = contract.fee(lots, price, account.fee_bps(maker=False), maker=False)
     amount = -cost - fee if contract.spot else -fee
     account.pay(contract.symbol, amount)
     position.lots += lots
@@ -195,7 +206,7 @@ def reduce_position(
     unlocked = round(position.margin * part) if count < held else position.margin
     worth = contract.value(lots, price)
     realised = worth - released
-    fee = 0 if fee_bps is None else contract.fee(lots, price, fee_bps)
+    fee = 0 if fee_bps is None else contract.fee(lots, price, fee_bps, maker=bool(flags & MAKER))
     amount = (worth if contract.spot else realised) - fee
     account.pay(contract.symbol, amount)
     order_id = position.order_id if order_id is None else order_id

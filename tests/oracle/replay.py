@@ -131,7 +131,7 @@ class Replay:
             stop = stopped_by_close(position, bar, self.settings)
             if stop is not None and position.exit is None:
                 self.decisions.order_exit(position, stop.reason, position.seq)
-            trail(position, bar, self.settings.latency_us)
+            trail(self.account, position, bar)
             position.bars += 1
             if 0 < position.max_bars <= position.bars and position.exit is None:
                 self.decisions.order_exit(position, Reason.MAX_BARS, position.seq)

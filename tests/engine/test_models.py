@@ -1,0 +1,161 @@
+"""Users' own models: their form, their errors, and how the replay calls them.  # R2.8 R9.2"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba.core import config
+
+from engine.kernel import kernel
+from engine.model_call import call, draw, event_key
+from engine.models import Model, ModelError, ModelKind, compile_model, load_model
+from tests.differential import kernel_run, oracle_run, outcome_of
+from tests.markets import random_case
+
+WORDS = st.integers(0, 2**62)
+
+
+@kernel
+def compiled_key(seed: int, ts: int, symbol: int, strategy: int) -> int:
+    return event_key(seed, ts, symbol, strategy)
+
+
+@kernel
+def compiled_draw(key: int, n: int) -> float:
+    return draw(key, n)
+
+
+@kernel
+def called(address: int, notional: float, qty: float) -> float:
+    return call(address, (notional, qty, 1.0))
+
+
+def flat_fee(notional: float, qty: float, maker: float) -> float:
+    return 1.0 + 0.001 * notional if maker > 0.0 else 2.0
+
+
+@given(WORDS, WORDS, st.integers(0, 9999), st.integers(0, 999), st.integers(0, 2**40))
+def test_keys_and_draws_are_the_same_compiled_and_not(seed: int, ts: int, symbol: int, strategy: int, n: int) -> None:  # R9.2
+    key = event_key(seed, ts, symbol, strategy)
+    assert 0 <= key < 2**63
+    assert compiled_key(seed, ts, symbol, strategy) == key
+    assert compiled_draw(key, n) == draw(key, n)
+    assert 0.0 <= draw(key, n) < 1.0
+
+
+def test_draws_of_a_key_are_spread_evenly() -> None:  # R9.2
+    numbers = [draw(event_key(7, ts, 3, 1), n) for ts in range(200) for n in range(50)]
+    tenths = [sum(i <= 10 * number < i + 1 for number in numbers) for i in range(10)]
+    assert all(850 < count < 1150 for count in tenths)
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_a_model_is_called_by_its_address() -> None:  # R2.8
+    model = compile_model(ModelKind.FEE, flat_fee)
+    assert called(model.address, 500.0, 3.0) == flat_fee(500.0, 3.0, 1.0) == 1.5
+
+
+def test_a_jitted_function_is_a_model_too() -> None:
+    assert called(compile_model(ModelKind.FEE, kernel(flat_fee)).address, 500.0, 3.0) == 1.5
+
+
+def of_wrong_form(notional: float, qty: float) -> float:
+    return notional
+
+
+def that_raises(notional: float, qty: float, maker: float) -> float:
+    if notional < 0:
+        raise ValueError("negative")
+    return 0.0
+
+
+def that_returns_text(notional: float, qty: float, maker: float) -> Any:
+    return "free"
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (of_wrong_form, "takes (notional, qty); a fee model is fee(notional, qty, maker) -> float"),
+        (that_raises, "cannot raise or assert inside the replay; return NaN"),
+        (that_returns_text, "does not compile as a fee model fee(notional, qty, maker) -> float: No conversion"),
+        (int, "is not a function; a fee model is one: fee(notional, qty, maker) -> float"),
+    ],
+)
+def test_a_model_of_the_wrong_form_is_refused(function: Callable[..., Any], said: str) -> None:
+    if function is that_returns_text and config.DISABLE_JIT:
+        pytest.skip("nothing is compiled")
+    with pytest.raises(ModelError) as refused:
+        compile_model(ModelKind.FEE, function)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "said"),
+    [
+        (None, "fee", "no such file; a model is FILE.py:FUNCTION"),
+        ("def fee(:", "fee", "cannot be run: SyntaxError"),
+        ("raise SystemExit(3)", "fee", "cannot be run: SystemExit: 3"),
+        ("def charge(notional, qty, maker):\n    return 0.0\n", "fee", "has no function 'fee'; it has charge"),
+    ],
+)
+def test_a_file_without_the_model_is_refused(tmp_path: Path, text: str | None, name: str, said: str) -> None:
+    path = tmp_path / "costs.py"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ModelError) as refused:
+        load_model(ModelKind.FEE, path, name)
+    assert said in str(refused.value)
+    assert "costs.py" in str(refused.value)
+
+
+def test_a_model_is_known_by_its_file(tmp_path: Path) -> None:  # R9.3
+    path = tmp_path / "costs.py"
+    path.write_text("def fee(notional, qty, maker):\n    return 0.25\n")
+    first = load_model(ModelKind.FEE, path, "fee")
+    path.write_text("def fee(notional, qty, maker):\n    return 0.75\n")
+    second = load_model(ModelKind.FEE, path, "fee")
+    assert (first.name, first.source_hash) != (second.name, second.source_hash)
+    assert (called(first.address, 1.0, 1.0), called(second.address, 1.0, 1.0)) == (0.25, 0.75)
+
+
+def stepped_fee(notional: float, qty: float, maker: float) -> float:
+    return 0.5 + 0.0002 * notional if maker > 0.0 else 1.0 + 0.0007 * notional + 0.01 * qty
+
+
+def noisy_slippage(price: float, qty: float, volume: float, half_spread: float, side: float, key: int) -> float:
+    return 0.002 * draw(key, 0) + (min(0.1 * qty / volume, 0.2) if volume > 0.0 else 0.01)
+
+
+def worst_fill(price: float, qty: float, volume: float, half_spread: float, side: float, key: int) -> float:
+    return price * (1.0 + side * (2.0 * half_spread + 0.001 * draw(key, 1)))
+
+
+def ratchet(
+    entry_price: float, high: float, low: float, close: float, stop: float, target: float, bars: float, side: float, key: int
+) -> float:
+    if bars < 2.0:
+        return stop
+    return low * 0.99 if side > 0.0 else high * 1.01
+
+
+OWN = {ModelKind.FEE: stepped_fee, ModelKind.SLIPPAGE: noisy_slippage, ModelKind.FILL: worst_fill, ModelKind.EXIT: ratchet}
+
+
+@cache
+def own(kind: ModelKind) -> Model:
+    return compile_model(kind, OWN[kind])
+
+
+@pytest.mark.parametrize("kinds", [(ModelKind.FEE,), (ModelKind.SLIPPAGE,), (ModelKind.FILL,), (ModelKind.EXIT,), tuple(OWN)])
+@given(seed=st.integers(0, 2**31))
+def test_models_act_as_the_oracle_says(seed: int, kinds: tuple[ModelKind, ...]) -> None:  # R2.8
+    case = random_case(seed)
+    models = tuple(own(kind) for kind in kinds)
+    case = case._replace(settings=replace(case.settings, models=models, seed=seed))
+    assert outcome_of(kernel_run, case) == outcome_of(oracle_run, case)
