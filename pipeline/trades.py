@@ -85,7 +85,7 @@ def _read_trades(
         slot = record["symbol"] * n_strategies + record["strategy"]
         if kind != RecordKind.FILL:
             if kind != RecordKind.SPLIT or record["order_id"] == NONE:
-                _other(trades[current[slot]], record, records[i + 1]["amount"])
+                _other(trades[current[slot]], record, records[min(i + 1, len(records) - 1)]["amount"])
             continue
         if record["position"] == record["side"] * record["qty"]:
             trades[count] = blank[0]
