@@ -167,12 +167,10 @@ def _check_lengths(kind: str, symbol: str, group: Mapping[str, Any]) -> None:
 
 
 def _check_order(kind: str, symbol: str, group: Mapping[str, Any]) -> None:
-    """Rows of a series are in time order, each key once; quotes of one instant may be many.  # R1.5"""
+    """Rows of a series are in time order, each key once; quotes and actions of one instant may be many.  # R1.5"""
     ts = np.asarray(group["ts"], np.int64)
     late = np.diff(ts) < 0 if kind in ("spread", "actions") else np.diff(ts) <= 0
     _refuse_row(kind, symbol, "ts", ts[1:], late, "is not after the row before it")
-    if kind == "actions":
-        _refuse_row(kind, symbol, "ts", ts[1:], (np.diff(ts) == 0) & (np.diff(np.asarray(group["kind"])) == 0), "has that action twice")
     if kind in ("bars", "marks"):
         open_ts = np.asarray(group["open_ts"], np.int64)
         _refuse_row(kind, symbol, "open_ts", open_ts[1:], np.diff(open_ts) <= 0, "is not after the row before it")

@@ -65,15 +65,17 @@ class Totals(NamedTuple):
 def trades_of(records: NDArray[Any], n_symbols: int, n_strategies: int) -> tuple[NDArray[Any], Totals]:
     """Read the trades (dtype ``TRADE``) out of ledger records (``engine.schema.RECORD``)."""
     slots = n_symbols * n_strategies
-    # a FILL is followed by its POSITION, and a trade has two fills, or it is open; pages that no trade is written to cost nothing
-    trades = np.empty(len(records) // 4 + slots, TRADE)
+    # a trade that ended has two records when it began and two when it ended; pages that no trade is written to cost nothing
+    trades, blank = np.empty(len(records) // 4 + slots, TRADE), np.zeros(1, TRADE)
     traded = np.zeros(n_symbols)
-    count, fills, ambiguous = _read_trades(records, n_strategies, np.full(slots, -1, np.int64), trades, traded)
+    count, fills, ambiguous = _read_trades(records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded)
     return trades[:count], Totals(int(fills), int(ambiguous), traded)
 
 
 @kernel
-def _read_trades(records: NDArray[Any], n_strategies: int, current: Ints, trades: NDArray[Any], traded: Floats) -> tuple[int, int, int]:
+def _read_trades(
+    records: NDArray[Any], n_strategies: int, current: Ints, trades: NDArray[Any], blank: NDArray[Any], traded: Floats
+) -> tuple[int, int, int]:
     count, fills, ambiguous = 0, 0, 0
     for i in range(len(records)):
         record = records[i]
@@ -83,9 +85,10 @@ def _read_trades(records: NDArray[Any], n_strategies: int, current: Ints, trades
         slot = record["symbol"] * n_strategies + record["strategy"]
         if kind != RecordKind.FILL:
             if kind != RecordKind.SPLIT or record["order_id"] == NONE:
-                _other(trades[current[slot]], record, records[i + 1]["amount"])
+                _other(trades[current[slot]], record, records[min(i + 1, len(records) - 1)]["amount"])
             continue
         if record["position"] == record["side"] * record["qty"]:
+            trades[count] = blank[0]
             _begin(trades[count], record)
             current[slot] = count
             count += 1
@@ -98,16 +101,6 @@ def _read_trades(records: NDArray[Any], n_strategies: int, current: Ints, trades
 
 @kernel
 def _begin(trade: Any, fill: Any) -> None:
-    trade["exit_ts"] = 0
-    trade["lots"] = 0
-    trade["closed_lots"] = 0
-    trade["realised"] = 0
-    trade["fees"] = 0
-    trade["funding"] = 0
-    trade["pnl"] = 0
-    trade["exit_reason"] = 0
-    trade["exit_phase"] = 0
-    trade["ambiguous"] = 0
     trade["symbol"] = fill["symbol"]
     trade["strategy"] = fill["strategy"]
     trade["side"] = fill["side"]

@@ -66,7 +66,6 @@ def dataset() -> Dataset:
         ("universe", {"ts": [1, 1, 2]}, "universe of A row 1: ts"),
         ("spread", {"ts": [1, 3, 2]}, "spread of A row 2: ts"),
         ("actions", {"ts": [2, 1, 3]}, "actions of A row 1: ts"),
-        ("actions", {"ts": [1, 1, 3], "kind": [1, 1, 0]}, "row 1: .* has that action twice"),
     ],
 )
 def test_rows_out_of_order_or_there_twice_are_refused(kind: str, changed: dict[str, list[int]], said: str) -> None:  # R1.5

@@ -314,8 +314,8 @@ def test_an_unknown_format_is_refused(root: Path, tmp_path: Path) -> None:
 def test_a_crash_half_way_leaves_nothing(root: Path, write: Write, tmp_path: Path) -> None:
     write("bars.csv", joined(bars(), bars(symbol="BBB")))
 
-    def crash(what: str) -> None:
-        if what == "bars BBB":
+    def crash(what: str, *_: int) -> None:
+        if what == "writing bars of BBB":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
