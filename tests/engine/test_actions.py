@@ -169,7 +169,7 @@ def test_a_proposal_that_is_known_after_the_split_has_prices_of_before() -> None
 def test_a_reference_from_before_a_split_is_of_the_new_shares() -> None:
     # R5.1 R8.1: no bar since the split; an amount of 300 buys 6 at 50
     amount = (StrategySettings("s", size=SizeKind.FIXED_NOTIONAL, amount=300.0),)
-    result = replayed([FLAT, FLAT, flat(50)], [split(1.5, 2, 1)], propose(2), strategies=amount)
+    result = replayed([FLAT, FLAT, flat(50)], [split(1.5, 2, 1)], propose(1.6), strategies=amount)
     assert values(result, RecordKind.APPROVED, "qty", "price") == [(1.6, 6, 50.0)]
 
 
