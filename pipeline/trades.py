@@ -104,6 +104,8 @@ def _begin(trade: Any, fill: Any) -> None:
     trade["realised"] = 0
     trade["fees"] = 0
     trade["funding"] = 0
+    trade["dividends"] = 0
+    trade["cash_in_lieu"] = 0
     trade["pnl"] = 0
     trade["exit_reason"] = 0
     trade["exit_phase"] = 0
