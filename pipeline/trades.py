@@ -83,7 +83,7 @@ def _read_trades(records: NDArray[Any], n_strategies: int, current: Ints, trades
         slot = record["symbol"] * n_strategies + record["strategy"]
         if kind != RecordKind.FILL:
             if kind != RecordKind.SPLIT or record["order_id"] == NONE:
-                _other(trades[current[slot]], record, records[i + 1]["amount"])
+                _other(trades[current[slot]], record, records[min(i + 1, len(records) - 1)]["amount"])
             continue
         if record["position"] == record["side"] * record["qty"]:
             _begin(trades[count], record)
