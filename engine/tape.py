@@ -369,7 +369,7 @@ def _rules(instruments: Sequence[Instrument]) -> dict[str, NDArray[Any]]:
 
 
 def _check_actions(actions: Mapping[str, NDArray[Any]], instruments: Sequence[Instrument], start: int) -> None:
-    """Refuse what cannot be replayed: a split that is no ratio, a dividend that is no amount, two actions of one kind at once.  # R1.5, R8"""
+    """Refuse what cannot be replayed: a split that is no ratio, a dividend that is no amount, a second delisting.  # R8"""
     for i, instrument in enumerate(instruments):
         rows = {name: actions[name][actions["first"][i] : actions["stop"][i]] for name in COLUMNS["actions"]}
         terms = np.minimum(rows["num"], rows["den"]) < 1, np.maximum(rows["num"], rows["den"]) > MAX_TERM
@@ -383,10 +383,6 @@ def _check_actions(actions: Mapping[str, NDArray[Any]], instruments: Sequence[In
         _refuse_action(
             instrument.symbol, rows, wrong, "it is delisted twice inside the run; give each life of a recycled name its own symbol"
         )
-        order = np.lexsort((rows["kind"], rows["ts"]))
-        twice = np.zeros(len(order), bool)
-        twice[order[1:]] = (np.diff(rows["ts"][order]) == 0) & (np.diff(rows["kind"][order]) == 0)
-        _refuse_action(instrument.symbol, rows, twice, "two actions of one kind at one time; add up dividends, or drop one row")
 
 
 def _refuse_action(symbol: str, rows: Mapping[str, NDArray[Any]], wrong: NDArray[np.bool_], rule: str) -> None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.dataset import Dataset
+from engine.instrument import Decimals
 from engine.ledger import Ledger, LedgerError, ledger_header
-from engine.schema import Reason, RecordKind, SizeKind, Timing
+from engine.schema import LevelKind, Reason, RecordKind, SizeKind, Slippage, StopAnchor, Timing
 from engine.session import ReplayResult, Session
 from engine.settings import StrategySettings
 from engine.verify import verify_ledger
@@ -106,6 +107,39 @@ def test_the_extreme_and_the_distance_of_a_trailing_stop_follow_a_split() -> Non
     # R3.5 R8.1: 110 before the split is 55 after it, 5 is 2.5; the bar after it goes to 56, so the stop is 53.5
     candles = [FLAT, (100, 110, 100, 108), (54, 56, 54, 55), (54, 54, 53, 53)]
     assert fills(replayed(candles, [split(2, 2, 1)], propose(1, trailing=5.0)))[1] == (4, 53.5, "TRAILING_STOP")
+
+
+def test_the_break_even_level_follows_a_split() -> None:
+    # R3.5 R8.1: 8 above the fill is 4 above 50; the bar that reaches 54 puts the stop at 50
+    candles = [FLAT, FLAT, (50, 54, 50, 53), (53, 53, 49, 49)]
+    assert fills(replayed(candles, [split(2, 2, 1)], propose(1, break_even=8.0)))[1] == (4, 50.0, "BREAK_EVEN")
+
+
+def test_an_anchor_from_before_a_split_is_of_the_new_shares() -> None:
+    # R2.1 R8.1: 5 % below the close of 100 that decided is 47.5 of the new shares, whatever the fill
+    levels = {"stop_loss": 0.05, "stop_loss_kind": LevelKind.FRACTION}
+    candles = [FLAT, FLAT, flat(60), flat(60), (60, 60, 44, 44)]
+    options = {"latency_us": 5_400_000_000, "stop_anchor": StopAnchor.ENTRY_CLOSE}
+    assert fills(replayed(candles, [split(2, 2, 1)], propose(1, **levels), **options))[1] == (5, 47.5, "STOP_LOSS")
+
+
+def test_the_last_volume_is_in_units_of_the_new_shares() -> None:
+    # R2.6 R8.1: the one unit of the last bar is 12 after the split, of which 0.36 is 3 %: slippage is ten times its square
+    impact = {"slippage": Slippage.VOLUME_SHARE, "slippage_amount": 10.0, "slippage_limit": 1.0}
+    candles = [(1200, 1200, 1200, 1200)] * 2 + [flat(100)]
+    found = agreed_replay(
+        with_actions(candles, split(2, 12, 1)),
+        table(propose(2)),
+        settings(
+            3,
+            cash=10**6,
+            instruments=(instrument(lot=Decimals(1, 100)),),
+            strategies=(StrategySettings("s", size=SizeKind.FIXED_QTY, amount=0.03),),
+            finalize_close=False,
+            **impact,
+        ),
+    )
+    assert fills(found) == [(2, 100.9, "FILLED")]
 
 
 def test_a_pending_entry_and_the_prices_of_its_proposal_follow_a_split() -> None:

@@ -123,7 +123,6 @@ def actions(kind: int, value: float, num: int, den: int, *more: float) -> Datase
         ((0, 0.0, 1, 1001), "split 1:1001"),
         ((1, math.nan, 0, 0), "dividend of nan at .* finite amount above zero"),
         ((1, -1.0, 0, 0), "dividend of -1.0"),
-        ((1, 1.0, 0, 0, 2), "two actions of one kind at one time"),
         ((2, 0.0, 0, 0, 3), "delisted twice inside the run"),
     ],
 )
