@@ -32,6 +32,16 @@ class Market:
         """Its specification."""
         return sorted(self.settings.instruments, key=lambda one: one.symbol)[symbol]
 
+    def tick(self, symbol: int, ts: int) -> "Decimals":
+        """Its tick at a time: that of the last dated rules, else its own.  # R2.7"""
+        instrument = self.instrument(symbol)
+        return [instrument.tick, *(rules.tick for rules in instrument.rules if rules.from_us <= ts)][-1]
+
+    def lot_step(self, symbol: int, ts: int) -> int:
+        """How many of the lots that quantities are counted in make one lot at a time.  # R2.7"""
+        instrument = self.instrument(symbol)
+        return instrument.lot_step([instrument.lot, *(rules.lot for rules in instrument.rules if rules.from_us <= ts)][-1])
+
     def last_row(self, symbol: int, ts: int) -> int:
         """Last bar closed at or before a time; -1 if none."""
         begin, end = int(self.tape.oldest[symbol]), int(self.tape.stop[symbol])
@@ -70,7 +80,7 @@ class Market:
     def value(self, symbol: int, lots: int, price: float) -> int:
         """Money of so many lots at a price.  # R6.3"""
         instrument = self.instrument(symbol)
-        quantity = lots * instrument.lot.units / instrument.lot.power
+        quantity = lots * instrument.base_lot.units / instrument.base_lot.power
         return round(quantity * price * float(instrument.multiplier) * self.settings.scale)
 
     def is_linear(self, symbol: int) -> bool:
@@ -109,7 +119,7 @@ class Market:
         """What a quantity reserves: value or margin, taker fee and half-spread.  # R5.2"""
         settings, instrument, worth = self.settings, self.instrument(symbol), self.value(symbol, lots, price)
         backed = self.is_linear(symbol) or side < 0
-        quantity = lots * instrument.lot.units / instrument.lot.power
+        quantity = lots * instrument.base_lot.units / instrument.base_lot.power
         fee = round(worth * (max(taker_bps, 0.0) / 10_000)) + round(settings.flat * settings.scale)
         fee += round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0
         fee = max(fee, round(settings.min_fee * settings.scale)) if settings.min_fee else fee

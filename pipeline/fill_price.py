@@ -89,10 +89,10 @@ def _taker(market: Market, row: Row, source: str, raw: float, at: int, known: in
         slip = settings.slippage_amount * (share * share if settings.slippage == Slippage.VOLUME_SHARE else math.sqrt(share))
         name = f"impact of {share * 100:.4g} % of the volume,"
     steps = [(f"{what} {rate * 10_000:.4g} bp", side * raw * rate) for what, rate in (("half-spread", half), (name, slip)) if rate != 0.0]
-    found = on_grid(raw + side * raw * (half + slip), market.instrument(symbol).tick, up=side > 0)
+    tick = market.tick(symbol, known)
+    found = on_grid(raw + side * raw * (half + slip), tick, up=side > 0)
     if found != price:
         return _left_over(source, raw, steps, price, at, "other models")
-    tick = market.instrument(symbol).tick
     rest = price - raw - sum(amount for _, amount in steps)
     if abs(rest) > 1e-9 * float(tick):
         steps.append((f"tick {number(float(tick))}", rest))
@@ -101,7 +101,7 @@ def _taker(market: Market, row: Row, source: str, raw: float, at: int, known: in
 
 def _volume_share(market: Market, row: Row, at: int) -> float:
     """Share of a fill in the volume of the last bar closed before it; the largest that counts where there was none.  # R2.6"""
-    lot, volume, most = market.instrument(row["symbol"]).lot, float(market.tape.volume[at]), market.settings.slippage_limit
+    lot, volume, most = market.instrument(row["symbol"]).base_lot, float(market.tape.volume[at]), market.settings.slippage_limit
     return min(row["qty"] * lot.units / lot.power / volume, most) if volume > 0.0 else most
 
 

@@ -30,7 +30,7 @@ class Levels:
             return stop
         side, extreme = self.inside.side, self.inside.best(row)
         extreme = self.target if side * (extreme - self.target) > 0 else extreme
-        return self.inside.better(stop, extreme - side * self.trailing)
+        return self.inside.better(stop, extreme - side * self.trailing, open_ts)
 
 
 def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, side: int, exit_ts: int) -> Levels | None:
@@ -48,14 +48,14 @@ def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, 
     if market.splits(symbol, int(table.ts[proposal]), exit_ts + 1):
         return None
     anchor = float(market.tape.close[table.row[proposal]]) if settings.stop_anchor == StopAnchor.ENTRY_CLOSE else entry_price
-    stop = _level(market, symbol, float(table.stop_loss[proposal]), int(table.stop_loss_kind[proposal]), anchor, -side)
-    target = _level(market, symbol, float(table.take_profit[proposal]), int(table.take_profit_kind[proposal]), anchor, side)
+    stop = _level(market, symbol, float(table.stop_loss[proposal]), int(table.stop_loss_kind[proposal]), anchor, -side, entry_ts)
+    target = _level(market, symbol, float(table.take_profit[proposal]), int(table.take_profit_kind[proposal]), anchor, side, entry_ts)
     trailing, break_even = (
         _distance(float(getattr(table, name)[proposal]), int(getattr(table, f"{name}_kind")[proposal]), entry_price)
         for name in ("trailing", "break_even")
     )
     rule = _Mover(market, symbol, side, entry_price, trailing, break_even)
-    first = rule.moved(stop, entry_price)
+    first = rule.moved(stop, entry_price, entry_ts)
     moves = _moves(rule, first, entry_ts, exit_ts) if rule.moves else []
     inside = rule if settings.trailing_mode == TrailingMode.INTRABAR and not math.isnan(trailing) else None
     return Levels(first, target, trailing, break_even, moves, settings.latency_us, inside)
@@ -68,12 +68,12 @@ def _distance(distance: float, kind: int, entry_price: float) -> float:
     return distance if 0.0 < distance < math.inf else math.nan
 
 
-def _level(market: Market, symbol: int, level: float, kind: int, anchor: float, direction: int) -> float:
+def _level(market: Market, symbol: int, level: float, kind: int, anchor: float, direction: int, ts: int) -> float:
     """A level beyond the anchor; away from the position's own side, whichever level it is.  # R2.7"""
     price = anchor * (1.0 + direction * level) if kind == LevelKind.FRACTION else level
     if not 0.0 < price < math.inf:
         return math.nan
-    price = on_grid(price, market.instrument(symbol).tick, up=direction > 0)
+    price = on_grid(price, market.tick(symbol, ts), up=direction > 0)
     return price if price > 0.0 else math.nan
 
 
@@ -92,18 +92,18 @@ class _Mover:
     def moves(self) -> bool:
         return not (math.isnan(self.trailing) and math.isnan(self.break_even))
 
-    def moved(self, stop: float, extreme: float) -> float:
+    def moved(self, stop: float, extreme: float, ts: int) -> float:
         """The stop after an extreme."""
-        stop = self.better(stop, extreme - self.side * self.trailing)
+        stop = self.better(stop, extreme - self.side * self.trailing, ts)
         if self.side * (extreme - (self.entry_price + self.side * self.break_even)) >= 0:
-            stop = self.better(stop, self.entry_price)
+            stop = self.better(stop, self.entry_price, ts)
         return stop
 
-    def better(self, stop: float, raw: float) -> float:
+    def better(self, stop: float, raw: float, ts: int) -> float:
         """The better of a stop and another price, on the tick away from the market."""
         if not raw > 0.0:
             return stop
-        level = on_grid(raw, self.market.instrument(self.symbol).tick, up=self.side < 0)
+        level = on_grid(raw, self.market.tick(self.symbol, ts), up=self.side < 0)
         return stop if level <= 0.0 or self.side * (level - stop) <= 0 else level
 
     def best(self, row: int) -> float:
@@ -117,7 +117,7 @@ def _moves(rule: _Mover, stop: float, entry_ts: int, exit_ts: int) -> list[tuple
     row = market.last_row(rule.symbol, entry_ts) + 1 if row < 0 else row
     while row < market.tape.stop[rule.symbol] and market.tape.ts[row] < exit_ts:
         extreme = max(extreme, rule.best(row)) if rule.side > 0 else min(extreme, rule.best(row))
-        moved = rule.moved(stop, extreme)
+        moved = rule.moved(stop, extreme, int(market.tape.ts[row]))
         if moved != stop:
             stop = moved
             found.append((int(market.tape.ts[row]), stop))

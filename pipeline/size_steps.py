@@ -49,7 +49,7 @@ def _hold(market: Market, held: _Held, row: Row) -> None:
 def _release_rest(market: Market, held: _Held, row: Row, realised: int) -> None:
     """Let what a split left of a lot go, with its cost and its margin.  # R8.1"""
     instrument = market.instrument(row["symbol"])
-    quantity = -row["side"] * (row["qty"] * instrument.lot.units / instrument.lot.power) / row["value"]
+    quantity = -row["side"] * (row["qty"] * instrument.base_lot.units / instrument.base_lot.power) / row["value"]
     held.cost -= round(quantity * row["price"] * float(instrument.multiplier) * market.settings.scale) - realised
     part = row["qty"] / (abs(held.lots) * row["value"] + row["qty"])
     held.margin -= round(held.margin * part) if held.lots else held.margin
@@ -87,7 +87,7 @@ def size_steps(result: Result, rows: list[Row], approved: int) -> Size:
     before = standing(result, market, rows, approved)
     desk = next(one for one in replay.settings.strategies if one.id == replay.strategies[row["strategy"]])
     size = Size(f"{desk.size.name.lower()} {number(desk.amount)}" if desk.size != SizeKind.ALL_IN else "all_in", before.equity)
-    lot = float(market.instrument(row["symbol"]).lot)
+    lot = float(market.instrument(row["symbol"]).base_lot)
     size.approved = row["qty"] * lot
     size.formula, size.wanted = _wanted(market, row, desk.size, desk.amount, desk.budget, before)
     _limit(market, row, before, size, lot)
@@ -173,8 +173,9 @@ def _wanted(market: Market, row: Row, kind: int, amount: float, budget: float, b
     if kind == SizeKind.ALL_IN:
         buffer = round(before.equity * market.settings.cash_buffer)
         limit = min(before.free - buffer, round(before.equity * budget))
-        half, symbol, lot = market.reservation_half(row["symbol"], row["ts"]), row["symbol"], market.instrument(row["symbol"]).lot
+        half, symbol, lot = market.reservation_half(row["symbol"], row["ts"]), row["symbol"], market.instrument(row["symbol"]).base_lot
         lots = most_lots(lambda n: market.claim(symbol, row["side"], n, reference, half, before.taker_bps) <= limit, 2 * row["qty"] + 1)
+        lots -= lots % market.lot_step(symbol, row["ts"])
         spare = f"free cash {before.free / scale:,.2f}" + (f" less the cash buffer {buffer / scale:,.2f}" if buffer else "")
         wanted = lots * float(lot)
         return f"the most that reserves no more than {limit / scale:,.2f}, the smaller of {own} and {spare} = {number(wanted)}", wanted
@@ -196,11 +197,14 @@ def _limit(market: Market, row: Row, before: Standing, size: Size, lot: float) -
     half = market.reservation_half(symbol, row["ts"])
     wanted = row["qty"] * 1_000 + 1_000 if math.isnan(size.wanted) else math.floor(size.wanted / lot + 1e-6)
 
+    step = market.lot_step(symbol, row["ts"])
+    wanted -= wanted % step
+
     def claimed(limit: int) -> int:
-        return most_lots(lambda lots: market.claim(symbol, side, lots, reference, half, before.taker_bps) <= limit, wanted)
+        return step * most_lots(lambda n: market.claim(symbol, side, n * step, reference, half, before.taker_bps) <= limit, wanted // step)
 
     def worth(limit: int) -> int:
-        return most_lots(lambda lots: market.value(symbol, lots, reference) <= limit, wanted)
+        return step * most_lots(lambda n: market.value(symbol, n * step, reference) <= limit, wanted // step)
 
     found = []
     if settings.cash_buffer > 0:

@@ -31,11 +31,21 @@ def replayed(
         Proposals that take part, as rows of the run's (default: all).
     spread, funding
         What quoted spreads and funding rates are multiplied by.
+
+    Raises
+    ------
+    RunError
+        If a strategy decides inside the replay: other settings would show it another market and account.
     """
     from engine.session import replay
     from engine.tape import build_tape
     from pipeline.build import settings_of
+    from pipeline.errors import RunError
 
+    if result.streamed:
+        raise RunError(
+            f"{', '.join(result.streamed)}: decided event by event inside the replay, so its proposals are not those of another run; run each config"
+        )
     settings = settings_of(config, result.dataset)
     tape = scaled_tape(build_tape(result.dataset, settings), spread, funding)
     arrays = {name: array for name, array in result.replay.proposals.arrays().items() if name in PROPOSAL_COLUMNS}

@@ -52,12 +52,12 @@ def test_every_fill_of_a_random_market_has_the_price_that_its_steps_come_to(seed
 def test_every_size_of_a_random_market_is_the_models_or_that_of_the_limit_that_is_named(seed: int) -> None:
     result = replayed(seed)
     rows = rows_of(Ledger(result.records, result.symbols, result.strategies, {}))
-    lots = {instrument.symbol: float(instrument.lot) for instrument in result.settings.instruments}
+    market = Market(result.tape, result.proposals, result.settings)
     for seq, row in enumerate(rows):
         if row["kind"] != RecordKind.APPROVED:
             continue
         size = size_steps(SimpleNamespace(replay=result), rows, seq)  # type: ignore[arg-type]
-        lot = lots[result.symbols[row["symbol"]]]
+        lot = float(market.instrument(row["symbol"]).base_lot) * market.lot_step(row["symbol"], row["ts"])
         if size.cut_by:
             named = next((quantity for name, _, quantity in size.limits if name == size.cut_by), None)
             assert named == size.approved, (seed, seq, size)
