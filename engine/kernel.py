@@ -87,6 +87,11 @@ def shared(function: F) -> F:
     return _compile(function, inline=False)
 
 
+def pointer(function: Callable[..., Any], signature: Any) -> Any:
+    """Compile a function that is called by its address, with the same arithmetic; None where nothing is compiled."""
+    return None if config.DISABLE_JIT else numba.cfunc(signature, fastmath=False, error_model="numpy")(function)
+
+
 def _compile(function: F, *, inline: bool) -> F:
     """Strict IEEE arithmetic, no GIL, cached by the hash of the engine's sources."""
     before = config.CACHE_DIR

@@ -7,13 +7,12 @@ looked up.
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
-from numba.core import config, types
+from numba.core import types
 from numba.extending import intrinsic, overload
 
-from engine.kernel import kernel
+from engine.kernel import kernel, pointer
 
 _WORD = 2**64 - 1
 
@@ -25,12 +24,8 @@ def compile_function(function: Callable[..., float], integer: tuple[bool, ...]) 
 
     Where nothing is compiled, the address is a number that ``call`` looks up.
     """
-    if config.DISABLE_JIT:
-        _kept[-len(_kept) - 1] = None, function
-        return -len(_kept)
-    signature = types.float64(*(types.int64 if whole else types.float64 for whole in integer))
-    compiled = numba.cfunc(signature, fastmath=False, error_model="numpy")(function)
-    address: int = compiled.address  # type: ignore[assignment]
+    compiled = pointer(function, types.float64(*(types.int64 if whole else types.float64 for whole in integer)))
+    address: int = -len(_kept) - 1 if compiled is None else compiled.address
     _kept[address] = compiled, function
     return address
 
