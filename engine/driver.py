@@ -111,14 +111,13 @@ class Driver:
         """Go from instant to instant, telling what happens; whether the run has ended."""
         if self._saved_strategies:
             raise ReplayError(f"the saved session ran strategy {', '.join(self._saved_strategies)}; add it before going on")
-        feed = self._split()
         while True:
             if not self._gathered:
                 self._gather()
             if not self._tell():
                 return False
             if self._stage == Stage.BEFORE:
-                self._decide(feed)
+                self._decide()
                 continue
             if self._stage == Stage.AFTER:
                 self._stage, self._shown = Stage.REST, int(self._state.account[0]["seq"])
@@ -128,14 +127,14 @@ class Driver:
                 return True
             if not self._listened_to():
                 return self._go_alone(until)
-            if not self._next_instant(feed, until):
+            if not self._next_instant(until):
                 self._now = max(self._now, min(until, self._end))
                 self.view.now = self._now
                 return False
 
-    def _next_instant(self, feed: Feed, until: int) -> bool:
+    def _next_instant(self, until: int) -> bool:
         """Go to the next instant at or before ``until`` and do what comes before its decisions; whether there is one."""
-        due, self._first = self._due(feed), self._shown
+        due, self._first = self._due(), self._shown
         if due < self.settings.start_us:
             if due > until:
                 return False
@@ -155,9 +154,11 @@ class Driver:
         self.view.now = now
         self._broadcast.told = ()
 
-    def _due(self, feed: Feed) -> int:
+    def _due(self) -> int:
         """The next instant that is to be visited whether or not the kernel has anything to do there; NEVER if there is none."""
-        due = min(self._broadcast.next_ts(), feed.due())
+        due = self._broadcast.next_ts()
+        if self._feed is not None:
+            due = min(due, self._feed.due())
         self._waiting = [one for one in self._waiting if one.available_ts <= self._end]  # what is known later is not of the run
         if self._waiting:
             due = min(due, self._waiting[0].available_ts)
@@ -168,20 +169,22 @@ class Driver:
             due = min(due, int(self.tape.grid[at]) if at < len(self.tape.grid) else NEVER)
         return due
 
-    def _decide(self, feed: Feed) -> None:
+    def _decide(self) -> None:
         """Hand over the proposals of this instant and let the kernel go through its decisions and its opens."""
         self._begun, self._warm = True, self._now >= self.settings.start_us
         if self._warm:
-            self._hand_over(feed)
+            self._hand_over()
             self._shown = int(self._state.account[0]["seq"])
             self._replay(self._now, NEVER, watched=True)
         self._stand_at(self._now, Stage.AFTER)
 
-    def _hand_over(self, feed: Feed) -> None:
+    def _hand_over(self) -> None:
+        """Put the proposals made for this instant among those given for it; as long as none was made, the kernel has them all."""
         made = [one for one in self._waiting if one.available_ts <= self._now]
-        if not made and feed.due() > self._now:
+        if not made and (self._feed is None or self._feed.due() > self._now):
             return
         rows = lowered(made, self.tape, self.settings) if made else None
+        feed = self._split()
         self._waiting = [one for one in self._waiting if one.available_ts > self._now]
         self._made += len(made)
         batch = feed.hand_over(self._now, rows)
@@ -248,7 +251,6 @@ class Driver:
         if self._feed is None:
             done = int(self._state.account[0]["next_proposal"])
             self._feed = Feed(self._given, {name: column[:done] for name, column in self.proposals.arrays().items()}, self._made)
-            self.proposals = self._feed.table()
         return self._feed
 
     def _join(self) -> None:
