@@ -165,12 +165,12 @@ class Broadcast:
         self.next_ts()
         found = list(told)
         while self._next is not None and self._next.ts == now and (self._next.kind < DECISIONS) == before:
-            key = self._next.key
-            found.append(((int(key.kind), 0, *key[2:]), self._next))
+            one = self._next
+            found.append(((int(one.kind), 0, one.symbol, one.interval_us, one.series, one.sequence), one))
             self._next = next(self._market, None)
         self._taken = (now, DECISIONS if before else ALL)
         found.sort(key=_first)
-        self._queue.extend(one for one in found if one[0] > after)
+        self._queue.extend([place for place in found if place[0] > after] if after else found)
         self._listening, self.told = tuple(self._subscriptions), after
 
     def tell(self, take: Callable[[Iterable[Proposal], str], None]) -> bool:

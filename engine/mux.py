@@ -198,9 +198,10 @@ class EventMux:
             if (key.ts, key.kind) != instant:
                 instant = (key.ts, key.kind)
                 seen.clear()
-            if event.identity in seen:
+            identity = event.identity
+            if identity in seen:
                 raise DatasetError(f"two events {_named(key)}: a stream holds each once; drop one of the two rows")
-            seen.add(event.identity)
+            seen.add(identity)
             yield event
             _push(heap, place, self._sources[place], key)
 

@@ -7,10 +7,12 @@ import pytest
 
 from engine import schema
 from engine.broadcast import HandlerError
+from engine.dataset import from_columns
 from engine.proposal import VALUES
 from engine.schema import Action
 from engine.session import Session
 from engine.signals import SignalError, SignalStrategy, Slices, normalised, proposal_of
+from tests.market_changes import tables_of
 from tests.markets import Case, random_case
 
 NAN = float("nan")
@@ -44,7 +46,7 @@ def test_a_signal_becomes_a_proposal_with_its_levels() -> None:
         ({}, "bar 7: it has no direction; directions are buy, long, sell, short, exit"),
         ({"direction": "up"}, "bar 7: direction 'up' is not one of buy, long, sell, short, exit"),
         ({"direction": 1}, "direction 1 is not one of"),
-        ({"direction": "buy", "stop": 1.0}, "no key 'stop'; keys are"),
+        ({"direction": "buy", "quantity": 1.0}, "no key 'quantity'; keys are"),
         ({"direction": "buy", "directoin": 1.0}, "no key 'directoin'; did you mean 'direction'"),
         ({"direction": "buy", "sl": 101.0}, "sl 101.0 is not below the entry 100.0 of a long"),
         ({"direction": "buy", "sl": 100.0}, "sl 100.0 is not below the entry 100.0 of a long"),
@@ -106,7 +108,7 @@ def _run(case: Case, strategy: SignalStrategy) -> Session:
 
 
 def test_slices_hold_the_rows_up_to_the_bar_that_closed() -> None:
-    case = next(case for seed in range(99) if len(_intervals(case := random_case(seed))) > 1)
+    case = _with_longer_bars(random_case(1))
     watcher = Watcher()
     session = _run(case, watcher)
     ends = {}
@@ -116,14 +118,19 @@ def test_slices_hold_the_rows_up_to_the_bar_that_closed() -> None:
         assert lengths == {name: int(np.searchsorted(_column(case, symbol, name), ts, "right")) for name in session.view.intervals(symbol)}
         assert lengths[execution] == index + 1
         ends[symbol] = ts
-    assert set(ends) <= set(session.symbols) and ends
+    assert set(ends) <= set(session.symbols) and ends and all(len(lengths) == 2 for _, _, lengths in watcher.shown)
     thirds = [one for one in watcher.shown if one[1] % 3 == 0]
     assert [(one["symbol"], one["meta"]["index"], one["reason"]) for one in watcher.signals] == [(s, i, "third") for s, i, _ in thirds]
 
 
-def _intervals(case: Case) -> set[str]:
-    symbol = case.settings.instruments[0].symbol
-    return {series.name for series in case.dataset.series["bars"] if series.symbol == symbol}
+def _with_longer_bars(case: Case) -> Case:
+    """The same with a second series of each symbol: its bars by fours."""
+    tables = tables_of(case.dataset)
+    for (symbol, _, interval), columns in list(tables["bars"].items()):
+        n = len(columns["ts"]) // 4 * 4
+        longer = {name: column[3:n:4] for name, column in columns.items()} | {"open_ts": columns["open_ts"][0:n:4]}
+        tables["bars"][symbol, "fours", 4 * interval] = longer
+    return case._replace(dataset=from_columns(tables))
 
 
 def _column(case: Case, symbol: str, interval: str) -> Any:

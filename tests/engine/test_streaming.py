@@ -40,6 +40,15 @@ def outcome(go: Callable[[], Any]) -> Any:
         return str(error)
 
 
+def assert_same(streamed: Any, table: Any) -> None:
+    """The same ledger and equity; what a table proposes after ruin is not there in a session, and nothing becomes of it."""
+    if isinstance(table, str):
+        assert streamed == table
+        return
+    n = len(streamed[2])
+    assert (*streamed[:2], streamed[2]) == (*table[:2], table[2][:n]) and not any(table[2][n:])
+
+
 class Gambler(EventStrategy):
     """Proposes by a hash of the event and of all that can be seen: a leak of the future changes what it does."""
 
@@ -165,7 +174,7 @@ def test_streamed_proposals_equal_a_table_that_held_them_from_the_start(seed: in
     ours = outcome(session.run)
     table = as_table(case, session, gambler)
     plain = Session(case.dataset, table, case.settings)
-    assert ours == outcome(plain.run)
+    assert_same(ours, outcome(plain.run))
     if session.state.account[0]["ended"]:
         assert digest(session.run()) == digest(plain.run())
         for name, column in session.proposals.arrays().items():
@@ -498,7 +507,7 @@ def test_a_strategy_run_ahead_gives_the_ledger_it_gives_in_a_session(seed: int) 
     session = session_of(case)
     session.add(name, Higher())
     table = _ahead(case, Higher(), name)
-    assert outcome(session.run) == outcome(lambda: run(case._replace(proposals=table)))
+    assert_same(outcome(session.run), outcome(lambda: run(case._replace(proposals=table))))
 
 
 def test_ahead_of_a_run_there_is_no_account() -> None:

@@ -122,8 +122,9 @@ class Higher(EventStrategy):
         close = view.history(event.symbol, n=2)["close"]
         if len(close) < 2 or close[0] == close[1]:
             return None
-        rises = close[1] > close[0]
-        return Proposal(event.symbol, "enter_long" if rises else "exit_long", score=close[1] - close[0], max_bars=5)
+        if close[1] < close[0]:
+            return Proposal(event.symbol, "exit_long")
+        return Proposal(event.symbol, "enter_long", score=close[1] - close[0], max_bars=5)
 
 
 RULES = {"long": "close > lag(close, 1)", "exit_long": "close < lag(close, 1)", "score": "close - lag(close, 1)", "max_bars": 5}
