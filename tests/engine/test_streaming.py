@@ -357,6 +357,7 @@ def test_a_subscription_that_cannot_be_is_refused(kinds: Any, batch: int, said: 
 
 def test_money_is_whole_and_decimal() -> None:
     case = next(case for seed in range(1, 99) if (case := random_case(seed)).settings.decimals == 2 and _fills(case) > 5)
+    case = case._replace(settings=replace(case.settings, finalize_close=True))
     session, told = session_of(case), []
     session.subscribe(("FILL", "PORTFOLIO_STATE"), told.append)
     session.run()
