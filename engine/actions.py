@@ -165,10 +165,27 @@ def split_levels(tape: Tape, state: State, slot: int, den: int, num: int) -> Non
     position["break_even"] = position["break_even"] * den / num
     position["entry_price"] = position["entry_price"] * den / num
     position["extreme"] = position["extreme"] * den / num
-    none = np.isnan(position["stop"]) and np.isnan(position["target"]) and not position["moves"]
+    at = position["change"]
+    while at != NONE:
+        split_change(tape, state, slot, at, den, num)
+        at = state.changes[at]["next"]
+    none = np.isnan(position["stop"]) and np.isnan(position["target"]) and not position["moves"] and position["change"] == NONE
     if none and position["levels"] != 0:
         position["levels"] = 0
         state.account[0]["n_levels"] -= 1
+
+
+@kernel
+def split_change(tape: Tape, state: State, slot: int, at: int, den: int, num: int) -> None:
+    """A change of levels that does not act yet, in prices of the new units.  # R4.3, R8.1"""
+    position, change = state.positions[slot], state.changes[at]
+    symbol, side, now = position["symbol"], position["side"], state.account[0]["now"]
+    change["stop"] = split_level(tape, symbol, change["stop"] * den / num, side < 0, now)
+    change["target"] = split_level(tape, symbol, change["target"] * den / num, side > 0, now)
+    change["trailing"] = change["trailing"] * den / num
+    change["break_even"] = change["break_even"] * den / num
+    change["extreme"] = change["extreme"] * den / num
+    change["entry_price"] = change["entry_price"] * den / num
 
 
 @kernel

@@ -23,7 +23,7 @@ from engine.tape import Proposals, Tape
 def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     """Run over quiet bars of the only position, marking and sampling.  # R10.1"""
     account, rules = state.account[0], state.rules[0]
-    if account["n_held"] != 1 or account["n_queue"] != 0 or account["n_exits"] != 0:
+    if account["n_held"] != 1 or account["n_queue"] != 0 or account["n_exits"] != 0 or rules["watching"]:
         return
     slot = state.held[0]
     position = state.positions[slot]
@@ -33,9 +33,10 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     levels, plain = position["levels"] != 0, rules["plain_exits"] != 0
     k, last, worth = account["sampled"], account["last_equity"], position["value"]
     current = account["cash"] + account["open_value"]
-    base, midnight, peak = account["day_base"], account["day_end"], account["peak"]
-    drawdown_on = account["resume_at"] == NONE
-    watched = rules["daily_loss_halt"] < np.inf or rules["drawdown_halt"] < np.inf
+    watch = state.watches[0]
+    base, midnight, peak = watch["day_base"], watch["day_end"], watch["peak"]
+    drawdown_on = watch["resume_at"] == NONE
+    watched = watch["daily_loss"] < np.inf or watch["drawdown"] < np.inf
     while row < stop and tape.ts[row] < horizon:
         now = tape.ts[row]
         if levels and moved_by_bar(tape, state, slot, row, row != position["row"] or tape.open_ts[row] > account["now"], plain):
@@ -54,7 +55,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
             if watched:
                 day, before = (midnight, base) if now <= midnight else (day_end(now), last)
                 top = max(peak, equity) if drawdown_on else peak
-                if alerts(account, rules, now, day, before, top, equity):
+                if alerts(watch, now, day, before, top, equity):
                     break
                 midnight, base, peak = day, before, top
             last = state.equity[k] = equity
@@ -68,7 +69,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
         account["open_profit"] += worth - position["value"]
     position["value"], position["row"] = worth, row
     account["sampled"], account["last_equity"] = k, last
-    account["day_base"], account["day_end"], account["peak"] = base, midnight, peak
+    watch["day_base"], watch["day_end"], watch["peak"], watch["last"] = base, midnight, peak, last
     account["now"] = tape.ts[row - 1]
     time_position(state, tape, slot)
     if levels and row < tape.stop[position["symbol"]] and tape.open_ts[row] == account["now"]:
@@ -77,13 +78,13 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
 
 
 @kernel
-def alerts(account: np.void, rules: np.void, now: int, midnight: int, base: int, peak: int, equity: int) -> bool:
-    """Whether a sample may start or end a halt, which the replay then does in full.  # R5.3"""
-    if base - equity >= rules["daily_loss_halt"] * base and account["day_halt_until"] != midnight:
+def alerts(watch: np.void, now: int, midnight: int, base: int, peak: int, equity: int) -> bool:
+    """Whether a sample may start or end a halt of the portfolio, which the replay then does in full.  # R5.3"""
+    if base - equity >= watch["daily_loss"] * base and watch["day_halt_until"] != midnight:
         return True
-    if account["resume_at"] != NONE:
-        return now >= account["resume_at"]
-    return peak - equity >= rules["drawdown_halt"] * peak
+    if watch["resume_at"] != NONE:
+        return now >= watch["resume_at"]
+    return peak - equity >= watch["drawdown"] * peak
 
 
 @kernel

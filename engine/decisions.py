@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from engine.execution import close_by_order, close_price, fill_entry
+from engine.execution import close_by_order, close_price
+from engine.growth import fill_entry
 from engine.kernel import kernel, shared
 from engine.orders import drop_entry, order_exit, queue_entry, sweep_queue
 from engine.records import post
@@ -47,6 +48,16 @@ def propose_exits(tape: Tape, proposals: Proposals, state: State, first: int, st
             order_exit(state, tape, slot, now, Reason.SIGNAL, rules["timing"], rules["latency_us"], i, root)
 
 
+@shared
+def rotate_out(state: State, tape: Tape, slot: int, now: int, cause: int) -> None:
+    """Close the position whose place a better proposal takes, at this close under ``close``.  # R4.2"""
+    rules, position = state.rules[0], state.positions[slot]
+    order_exit(state, tape, slot, now, Reason.ROTATED, rules["timing"], rules["latency_us"], NONE, cause)
+    row = position["row"] - 1
+    if rules["timing"] == Timing.CLOSE and row >= position["exit_row"] and tape.ts[row] == now:
+        close_by_order(state, tape, slot, now, close_price(tape, -position["side"], row), row)
+
+
 @kernel
 def execute(tape: Tape, proposals: Proposals, state: State, n_selected: int, now: int) -> None:
     """EXECUTION of the selected that the gate approved, in rank order: orders rest, or fill at the close just seen.  # R2.3"""
@@ -56,6 +67,8 @@ def execute(tape: Tape, proposals: Proposals, state: State, n_selected: int, now
         if i < 0:
             continue
         slot, row = proposals.symbol[i] * n_strategies + proposals.strategy[i], proposals.row[i]
+        if state.positions[slot]["lots"] == 0 and state.entries[slot]["victim"] != NONE:
+            rotate_out(state, tape, state.entries[slot]["victim"], now, state.entries[slot]["cause"])
         queue_entry(state, tape, slot, now, row + 1)
         if at_close and tape.ts[row] == now and row >= tape.first[proposals.symbol[i]]:
             fill_entry(state, tape, proposals, slot, now, row, False)

@@ -6,15 +6,17 @@ from engine.exits import distance_price, level_price, move_stop, on_tick, ranged
 from engine.fees import fill_fee, settle_tier
 from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
-from engine.money import margin, quantity, share, value
-from engine.orders import drop_entry, drop_exit, time_life, time_other_events
-from engine.portfolio import book_value, claim_slot, free_cash, hold, release, secure, set_lots
+from engine.money import MONEY_LIMIT, margin, quantity, share, value
+from engine.orders import drop_entry, drop_exit, sweep_queue, time_life, time_other_events
+from engine.portfolio import book_value, claim_slot, hold, release, secure, set_lots
 from engine.records import post
 from engine.schema import MAKER, MORE, NEVER, NONE, Reason, RecordKind, Slippage, StopAnchor, StopFrom
-from engine.sizing import most_lots, outlay
 from engine.splits import restated, restated_level, restated_volume
 from engine.state import State
-from engine.tape import Proposals, Tape, known_until, rules_at
+from engine.tape import Proposals, Tape, known_until
+
+OWN_FEE = MONEY_LIMIT
+"""Stands for the fee of a fill that is not part of another."""
 
 
 @kernel
@@ -135,9 +137,23 @@ def revalue_again(state: State, tape: Tape, slot: int) -> None:
 
 @shared
 def reduce_position(
-    state: State, tape: Tape, slot: int, ts: int, lots: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
+    state: State,
+    tape: Tape,
+    slot: int,
+    ts: int,
+    lots: int,
+    price: float,
+    reason: int,
+    flags: int,
+    order_id: int,
+    proposal: int,
+    cause: int,
+    set_fee: int,
 ) -> int:
-    """Fill some or all lots of a position at a price: FILL, POSITION; the seq of the FILL.  # R6.2, R6.4"""
+    """Fill some or all lots of a position at a price: FILL, POSITION; the seq of the FILL.  # R6.2, R6.4
+
+    ``set_fee`` is the fee of a fill of which this is a part, ``OWN_FEE`` for one on its own.
+    """
     account, rules, position = state.account[0], state.rules[0], state.positions[slot]
     spec = tape.specs[state.positions[slot]["symbol"]]
     held, side = abs(position["lots"]), -position["side"]
@@ -147,7 +163,7 @@ def reduce_position(
     charged = 0
     if reason != Reason.DELISTED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
-        charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0)
+        charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
     released = position["cost"] if whole else share(position["cost"], lots, held)
     realised = worth - released
     amount = (realised if position["linear"] else worth) - charged
@@ -174,15 +190,18 @@ def reduce_position(
 def close_position(
     state: State, tape: Tape, slot: int, ts: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
 ) -> None:
-    """Fill the whole of a position at a price, and end an exit that was still pending: CANCELLED."""
+    """Fill the whole of a position at a price, and end what was still pending of it, an exit or an entry: CANCELLED."""
     account, position = state.account[0], state.positions[slot]
     lots = abs(position["lots"])
-    seq = reduce_position(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, cause)
+    seq = reduce_position(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, cause, OWN_FEE)
     if position["exit_id"] != 0 and position["exit_id"] != order_id:
         drop_exit(state, slot, ts, lots, Reason.POSITION_CLOSED, seq)
     elif position["exit_id"] != 0:
         position["exit_id"] = 0
         account["n_exits"] -= 1
+    if state.entries[slot]["order_id"] != 0:
+        drop_entry(state, slot, ts, Reason.POSITION_CLOSED, seq)
+        sweep_queue(state)
 
 
 @shared
@@ -204,25 +223,6 @@ def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row
 
 
 @kernel
-def fill_entry(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool) -> None:
-    """Fill a pending entry at the open or the close of a bar, as far as its exact cost fits; it leaves the queue.  # R5.2"""
-    order = state.entries[slot]
-    symbol, side = state.positions[slot]["symbol"], order["side"]
-    raw = open_price(tape, side, row) if at_open else close_price(tape, side, row)
-    free = free_cash(state) + order["reserved"]
-    wanted = order["lots"] - order["lots"] % tape.rules[rules_at(tape, symbol, ts)]["lot_step"]
-    lots = lots_that_fit(state, tape, symbol, side, free, wanted, raw, row, ts)
-    rest: int = Reason.BELOW_MIN_QTY if lots == wanted else Reason.INSUFFICIENT_CASH
-    price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, lots), raw, row, ts)
-    if lots == 0:
-        drop_entry(state, slot, ts, rest, order["seq"])
-        return
-    open_position(state, tape, proposals, slot, ts, row, at_open, lots, price, rest)
-    if at_open:
-        leave_if_crossed(state, tape, slot, ts, row)
-
-
-@kernel
 def quantity_of(tape: Tape, symbol: int, lots: int) -> float:
     """Quantity of so many lots of a symbol."""
     spec = tape.specs[symbol]
@@ -230,34 +230,23 @@ def quantity_of(tape: Tape, symbol: int, lots: int) -> float:
 
 
 @shared
-def lots_that_fit(state: State, tape: Tape, symbol: int, side: int, limit: int, lots: int, raw: float, row: int, known: int) -> int:
-    """Most whole lots of the time, up to ``lots``, that a taker can pay within ``limit``.  # R5.2
-
-    A buy that moves the price costs more the larger it is, so bisection is exact.  A sale gets less the larger it is, and is judged by the
-    best price it may get.
-    """
-    rules, step = state.rules[0], tape.rules[rules_at(tape, symbol, known)]["lot_step"]
-    if rules["slippage"] < Slippage.VOLUME_SHARE or side < 0:
-        price = taker_price(state, tape, symbol, side, 0.0, raw, row, known)
-        return most_lots(tape, rules, symbol, side, limit, lots, price, 0.0, step)
-    low, high = 0, lots // step + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, middle * step), raw, row, known)
-        if outlay(tape, rules, symbol, side, middle * step, price, 0.0) <= limit:
-            low = middle
-        else:
-            high = middle
-    return low * step
-
-
-@shared
 def open_position(
-    state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool, lots: int, price: float, rest: int
+    state: State,
+    tape: Tape,
+    proposals: Proposals,
+    slot: int,
+    ts: int,
+    row: int,
+    at_open: bool,
+    lots: int,
+    price: float,
+    rest: int,
+    set_fee: int,
 ) -> None:
     """Open a position by its entry order, and give it the bracket that the proposal asked for; the rest of the order ends.  # R5.2
 
-    ``rest`` is the reason for which it does: it cannot be paid, or a lot that has changed since leaves less than one.
+    ``rest`` is the reason for which it does: it cannot be paid, or a lot that has changed since leaves less than one.  ``set_fee`` is the fee of
+    a fill of which this is a part, ``OWN_FEE`` for one on its own.
     """
     account, position, order = state.account[0], state.positions[slot], state.entries[slot]
     order_id, proposal, whole = order["order_id"], order["proposal"], lots == order["lots"]
@@ -267,29 +256,50 @@ def open_position(
     account["reserved"] -= order["reserved"]
     order["reserved"] = 0
     reason, flags = (Reason.FILLED, 0) if whole else (Reason.PARTIAL, MORE)
-    position["opened_seq"] = add_lots(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, order["seq"])
-    position["entry_id"] = order_id
-    order["lots"] -= lots
-    if whole:
-        order["order_id"] = 0
-    else:
-        drop_entry(state, slot, ts, rest, order["seq"])
+    position["opened_seq"] = add_lots(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, order["seq"], set_fee)
+    position["entry_id"], position["score"] = order_id, proposals.score[proposal]
+    settle_entry(state, slot, ts, lots, rest)
     begin_life(state, tape, slot, ts, position["row"])
     position["acts_row"] = row + 1 if state.rules[0]["stop_from"] == StopFrom.NEXT_BAR else position["row"]
     attach_bracket(state, tape, proposals, slot, ts, proposal, price)
 
 
+@kernel
+def settle_entry(state: State, slot: int, ts: int, lots: int, rest: int) -> None:
+    """Take filled lots off a pending entry; what is left of it ends, for the reason ``rest``.  # R5.2"""
+    order = state.entries[slot]
+    order["lots"] -= lots
+    if order["lots"] == 0:
+        order["order_id"] = 0
+    else:
+        drop_entry(state, slot, ts, rest, order["seq"])
+
+
 @shared
 def add_lots(
-    state: State, tape: Tape, slot: int, ts: int, lots: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
+    state: State,
+    tape: Tape,
+    slot: int,
+    ts: int,
+    lots: int,
+    price: float,
+    reason: int,
+    flags: int,
+    order_id: int,
+    proposal: int,
+    cause: int,
+    set_fee: int,
 ) -> int:
-    """Fill lots that open a claimed slot or add to its position, as a taker: FILL, POSITION; the seq of the POSITION.  # R6.2, R6.4"""
+    """Fill lots that open a claimed slot or add to its position, as a taker: FILL, POSITION; the seq of the POSITION.  # R6.2, R6.4
+
+    ``set_fee`` is the fee of a fill of which this is a part, ``OWN_FEE`` for one on its own.
+    """
     account, rules, position = state.account[0], state.rules[0], state.positions[slot]
     spec, side = tape.specs[state.positions[slot]["symbol"]], position["side"]
     qty = quantity(side * lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
-    charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0)
+    charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
     linear = position["linear"] != 0
     amount = -charged if linear else -worth - charged
     account["cash"] += amount

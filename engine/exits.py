@@ -5,7 +5,7 @@ import numpy as np
 from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
 from engine.money import grid_steps
-from engine.schema import Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopCheck, TrailingMode
+from engine.schema import NONE, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopCheck, TrailingMode
 from engine.splits import restated
 from engine.state import State
 from engine.tape import Tape, rules_at
@@ -165,11 +165,42 @@ def ranged_stop(state: State, slot: int) -> float:
 
 @shared
 def trail(state: State, tape: Tape, slot: int, row: int) -> None:
-    """Let every close known ``latency`` before the open of bar ``row`` move the trailing level.  # R2.3, R3.5"""
+    """Let all that was known ``latency`` before the open of bar ``row`` move the levels.  # R2.3, R3.5"""
+    position = state.positions[slot]
+    known = tape.open_ts[row] - state.rules[0]["latency_us"]
+    while position["change"] != NONE and state.changes[position["change"]]["ts"] <= known:
+        follow(state, tape, slot, row, state.changes[position["change"]]["ts"])
+        take_change(state, tape, slot, state.changes[position["change"]]["ts"])
+    follow(state, tape, slot, row, known)
+
+
+@kernel
+def take_change(state: State, tape: Tape, slot: int, ts: int) -> None:
+    """Put the first change of its levels that waits upon a position; what it does not give stays.  # R4.3"""
+    position = state.positions[slot]
+    change = state.changes[position["change"]]
+    if not np.isnan(change["stop"]):
+        position["stop"], position["stop_reason"] = change["stop"], Reason.STOP_LOSS
+    if not np.isnan(change["target"]):
+        position["target"] = change["target"]
+    if not np.isnan(change["trailing"]):
+        position["trailing"] = change["trailing"]
+    if not np.isnan(change["break_even"]):
+        position["break_even"], position["entry_price"] = change["break_even"], change["entry_price"]
+    if not (np.isnan(change["trailing"]) and np.isnan(change["break_even"])):
+        position["extreme"], position["level_row"], position["moves"] = change["extreme"], change["row"], 1
+    if position["moves"]:
+        move_stop(state, tape, slot, ts)
+    position["change"] = change["next"]
+
+
+@kernel
+def follow(state: State, tape: Tape, slot: int, row: int, known: int) -> None:
+    """Let the closes up to a time move the stop.  # R3.5"""
     position = state.positions[slot]
     if not position["moves"]:
         return
-    symbol, known = state.positions[slot]["symbol"], tape.open_ts[row] - state.rules[0]["latency_us"]
+    symbol = state.positions[slot]["symbol"]
     while position["level_row"] < row and tape.ts[position["level_row"]] <= known:
         at = position["level_row"]
         if position["side"] > 0:

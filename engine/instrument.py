@@ -67,6 +67,8 @@ class Instrument:
         Smallest entry, in quantity and in account currency at the reference price; 0 means none.
     shortable
         Whether a spot instrument may be sold short (linear instruments always may).
+    group
+        Name of the group that ``max_per_group`` and ``max_group`` count it in; empty: none.                # R4.2
     sessions
         Whether it trades in sessions: 252 periods a year, and a limit passed by the open fills at the open.  # R2.4
     rules
@@ -82,6 +84,7 @@ class Instrument:
     min_notional: float = 0.0
     shortable: bool = False
     sessions: bool = False
+    group: str = ""
     rules: tuple[Rules, ...] = ()
 
     @property

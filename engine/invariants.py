@@ -21,7 +21,7 @@ Row = dict[str, Any]
 FREE_OF_MARKET = frozenset({Reason.DELISTED})
 """Reasons of fills that no order of the market made: their price is on no tick and in no bar."""
 
-ENDS = frozenset({RecordKind.FILL, RecordKind.CANCELLED, RecordKind.REJECTED})
+ENDS = frozenset({RecordKind.FILL, RecordKind.CANCELLED, RecordKind.REJECTED, RecordKind.LEVELS})
 
 
 def check(result: ReplayResult) -> None:
@@ -178,7 +178,7 @@ def halts_block_entries(result: ReplayResult, rows: list[Row]) -> None:
     for seq, row in enumerate(rows):
         whole = row["symbol"] == NONE and row["strategy"] == NONE
         if row["kind"] == RecordKind.RISK_ALERT and whole and row["reason"] == Reason.DRAWDOWN:
-            until = max(until, row["ts"] + min(result.settings.resume_after_us, NEVER - row["ts"]))
+            until = max(until, row["ts"] + min(result.settings.halts.resume_after_us, NEVER - row["ts"]))
         elif row["kind"] == RecordKind.RISK_ALERT and whole and row["reason"] == Reason.DAILY_LOSS:
             until = max(until, -(-row["ts"] // DAY_US) * DAY_US)
         elif row["kind"] == RecordKind.APPROVED and row["ts"] < until:
@@ -188,12 +188,17 @@ def halts_block_entries(result: ReplayResult, rows: list[Row]) -> None:
 def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
     """Gross, net and the value of an approved entry, at marks and references, against the equity of the instant.  # R5.2"""
     settings, book = result.settings, _Book(result)
+    rotated = {
+        row["cause"]: (row["symbol"], row["strategy"]) for row in rows if row["reason"] == Reason.ROTATED and row["proposal"] == NONE
+    }
     for seq, row in enumerate(rows):
         if row["kind"] == RecordKind.APPROVED:
-            worth = book.value(row["symbol"], row["qty"], row["price"])
-            equity, exposures = book.equity(row), book.exposures(row)
+            worth, key = book.value(row["symbol"], row["qty"], row["price"]), (row["symbol"], row["strategy"])
+            leaving = key if book.lots[key] * row["side"] < 0 else rotated.get(seq)
+            equity, exposures = book.equity(row), book.exposures(row, leaving)
             gross, net = sum(map(abs, exposures)) + worth, sum(exposures) + row["side"] * worth
-            for name, used in (("max_position", worth), ("max_gross", gross), ("max_net", row["side"] * net)):
+            held = sum(abs(value) for held, value in book.marked(row) if held == key and held != leaving)
+            for name, used in (("max_position", held + worth), ("max_gross", gross), ("max_net", row["side"] * net)):
                 limit = getattr(settings, name)
                 if limit < np.inf and used > round(equity * limit):
                     raise _broken(seq, row, f"{name}: {used} is more than {limit} of {equity}  # R5.2")
@@ -208,6 +213,7 @@ class _Book:
         self.lots: dict[tuple[int, int], int] = defaultdict(int)
         self.costs: dict[tuple[int, int], int] = defaultdict(int)
         self.pending: dict[tuple[int, int], int] = {}  # signed value at the reference
+        self.proposals: dict[tuple[int, int], int] = {}  # of what is pending
 
     def value(self, symbol: int, lots: int, price: float, parts: float = 1.0) -> int:
         spec = self.tape.specs[symbol]
@@ -217,7 +223,8 @@ class _Book:
         key = (row["symbol"], row["strategy"])
         if row["kind"] == RecordKind.APPROVED:
             self.pending[key] = row["side"] * self.value(row["symbol"], row["qty"], row["price"])
-        elif row["kind"] == RecordKind.CANCELLED and row["reason"] != Reason.POSITION_CLOSED and row["side"] * self.pending.get(key, 0) > 0:
+            self.proposals[key] = row["proposal"]
+        elif row["kind"] == RecordKind.CANCELLED and key in self.pending and row["proposal"] == self.proposals[key]:
             del self.pending[key]
         elif row["kind"] == RecordKind.FILL:
             self._fill(key, row)
@@ -247,8 +254,10 @@ class _Book:
                 mark = _in_new_units(self.tape, key[0], float(self.tape.mark[at]), int(self.tape.ts[at]), row["ts"])
                 yield key, self.value(key[0], lots, mark)
 
-    def exposures(self, row: Row) -> list[int]:
-        return [worth for _, worth in self.marked(row)] + list(self.pending.values())
+    def exposures(self, row: Row, leaving: tuple[int, int] | None) -> list[int]:
+        """Of positions, but those that an entry reverses or that make room for this one, and of pending entries.  # R4.2, R4.3"""
+        staying = [worth for key, worth in self.marked(row) if key != leaving and worth * self.pending.get(key, 0) >= 0]
+        return staying + list(self.pending.values())
 
     def equity(self, row: Row) -> int:
         linear = self.tape.specs["accounting"]

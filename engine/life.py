@@ -2,7 +2,7 @@
 
 from engine.execution import close_as_taker, last_price
 from engine.fees import settle_tier
-from engine.halts import sample_equity
+from engine.halts import fill_samples
 from engine.kernel import kernel, shared
 from engine.orders import drop_all_entries, drop_entries, drop_exit, next_due, order_exit
 from engine.portfolio import equity
@@ -64,7 +64,7 @@ def finish(tape: Tape, state: State) -> None:
     account = state.account[0]
     end = last_sample(tape, state)
     settle_tier(state, tape, end)
-    sample_equity(state, tape, end + 1)
+    fill_samples(tape, state, end + 1)
     drop_all_entries(state, end, Reason.RUN_ENDED, NONE)
     for i in range(account["n_held"]):
         slot = state.held[i]

@@ -18,6 +18,15 @@ def first_row_after(tape: Tape, symbol: int, row: int, ts: int) -> int:
     return row
 
 
+@kernel
+def order_lots(state: State, slot: int) -> int:
+    """Lots of an entry's order: those it opens and, where it reverses a position, those it closes."""
+    order, position = state.entries[slot], state.positions[slot]
+    if position["lots"] * order["side"] < 0:
+        return order["lots"] + abs(position["lots"])
+    return order["lots"]
+
+
 @shared
 def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> None:
     """Rest an approved entry: ORDER.  ``after`` is the first bar not closed at the decision."""
@@ -38,7 +47,7 @@ def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> Non
         order["order_id"],
         order["proposal"],
         order["side"],
-        order["lots"],
+        order_lots(state, slot),
         0.0,
         0,
         0,
@@ -74,7 +83,7 @@ def drop_entry(state: State, slot: int, ts: int, reason: int, cause: int) -> Non
         order["order_id"],
         order["proposal"],
         order["side"],
-        order["lots"],
+        order_lots(state, slot),
         0.0,
         0,
         0,

@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.kernel import kernel
 from engine.money import MONEY_LIMIT, quantity, value
-from engine.schema import NONE, Accounting
+from engine.schema import NEVER, NONE, Accounting
 from engine.state import State
 from engine.tape import Tape
 
@@ -110,6 +110,7 @@ def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
     spec = tape.specs[position["symbol"]]
     position["side"], position["value"], position["cost"], position["locked"] = side, 0, 0, 0
     position["margin"] = 0
+    position["change"], position["adds"], position["busy_at"] = NONE, 0, -NEVER
     position["linear"] = spec["accounting"] == Accounting.LINEAR
     position["backs"] = counts_as_free(tape, position["symbol"], side)
     position["multiplier"] = spec["multiplier"]

@@ -7,13 +7,13 @@ from math import isnan
 from types import MappingProxyType
 from typing import Any
 
-from engine.schema import PROPOSAL_COLUMNS, Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind
 
 OF_THE_SESSION = ("ts", "available_ts", "symbol", "strategy", "action", "sequence")
 """Columns that the session fills in, and those that ``Proposal`` names itself."""
 
-VALUES = {name: dtype for name, dtype in PROPOSAL_COLUMNS.items() if name not in OF_THE_SESSION}
-"""What else a proposal may say: the other columns of ``engine.schema.PROPOSAL_COLUMNS``, by type."""
+VALUES = {name: dtype for name, dtype in PROPOSAL_COLUMNS.items() if name not in OF_THE_SESSION} | OPTIONAL_COLUMNS
+"""What else a proposal may say: the other columns of ``engine.schema.PROPOSAL_COLUMNS`` and the optional ones, by type."""
 
 ZERO_BY_DEFAULT = ("score",)
 
@@ -119,7 +119,7 @@ def default_of(name: str) -> Any:
     >>> default_of("score"), default_of("stop_loss"), default_of("max_bars")
     (0.0, nan, 0)
     """
-    dtype = PROPOSAL_COLUMNS[name]
+    dtype = (PROPOSAL_COLUMNS | OPTIONAL_COLUMNS)[name]
     if dtype == "str":
         return ""
     return float("nan") if dtype.startswith("float") and name not in ZERO_BY_DEFAULT else 0.0 if dtype.startswith("float") else 0

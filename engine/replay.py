@@ -22,7 +22,7 @@ from engine.coast import coast
 from engine.decisions import execute, fill_entries, fill_exits_at_close, propose_exits
 from engine.fees import settle_tier
 from engine.funding import pay_funding
-from engine.halts import halted, sample_due, sample_equity
+from engine.halts import fill_samples, is_sample, sample_equity
 from engine.kernel import kernel
 from engine.life import close_if_ruined, finish, last_sample, update_universe
 from engine.orders import time_entry, time_position
@@ -71,7 +71,8 @@ def replay(tape: Tape, proposals: Proposals, state: State, until: int, visit: in
             if now > until:
                 return PAUSED
         batch = proposals_at(proposals, account["next_proposal"], now)
-        if len(state.ledger) - account["seq"] < 64 + 24 * (account["n_held"] + account["n_queue"]) + 12 * batch:
+        room = 64 + 24 * (account["n_held"] + account["n_queue"] + batch) + 4 * len(state.watches)
+        if len(state.ledger) - account["seq"] < room:
             return FULL
         if now == NEVER:
             finish(tape, state)
@@ -97,7 +98,8 @@ def next_instant(tape: Tape, proposals: Proposals, state: State) -> int:
     if account["next_proposal"] < len(proposals.available_ts):
         now = proposals.available_ts[account["next_proposal"]]
     now = min(now, account["next_due"])
-    if account["sampled"] < len(tape.grid) and equity(state) != account["last_equity"]:
+    moved = equity(state) != account["last_equity"] or (state.rules[0]["watching"] and account["seq"] != account["watched_seq"])
+    if moved and account["sampled"] < len(tape.grid):
         now = min(now, tape.grid[account["sampled"]])
     return now if now <= last_sample(tape, state) else NEVER
 
@@ -137,11 +139,14 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
     account["next_proposal"] = stop
     fetch_ahead(tape, proposals, first, stop)
     account["phase"] = EventKind.TRADE_PROPOSED
-    if sample_due(tape, state, now) or closed:
+    fill_samples(tape, state, now)
+    sampled = is_sample(tape, account["sampled"], now)
+    if sampled or closed:
         close_if_ruined(tape, state, now)
         if account["ended"]:
             return
-    sample_equity(state, tape, now)
+    if sampled:
+        sample_equity(state, tape, now)
     if timing == Timing.NEXT_CLOSE:
         fill_exits_at_close(tape, state, now)
     propose_exits(tape, proposals, state, first, stop, now)
@@ -149,7 +154,7 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
         fill_exits_at_close(tape, state, now)
     n_selected = 0
     if batch > 0:
-        n_selected = select(state, tape, proposals, first, stop, now, halted(state, now))
+        n_selected = select(state, tape, proposals, first, stop, now)
     account["phase"] = EventKind.RISK
     if n_selected > 0:
         gate(state, tape, proposals, n_selected, now)

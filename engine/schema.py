@@ -46,6 +46,7 @@ class RecordKind(IntEnum):
     CANCELLED = 9
     RISK_ALERT = 10
     RUN_END = 11
+    LEVELS = 12  # a proposal changed the levels of a held position
     SPLIT = 14
     CASH_IN_LIEU = 15
     DIVIDEND = 16
@@ -102,6 +103,13 @@ class Reason(IntEnum):
     DRAWDOWN = 61
     DAILY_LOSS = 62
     BANKRUPT = 63
+    # selection and the gate, continued                                                             # R4.2, R4.3, R5.2, R5.3
+    REVERSED = 80  # the part of a reversal's fill that closes
+    ROTATED = 81  # made room for a better proposal
+    LEG_REFUSED = 82  # another leg of its decision ended
+    MAX_GROUP = 83
+    MAX_STRATEGY = 84
+    CONSECUTIVE_LOSSES = 85
     # corporate actions
     CASH_IN_LIEU = 120  # what a split leaves of a lot
 
@@ -191,6 +199,18 @@ class SizeKind(IntEnum):
     FIXED_FRACTION = 2
     FIXED_RISK = 3
     ALL_IN = 4
+    VOL_TARGET = 5
+    KELLY = 6
+    TARGET_WEIGHT = 7
+
+
+class OnHeld(IntEnum):
+    """What an entry proposal does to a position of its own (strategy, symbol).  # R4.3"""
+
+    IGNORE = 0
+    ADD = 1
+    REVERSE = 2
+    REPLACE_LEVELS = 3
 
 
 class Slippage(IntEnum):
@@ -264,3 +284,12 @@ PROPOSAL_COLUMNS = {
     "sequence": "int64",  # place among the proposals of one (strategy, symbol) (default: order of the rows)
 }
 """Columns of a proposal table; all but ts, symbol, strategy and action have defaults."""
+
+OPTIONAL_COLUMNS = {
+    "weight": "float64",  # share of capital wanted (NaN: none)                                              # R5.1
+    "volatility": "float64",  # a fraction, over the time that the target volatility is of (NaN: none)
+    "win_probability": "float64",  # of the trade (NaN: none)
+    "payoff": "float64",  # average win over average loss (NaN: none)
+    "leg": "int64",  # rows of one instant and strategy with one leg are one decision (0: none)              # R4.2
+}
+"""Columns that a proposal table has only where something uses them."""

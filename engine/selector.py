@@ -2,10 +2,13 @@
 
 import numpy as np
 
-from engine.kernel import kernel
+from engine.crowd import choose, drop_broken_legs, leg_of, rescore
+from engine.halts import stopped_entries
+from engine.kernel import kernel, shared
+from engine.levels import replace_levels
 from engine.records import post
 from engine.risk import side_of
-from engine.schema import NONE, Action, Reason, RecordKind
+from engine.schema import NONE, Action, OnHeld, Reason, RecordKind
 from engine.state import State
 from engine.tape import Proposals, Tape, known_until
 
@@ -21,7 +24,7 @@ def listed(tape: Tape, symbol: int, ts: int) -> bool:
 
 
 @kernel
-def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int, halted: bool) -> int:
+def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int) -> int:
     """First reason before CONFLICT for which an entry drops out, or NONE.  # R4.1"""
     row = proposals.row[i]
     if np.isnan(proposals.score[i]) or row < 0 or not np.isfinite(tape.close[max(row, 0)]):
@@ -30,9 +33,19 @@ def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int
         return Reason.NOT_IN_UNIVERSE
     if proposals.ts[i] < state.rules[0]["start_us"]:
         return Reason.WARMUP
-    if halted:
-        return Reason.HALTED
-    return Reason.NONE
+    return stopped_entries(state, proposals.symbol[i], proposals.strategy[i], now)
+
+
+@kernel
+def has_a_say(state: State, proposals: Proposals, i: int, slot: int) -> bool:
+    """Whether an entry of a held (strategy, symbol) adds to the position, reverses it, or changes its levels.  # R4.3"""
+    position, desk = state.positions[slot], state.desks[proposals.strategy[i]]
+    same = side_of(proposals.action[i]) == position["side"]
+    if desk["on_held"] == OnHeld.ADD:
+        return same and position["exit_id"] == 0 and position["adds"] < desk["max_adds"]
+    if desk["on_held"] == OnHeld.REVERSE:
+        return not same and position["exit_id"] == 0
+    return desk["on_held"] == OnHeld.REPLACE_LEVELS and same and leg_of(proposals, i) <= 0
 
 
 @kernel
@@ -53,7 +66,7 @@ def drop_group(state: State, proposals: Proposals, start: int, first: int, stop:
         reason = Reason.NONE
         if long and short:
             reason = Reason.CONFLICT
-        elif state.positions[slot]["lots"] != 0:
+        elif state.positions[slot]["lots"] != 0 and not has_a_say(state, proposals, i, slot):
             reason = Reason.ALREADY_HELD
         elif state.entries[slot]["order_id"] != 0:
             reason = Reason.ALREADY_PENDING
@@ -103,48 +116,72 @@ def free_slots(state: State) -> int:
 
 
 @kernel
-def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, now: int, halted: bool) -> int:
-    """Drop, rank and choose among the proposals ``start:stop`` of one instant.
-
-    Returns the number selected; their rows stand first in ``state.ranked``, in rank order, and the seq of each SELECTED record in its
-    slot's ``cause``.
-    """
-    n_strategies = len(state.desks)
+def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, now: int) -> None:
+    """The first reason of R4.1 for each entry, into ``state.reasons``."""
     for i in range(start, stop):
         entry = proposals.action[i] <= Action.ENTER_SHORT
-        state.reasons[i - start] = drop_reason(state, tape, proposals, i, now, halted) if entry else Reason.NONE
+        state.reasons[i - start] = drop_reason(state, tape, proposals, i, now) if entry else Reason.NONE
     first = start
     for i in range(start + 1, stop + 1):
         same = i < stop and proposals.symbol[i] == proposals.symbol[first] and proposals.strategy[i] == proposals.strategy[first]
         if not same:
             drop_group(state, proposals, start, first, i)
             first = i
-    n = 0
+    if len(proposals.leg) > 0:
+        drop_broken_legs(state, proposals, start, stop)
+
+
+@kernel
+def keep_or_record(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, now: int) -> int:
+    """REJECTED, LEVELS or a count for those that end here; the others go into ``state.ranked``, and their number back."""
+    n, n_strategies = 0, len(state.desks)
     for i in range(start, stop):
-        reason = state.reasons[i - start]
         if proposals.action[i] > Action.ENTER_SHORT:
             continue
-        if reason == Reason.NONE:
-            state.ranked[n] = i
-            n += 1
-        elif reason == Reason.ALREADY_HELD or reason == Reason.ALREADY_PENDING:
+        reason = state.reasons[i - start]
+        slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
+        if reason == Reason.ALREADY_HELD or reason == Reason.ALREADY_PENDING:
             state.outcomes[i] = reason
-        else:
-            slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
+        elif reason != Reason.NONE:
             score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]
             side = side_of(proposals.action[i])
             post(state, now, RecordKind.REJECTED, reason, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
+        elif state.positions[slot]["lots"] != 0 and state.desks[proposals.strategy[i]]["on_held"] == OnHeld.REPLACE_LEVELS:
+            replace_levels(state, tape, proposals, slot, i, now)
+        else:
+            state.ranked[n] = i
+            state.entries[slot]["victim"] = NONE
+            n += 1
+    return n
+
+
+@shared
+def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, now: int) -> int:
+    """Drop, rank and choose among the proposals ``start:stop`` of one instant.
+
+    Returns the number selected; their rows stand first in ``state.ranked``, in rank order, and the seq of each SELECTED record and its rank in
+    its slot's ``cause`` and ``rank``.
+    """
+    n_strategies, crowding = len(state.desks), state.rules[0]["crowding"] != 0 or len(proposals.leg) > 0
+    if crowding:
+        rescore(state, proposals, start, stop)
+    drop(state, tape, proposals, start, stop, now)
+    n = keep_or_record(state, tape, proposals, start, stop, now)
     if n > 1:
         sort_by_rank(state, proposals, n)
-    chosen = min(n, free_slots(state))
+    free, chosen = free_slots(state), 0
+    if crowding:
+        choose(state, tape, proposals, start, n, free)
     for rank in range(n):
         i = state.ranked[rank]
         slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
         side, score = side_of(proposals.action[i]), proposals.score[i]
-        if rank < chosen:
+        if (state.reasons[i - start] == Reason.NONE) if crowding else rank < free:
             root = post(state, now, RecordKind.PROPOSAL, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
             seq = post(state, now, RecordKind.SELECTED, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, root, rank + 1, 0)
-            state.entries[slot]["cause"] = seq
+            state.entries[slot]["cause"], state.entries[slot]["rank"] = seq, rank + 1
+            state.ranked[chosen] = i
+            chosen += 1
         else:
             post(state, now, RecordKind.REJECTED, Reason.NOT_SELECTED, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, rank + 1, 0)
     return chosen

@@ -9,6 +9,7 @@ from engine.schema import (
     Intrabar,
     LimitGap,
     LimitTouch,
+    OnHeld,
     SizeKind,
     Slippage,
     StopAnchor,
@@ -23,16 +24,50 @@ UNLIMITED = 2**31 - 1
 
 @dataclass(frozen=True)
 class StrategySettings:
-    """One strategy's share of the account and how it sizes.
+    """One strategy's share of the account, how it sizes, and what it does with what it holds.
 
-    ``amount`` is a quantity, an amount of account currency, a fraction of capital or a fraction of capital at risk,
-    by ``size``; it is not read by ``ALL_IN``.
+    Attributes
+    ----------
+    amount
+        By ``size``: a quantity, an amount of account currency, a fraction of capital, a fraction of capital at risk, a target volatility, a
+        fraction of the Kelly bet, or a multiple of the weight; ``ALL_IN`` does not read it.
+    cap
+        Largest fraction of capital that ``KELLY`` bets.
+    on_held, max_adds
+        What an entry does to a held position, and how often ``ADD`` may.                                  # R4.3
     """
 
     id: str
     budget: float = 1.0
     size: SizeKind = SizeKind.FIXED_FRACTION
     amount: float = 0.1
+    cap: float = float("inf")
+    on_held: OnHeld = OnHeld.IGNORE
+    max_adds: int = UNLIMITED
+
+
+@dataclass(frozen=True)
+class HaltLimits:
+    """What stops the entries of one scope: the portfolio, each strategy, or each symbol.  # R5.3
+
+    Attributes
+    ----------
+    daily_loss, drawdown
+        Fractions lost; infinity: never.
+    resume_after_us
+        How long a drawdown halt lasts.
+    losses, losses_for_us
+        Losing trades in a row, 0: never; and how long that halt lasts.
+    cooldown_bars
+        Bars of its symbol that a stop blocks entries for; 0: none.
+    """
+
+    daily_loss: float = float("inf")
+    drawdown: float = float("inf")
+    resume_after_us: int = NEVER
+    losses: int = 0
+    losses_for_us: int = NEVER
+    cooldown_bars: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,10 +116,14 @@ class Settings:
         Fractions of equity; infinity: no limit.                                                           # R5.2
     clip
         Whether a limit reduces an entry (True) or refuses it.
-    drawdown_halt, daily_loss_halt
-        Fractions lost at which entries stop; infinity: never.                                             # R5.3
-    resume_after_us
-        How long a drawdown halt lasts.
+    max_group, max_strategy
+        Gross exposure of one group of instruments, of one strategy, as fractions of equity.
+    halts, strategy_halts, symbol_halts
+        When entries stop: all of them, those of a strategy, those of a symbol.                            # R5.3
+    max_per_group, max_per_strategy
+        Most slots of one group, of one strategy.                                                          # R4.2
+    rotate_margin
+        By how much the score of a proposal must beat that of the weakest position to replace it; infinity: no rotation.
     delist_haircut
         Fraction of the last close lost, against the position, when a held symbol is delisted.             # R8.4
     models
@@ -129,9 +168,14 @@ class Settings:
     max_gross: float = float("inf")
     max_net: float = float("inf")
     clip: bool = True
-    drawdown_halt: float = float("inf")
-    resume_after_us: int = NEVER
-    daily_loss_halt: float = float("inf")
+    max_group: float = float("inf")
+    max_strategy: float = float("inf")
+    halts: HaltLimits = HaltLimits()
+    strategy_halts: HaltLimits = HaltLimits()
+    symbol_halts: HaltLimits = HaltLimits()
+    max_per_group: int = UNLIMITED
+    max_per_strategy: int = UNLIMITED
+    rotate_margin: float = float("inf")
     close_on_leave: bool = True
     delist_haircut: float = 0.0
     finalize_close: bool = True

@@ -7,7 +7,7 @@ from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, margin, money, quantity, value
 from engine.portfolio import counts_as_free
 from engine.schema import LevelKind, SizeKind
-from engine.tape import Tape
+from engine.tape import Proposals, Tape
 
 
 @kernel
@@ -79,6 +79,32 @@ def wanted_quantity(size: int, amount: float, capital: float, reference: float, 
     if size == SizeKind.FIXED_FRACTION:
         return capital * amount / (reference * multiplier)
     return capital * amount / (distance * multiplier)
+
+
+@kernel
+def kelly_share(win_probability: float, payoff: float) -> float:
+    """Share of capital that grows it fastest (Kelly 1956, Bell System Technical Journal 35); NaN for what is no bet.
+
+    >>> float(kelly_share(0.6, 2.0))
+    0.39999999999999997
+    """
+    if not (0.0 <= win_probability <= 1.0 and payoff > 0.0):
+        return np.nan
+    return win_probability - (1.0 - win_probability) / payoff
+
+
+@kernel
+def own_share(proposals: Proposals, desk: np.void, i: int) -> float:
+    """Share of capital that the columns of proposal ``i`` ask for; NaN where they say nothing that can be used.  # R5.1"""
+    if desk["size"] == SizeKind.TARGET_WEIGHT:
+        return desk["amount"] * proposals.weight[i] if len(proposals.weight) > 0 else np.nan
+    if desk["size"] == SizeKind.VOL_TARGET:
+        usable = len(proposals.volatility) > 0 and 0.0 < proposals.volatility[i] < np.inf
+        return desk["amount"] / proposals.volatility[i] if usable else np.nan
+    if len(proposals.win_probability) == 0 or len(proposals.payoff) == 0:
+        return np.nan
+    share = desk["amount"] * kelly_share(proposals.win_probability[i], proposals.payoff[i])
+    return np.nan if np.isnan(share) else min(share, desk["cap"])
 
 
 @shared

@@ -1,7 +1,7 @@
 """All that changes during a replay, in one place, owned by the caller.
 
 Who writes what: ``portfolio`` values and the list of positions, ``execution`` what a fill moves, ``funding`` what a settlement moves, ``orders`` the queue of
-entries, their reservations and pending exits, ``records`` the ledger, ``halts`` the equity path and halts, ``replay`` the clocks.  The arrays are made once and reused; the replay never allocates.
+entries, their reservations and pending exits, ``records`` the ledger, ``halts`` the equity path, the watches and halts, ``selector`` and ``risk`` the tally, ``levels`` the changes of levels, ``replay`` the clocks.  The arrays are made once and reused; the replay never allocates.
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import Block, column
-from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, Slippage, StopCheck, StopFrom, TrailingMode
-from engine.settings import Settings
+from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, OnHeld, Slippage, StopCheck, StopFrom, TrailingMode
+from engine.settings import UNLIMITED, HaltLimits, Settings
 from engine.tape import Proposals, Tape
 
 POSITION = np.dtype(
@@ -45,6 +45,11 @@ POSITION = np.dtype(
         ("exit_seq", "<i8"),
         ("exit_row", "<i8"),  # first bar in which the pending exit can fill
         ("exit_proposal", "<i8"),
+        ("change", "<i8"),  # first change of its levels that does not act yet, a row of ``changes``; NONE: none
+        ("last_change", "<i8"),
+        ("adds", "<i8"),
+        ("busy_at", "<i8"),  # instant at which it was chosen to grow, turn or go
+        ("score", "<f8"),  # of the last proposal of its side
         ("symbol", "<i4"),
         ("strategy", "<i4"),
         ("side", "i1"),
@@ -72,6 +77,8 @@ ENTRY = np.dtype(
         ("value", "<i8"),  # money, at the reference
         ("row", "<i8"),  # first bar in which it can fill
         ("life_ts", "<i8"),  # when its symbol next meets the universe or a corporate action
+        ("rank", "<i8"),
+        ("victim", "<i8"),  # slot of the position whose place it takes; NONE: none
         ("side", "i1"),
     ],
     align=True,
@@ -99,11 +106,7 @@ ACCOUNT = np.dtype(
         ("next_due", "<i8"),  # earliest visit that a position or a pending entry needs
         ("sampled", "<i8"),  # samples taken so far
         ("last_equity", "<i8"),  # of the last sample
-        ("day_base", "<i8"),
-        ("day_end", "<i8"),
-        ("peak", "<i8"),
-        ("resume_at", "<i8"),  # end of the drawdown halt; NONE: not halted
-        ("day_halt_until", "<i8"),
+        ("watched_seq", "<i8"),  # seq after the last sample
         ("ended", "<i8"),
         ("phase", "<i8"),  # EventKind under way, or OUTSIDE
         ("midway", "<i8"),  # whether the decisions of the instant are still to come
@@ -126,8 +129,10 @@ RULES = np.dtype(
         ("fill_model", "<i8"),
         ("exit_model", "<i8"),
         ("latency_us", "<i8"),
-        ("resume_after_us", "<i8"),
         ("max_positions", "<i8"),
+        ("max_per_group", "<i8"),
+        ("max_per_strategy", "<i8"),
+        ("rotate_margin", "<f8"),
         ("scale", "<f8"),
         ("leverage", "<f8"),
         ("slippage_amount", "<f8"),
@@ -144,8 +149,8 @@ RULES = np.dtype(
         ("max_position", "<f8"),
         ("max_gross", "<f8"),
         ("max_net", "<f8"),
-        ("drawdown_halt", "<f8"),
-        ("daily_loss_halt", "<f8"),
+        ("max_group", "<f8"),
+        ("max_strategy", "<f8"),
         ("delist_haircut", "<f8"),
         ("timing", "u1"),
         ("intrabar", "u1"),
@@ -160,13 +165,63 @@ RULES = np.dtype(
         ("reuse_pending_exit", "u1"),
         ("close_on_leave", "u1"),
         ("finalize_close", "u1"),
+        ("watching", "u1"),  # whether a halt needs more than the portfolio's equity
+        ("parts", "u1"),  # whether a strategy or a symbol has a halt of its own
+        ("crowding", "u1"),  # whether selection is more than so many of the best
     ],
     align=True,
 )
 """The settings, as the kernel reads them; one row."""
 
-DESK = np.dtype([("budget", "<f8"), ("amount", "<f8"), ("size", "u1")], align=True)
-"""One strategy's share and sizing."""
+DESK = np.dtype([("budget", "<f8"), ("amount", "<f8"), ("cap", "<f8"), ("max_adds", "<i8"), ("size", "u1"), ("on_held", "u1")], align=True)
+"""One strategy's share, its sizing and what it does with what it holds."""
+
+WATCH = np.dtype(
+    [
+        ("daily_loss", "<f8"),  # fractions; infinity: never
+        ("drawdown", "<f8"),
+        ("resume_after", "<i8"),
+        ("losses", "<i8"),  # 0: never
+        ("losses_for", "<i8"),
+        ("cooldown", "<i8"),  # bars
+        ("capital", "<i8"),  # money at the start
+        ("earned", "<i8"),  # money since: realised, funding, less fees
+        ("open_profit", "<i8"),
+        ("last", "<i8"),  # equity at the last sample
+        ("day_base", "<i8"),
+        ("day_end", "<i8"),
+        ("day_halt_until", "<i8"),
+        ("peak", "<i8"),
+        ("resume_at", "<i8"),  # end of the drawdown halt; NONE: not halted
+        ("streak", "<i8"),  # losing trades in a row
+        ("breach_seq", "<i8"),  # of the trade's end that completed a count, since the last sample
+        ("losses_until", "<i8"),
+        ("stop_seq", "<i8"),  # of the last stop since the last sample
+        ("stop_until", "<i8"),
+        ("cools_until", "<i8"),
+        ("symbol", "<i4"),  # NONE: of all
+        ("strategy", "<i4"),
+        ("part", "u1"),  # not the portfolio
+    ],
+    align=True,
+)
+"""The halts of one scope: first the portfolio, then each strategy, then each symbol."""
+
+CHANGE = np.dtype(
+    [
+        ("next", "<i8"),  # row of the position's next change; NONE: none
+        ("ts", "<i8"),  # when it was decided
+        ("row", "<i8"),  # first bar that opens at or after that
+        ("stop", "<f8"),  # NaN: stays as it is, and so on
+        ("target", "<f8"),
+        ("trailing", "<f8"),
+        ("break_even", "<f8"),
+        ("extreme", "<f8"),
+        ("entry_price", "<f8"),
+    ],
+    align=True,
+)
+"""New levels of a held position, by the row of their proposal."""
 
 
 TIER = np.dtype([("floor", "<i8"), ("maker_rate", "<f8"), ("taker_rate", "<f8")], align=True)
@@ -184,6 +239,12 @@ class State(Block, writeable=True):
     entries: NDArray[Any] = column(ENTRY)  # ENTRY, shape (n_slots,)
     held: NDArray[np.int64] = column(np.int64)  # slots with a position, ascending, shape (n_slots,)
     queue: NDArray[np.int64] = column(np.int64)  # slots with a pending entry, in approval order, shape (n_slots,)
+    watches: NDArray[Any] = column(WATCH)  # WATCH, shape (1 + n_strategies + n_symbols,)
+    trade_profit: NDArray[np.int64] = column(np.int64)  # money of the trade under way, as far as the samples have read, shape (n_slots,)
+    changes: NDArray[Any] = column(CHANGE)  # CHANGE, shape (n_proposals,), or (0,) where no strategy changes levels
+    tally: NDArray[np.int64] = column(
+        np.int64
+    )  # scratch: gross and net, then groups, then strategies, shape (2 + n_groups + n_strategies,)
     ranked: NDArray[np.int64] = column(np.int64)  # scratch, shape (largest batch,)
     reasons: NDArray[np.uint8] = column(np.uint8)  # scratch, shape (largest batch,)
     outcomes: NDArray[np.uint8] = column(np.uint8)  # Reason of proposals that are counted only, shape (n_proposals,)
@@ -198,7 +259,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     batch = largest_batch(proposals.available_ts)
     state = State(
         rules=np.zeros(1, RULES),
-        desks=np.array([(desk.budget, desk.amount, desk.size) for desk in desks], DESK),
+        desks=np.array([(desk.budget, desk.amount, desk.cap, desk.max_adds, desk.size, desk.on_held) for desk in desks], DESK),
         tiers=np.array(
             [(round(one.from_notional * settings.scale), one.maker_bps / 10000.0, one.taker_bps / 10000.0) for one in settings.fee_tiers],
             TIER,
@@ -208,6 +269,10 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         entries=np.zeros(n_slots, ENTRY),
         held=np.zeros(n_slots, np.int64),
         queue=np.zeros(n_slots, np.int64),
+        watches=_watches(len(tape.first), settings),
+        trade_profit=np.zeros(n_slots, np.int64),
+        changes=np.zeros(len(proposals.ts) if _changes_levels(settings) else 0, CHANGE),
+        tally=np.zeros(2 + int(tape.specs["group"].max(initial=NONE)) + 1 + len(desks), np.int64),
         ranked=np.zeros(batch, np.int64),
         reasons=np.zeros(batch, np.uint8),
         outcomes=np.zeros(len(proposals.ts), np.uint8),
@@ -231,11 +296,14 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         rules["maker_rate"], rules["taker_rate"] = state.tiers["maker_rate"][0], state.tiers["taker_rate"][0]
     rules["flat_fee"], rules["least_fee"] = round(settings.flat * settings.scale), round(settings.min_fee * settings.scale)
     account = state.account[0]
-    account["cash"] = account["last_equity"] = account["day_base"] = account["peak"] = settings.cash
+    rules["parts"] = settings.strategy_halts != HaltLimits() or settings.symbol_halts != HaltLimits()
+    rules["watching"] = rules["parts"] or settings.halts.losses > 0 or settings.halts.cooldown_bars > 0
+    rules["crowding"] = _crowding(proposals, settings)
+    account["cash"] = account["last_equity"] = settings.cash
     account["next_order_id"] = 1
     account["phase"] = OUTSIDE
-    account["now"] = account["day_end"] = account["day_halt_until"] = -NEVER
-    account["resume_at"] = account["overflow"] = account["unpriced"] = NONE
+    account["now"] = -NEVER
+    account["overflow"] = account["unpriced"] = NONE
     account["next_due"] = NEVER
     return state
 
@@ -247,6 +315,36 @@ def point_to_models(state: State, settings: Settings) -> None:
         rules[f"{model.kind.name.lower()}_model"] = model.address
     if rules["fill_model"] or rules["slippage_model"]:
         rules["slippage"] = Slippage.MODEL
+
+
+def _watches(n_symbols: int, settings: Settings) -> NDArray[Any]:
+    desks = sorted(settings.strategies, key=lambda strategy: strategy.id)
+    watches = np.zeros(1 + len(desks) + n_symbols, WATCH)
+    scopes = [(settings.halts, NONE, NONE, settings.cash)]
+    scopes += [(settings.strategy_halts, NONE, i, round(settings.cash * desk.budget)) for i, desk in enumerate(desks)]
+    scopes += [(settings.symbol_halts, i, NONE, settings.cash) for i in range(n_symbols)]
+    for watch, (limits, symbol, strategy, capital) in zip(watches, scopes, strict=True):
+        watch["daily_loss"], watch["drawdown"], watch["resume_after"] = limits.daily_loss, limits.drawdown, limits.resume_after_us
+        watch["losses"], watch["losses_for"], watch["cooldown"] = limits.losses, limits.losses_for_us, limits.cooldown_bars
+        watch["symbol"], watch["strategy"], watch["capital"] = symbol, strategy, capital
+        watch["last"] = watch["day_base"] = watch["peak"] = capital
+    watches["part"][1:] = 1
+    for name in ("day_end", "day_halt_until", "losses_until", "stop_until", "cools_until"):
+        watches[name] = -NEVER
+    for name in ("resume_at", "breach_seq", "stop_seq"):
+        watches[name] = NONE
+    return watches
+
+
+def _changes_levels(settings: Settings) -> bool:
+    """Whether any strategy may change the levels of what it holds.  # R4.3"""
+    return any(strategy.on_held in (OnHeld.ADD, OnHeld.REPLACE_LEVELS) for strategy in settings.strategies)
+
+
+def _crowding(proposals: Proposals, settings: Settings) -> bool:
+    """Whether selection has more to look at than the number of free slots.  # R4.2, R4.3"""
+    limits = settings.max_per_group < UNLIMITED or settings.max_per_strategy < UNLIMITED or settings.rotate_margin < np.inf
+    return limits or len(proposals.leg) > 0 or any(strategy.on_held != OnHeld.IGNORE for strategy in settings.strategies)
 
 
 def largest_batch(available_ts: NDArray[np.int64]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.proposal import Proposal, default_of
-from engine.schema import NEVER
+from engine.schema import NEVER, OPTIONAL_COLUMNS, OnHeld
 from engine.settings import Settings
 from engine.state import State
 from engine.tape import Proposals, Tape, build_proposals
@@ -58,7 +58,8 @@ class Feed:
 
     def __init__(self, given: Proposals, past: Mapping[str, NDArray[Any]], made: int) -> None:
         self.given, self.made, self.size = given, made, len(past["ts"])
-        self._columns = {name: _with_room(column, self.size, ROOM) for name, column in past.items()}
+        self._given = _padded(given.arrays())
+        self._columns = {name: _with_room(column, self.size, ROOM) for name, column in _padded(past).items()}
 
     def due(self) -> int:
         """Time of the next row that was given beforehand; NEVER if there is none."""
@@ -69,9 +70,9 @@ class Feed:
         """Append the rows given for an instant and those made for it, in order; how many they are."""
         first = self.size - self.made
         stop = int(np.searchsorted(self.given.available_ts, now, "right"))
-        parts = [{name: column[first:stop] for name, column in self.given.arrays().items()}]
+        parts = [{name: column[first:stop] for name, column in self._given.items()}]
         if made is not None:
-            parts.append(made.arrays())
+            parts.append(_padded(made.arrays()))
             self.made += len(made.ts)
         rows = {name: np.concatenate([part[name] for part in parts]) for name in self._columns}
         order = np.lexsort((rows["strategy"], rows["symbol"]))
@@ -88,7 +89,7 @@ class Feed:
 
     def whole(self) -> Proposals:
         """The rows handed over so far, then the rest of those given."""
-        rest = self.given.arrays()
+        rest = self._given
         first = self.size - self.made
         return Proposals(
             **{name: _frozen(np.concatenate([column[: self.size], rest[name][first:]])) for name, column in self._columns.items()}
@@ -103,8 +104,17 @@ def lowered(made: Sequence[Made], tape: Tape, settings: Settings) -> Proposals:
 def with_room_for(state: State, n_proposals: int, batch: int) -> State:
     """A state whose arrays hold so many proposals, and so many at one instant."""
     wanted = {"outcomes": n_proposals, "ranked": batch, "reasons": batch}
+    if np.isin(state.desks["on_held"], (OnHeld.ADD, OnHeld.REPLACE_LEVELS)).any():
+        wanted["changes"] = n_proposals
     small = {name: size for name, size in wanted.items() if len(getattr(state, name)) < size}
     return state.replace(**{name: _with_room(getattr(state, name), None, size) for name, size in small.items()}) if small else state
+
+
+def _padded(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Columns of one length: those that a table does without hold their default."""
+    n = len(arrays["ts"])
+    absent = [name for name in OPTIONAL_COLUMNS if len(arrays[name]) < n]
+    return dict(arrays) | {name: np.full(n, default_of(name), OPTIONAL_COLUMNS[name]) for name in absent}
 
 
 def _with_room(column: NDArray[Any], used: int | None, more: int) -> NDArray[Any]:

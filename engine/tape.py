@@ -14,7 +14,7 @@ from engine.block import Block, column
 from engine.dataset import ACTIONS, COLUMNS, QUOTE_COLUMNS, Dataset, DatasetError, Series, column_dtype
 from engine.instrument import Instrument, Rules
 from engine.kernel import kernel
-from engine.schema import NEVER, NONE, PROPOSAL_COLUMNS, Accounting, Action, LimitGap
+from engine.schema import NEVER, NONE, OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Accounting, Action, LimitGap
 from engine.settings import Settings
 
 Ints = NDArray[np.int64]
@@ -28,6 +28,7 @@ SPEC = np.dtype(
         ("lot_units", "<f8"),
         ("lot_power", "<f8"),
         ("multiplier", "<f8"),
+        ("group", "<i4"),  # NONE: in no group
         ("accounting", "u1"),
         ("shortable", "u1"),
         ("limit_gap", "u1"),
@@ -122,6 +123,11 @@ class Proposals(Block):
     break_even_kind: NDArray[np.int8] = column(np.int8)
     max_bars: Ints = column(np.int64)
     row: Ints = column(np.int64)  # last bar of the symbol closed at available_ts; -1 if none
+    weight: Floats = column(np.float64)  # this and the following have shape (0,) where the table has no such column
+    volatility: Floats = column(np.float64)
+    win_probability: Floats = column(np.float64)
+    payoff: Floats = column(np.float64)
+    leg: Ints = column(np.int64)
 
 
 class ProposalError(ValueError):
@@ -232,6 +238,9 @@ def build_proposals(
     names = sorted(instrument.symbol for instrument in settings.instruments)
     ids = sorted(strategy.id for strategy in settings.strategies)
     table = {name: _proposal_column(name, columns, n) for name in PROPOSAL_COLUMNS if name not in ("symbol", "strategy")}
+    table |= {
+        name: np.ascontiguousarray(columns[name], OPTIONAL_COLUMNS[name]) for name in OPTIONAL_COLUMNS if columns.get(name) is not None
+    }
     table["symbol"] = _codes("symbol", columns["symbol"], symbols, names)
     table["strategy"] = _codes("strategy", columns["strategy"], strategies, ids)
     early = np.flatnonzero(table["available_ts"] < table["ts"])
@@ -254,7 +263,8 @@ def build_proposals(
     _refuse_twins(table, names, ids)
     table["row"] = _last_closed(table, tape)
     del table["sequence"]
-    return Proposals(**{name: _frozen(column) for name, column in table.items()})
+    absent = {name: np.empty(0, dtype) for name, dtype in OPTIONAL_COLUMNS.items() if name not in table}
+    return Proposals(**{name: _frozen(column) for name, column in (table | absent).items()})
 
 
 def _execution_series(dataset: Dataset, symbol: str, interval: str) -> Series:
@@ -337,6 +347,7 @@ def _events(
 
 def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings) -> NDArray[Any]:
     specs = np.zeros(len(instruments), SPEC)
+    groups = sorted({instrument.group for instrument in instruments} - {""})
     for spec, instrument in zip(specs, instruments, strict=True):
         spec["lot_units"], spec["lot_power"] = instrument.base_lot
         spec["multiplier"] = float(instrument.multiplier)
@@ -346,6 +357,7 @@ def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settin
         gap = settings.limit_gap
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
         spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
+        spec["group"] = groups.index(instrument.group) if instrument.group else NONE
     return _frozen(specs)
 
 

@@ -23,12 +23,14 @@ CAUSES = {
     RecordKind.FILL: (RecordKind.ORDER, RecordKind.POSITION),
     RecordKind.POSITION: (RecordKind.FILL, RecordKind.CASH_IN_LIEU),
     RecordKind.FUNDING: (RecordKind.POSITION,),
+    RecordKind.LEVELS: (RecordKind.POSITION,),
     RecordKind.SPLIT: (RecordKind.POSITION, RecordKind.ORDER),
     RecordKind.CASH_IN_LIEU: (RecordKind.SPLIT,),
     RecordKind.DIVIDEND: (RecordKind.POSITION,),
 }
 """Kinds of record that may lead to a kind.  # R11.1"""
 
+REVERSAL = 4  # records from the fill that closes to the one that opens: FILL, POSITION, perhaps the CANCELLED exit, FILL
 MAX_TERM = 1000  # of a split
 
 
@@ -42,6 +44,8 @@ class Totals:
         Money units; ``cash_in_lieu`` is the profit on what splits left of lots.
     realised_by_fill
         What each fill, or cash in lieu, realised, by seq, until its POSITION record has been read.
+    owed
+        Fee of a reversal's second part, by order, until that has been read.
     lots, costs
         Signed lots and cost of each (strategy, symbol) still held.
     """
@@ -54,6 +58,7 @@ class Totals:
     dividends: int = 0
     cash_in_lieu: int = 0
     realised_by_fill: dict[int, int] = field(default_factory=dict)  # of fills whose POSITION is still to come
+    owed: dict[int, int] = field(default_factory=dict)  # fee left for the second part of a reversal, by order
     lots: dict[tuple[int, int], int] = field(default_factory=dict)
     costs: dict[tuple[int, int], int] = field(default_factory=dict)
     rest: "_Rest | None" = None  # of a split whose CASH_IN_LIEU is still to come
@@ -149,7 +154,7 @@ def _apply(
         totals.cash += row["amount"]
         totals.deposits += row["amount"]
     elif kind == RecordKind.FILL:
-        _fill(seq, row, totals, instruments[row["symbol"]], rates)
+        _fill(seq, row, totals, instruments[row["symbol"]], rates, _opened_with(seq, row, rows))
     elif kind == RecordKind.FUNDING:
         value = instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"])
         _equal(seq, "funding", row["amount"], -round(value * row["value"]))
@@ -171,11 +176,30 @@ def _apply(
         _equal(seq, "realised", row["amount"], totals.realised_by_fill.pop(row["cause"]))
 
 
-def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument, rates: _Rates) -> None:
+def _opened_with(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> int:
+    """Lots that a reversal opens by the fill that closes; 0 for any other fill.  # R6.4"""
+    if row["reason"] != Reason.REVERSED:
+        return 0
+    later = (one for one in rows[seq + 1 : seq + REVERSAL] if one["kind"] == RecordKind.FILL and one["order_id"] == row["order_id"])
+    return int(next((one["qty"] for one in later), 0))
+
+
+def _fee(row: dict[str, Any], totals: Totals, instrument: _Instrument, bps: float, opened: int) -> int:
+    """Fee of a fill; that of a reversal is split by lots, and the part that opens takes the rest.  # R6.4"""
+    if row["order_id"] in totals.owed:
+        return totals.owed.pop(row["order_id"])
+    whole = instrument.fee(row["qty"] + opened, row["price"], bps)
+    part = round(whole * (row["qty"] / (row["qty"] + opened)))
+    if opened:
+        totals.owed[row["order_id"]] = whole - part
+    return part
+
+
+def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument, rates: _Rates, opened: int) -> None:
     key, signed = (row["strategy"], row["symbol"]), row["side"] * row["qty"]
     fee = 0
     if row["reason"] != Reason.DELISTED:
-        fee = instrument.fee(row["qty"], row["price"], rates.bps(row["ts"], maker=bool(row["flags"] & MAKER)))
+        fee = _fee(row, totals, instrument, rates.bps(row["ts"], maker=bool(row["flags"] & MAKER)), opened)
         rates.note(row["ts"], abs(instrument.value(row["qty"], row["price"])))
     _equal(seq, "fee", row["fee"], fee)
     before, value = totals.lots.get(key, 0), instrument.value(signed, row["price"])

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.schema import PROPOSAL_COLUMNS, Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind
 from features.proposals import DEFAULTS, DTYPES, ProposalError, ProposalTable, places
 from features.rules import nearest
 
 REQUIRED = ("ts", "symbol", "strategy", "action")
 LARGEST = 2**31 - 1
-KNOWN = (*PROPOSAL_COLUMNS, "row")
+KNOWN = (*PROPOSAL_COLUMNS, *OPTIONAL_COLUMNS, "row")
 
 
 def read(table: pa.Table, where: str) -> ProposalTable:
@@ -40,11 +40,16 @@ def read(table: pa.Table, where: str) -> ProposalTable:
     for name, dtype in DTYPES.items():
         if name not in columns and name != "sequence":
             columns[name] = _numbers(table, name, dtype, where)
+    optional = {name: np.dtype(dtype).type for name, dtype in OPTIONAL_COLUMNS.items() if name in table.column_names}
+    columns |= {name: _numbers(table, name, dtype, where) for name, dtype in optional.items()}
     columns["row"] = np.full(len(table), -1)
     columns["sequence"] = _sequence(table, columns, where)
     order = np.lexsort([columns[name] for name in ("sequence", "strategy", "symbol", "available_ts")])
     return ProposalTable(
-        {name: columns[name][order].astype(DTYPES[name]) for name in DTYPES}, names["symbol"], names["strategy"], "external"
+        {name: columns[name][order].astype(dtype) for name, dtype in (*DTYPES.items(), *optional.items())},
+        names["symbol"],
+        names["strategy"],
+        "external",
     )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from engine.schema import PROPOSAL_COLUMNS
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS
 from features import external
 from features.causality import CausalityError, Certificate
 from features.proposals import DTYPES, ProposalError, ProposalTable
@@ -41,7 +41,7 @@ def write_proposals(table: ProposalTable, path: Path) -> None:
 
 def write_external(table: ProposalTable, path: Path) -> None:
     """Write an external table as Parquet, names written out; it reads back with the same content id."""
-    columns: dict[str, Any] = {name: table.columns[name] for name in PROPOSAL_COLUMNS}
+    columns: dict[str, Any] = {name: table.columns[name] for name in (*PROPOSAL_COLUMNS, *_optional(table))}
     for name, names in (("symbol", table.symbols), ("strategy", table.strategies)):
         columns[name] = pl.Series([names[code] for code in columns[name].tolist()], dtype=pl.String)
     pl.DataFrame(columns).write_parquet(path)
@@ -50,7 +50,8 @@ def write_external(table: ProposalTable, path: Path) -> None:
 def content_id(table: ProposalTable) -> str:
     """SHA-256 of all proposals of a table, wherever they came from."""
     digest = hashlib.sha256("\0".join((*table.symbols, "", *table.strategies)).encode())
-    for name in PROPOSAL_COLUMNS:
+    for name in (*PROPOSAL_COLUMNS, *_optional(table)):
+        digest.update(name.encode() if name in OPTIONAL_COLUMNS else b"")
         digest.update(np.ascontiguousarray(table.columns[name]).tobytes())
     return digest.hexdigest()
 
@@ -59,7 +60,7 @@ def read_proposals(source: Any, strategy: str = "") -> ProposalTable:
     """Read proposals: a file of ``write_proposals``, or an external table in memory, in Parquet or in Arrow.
 
     An external table has ``ts``, ``symbol``, ``strategy``, ``action`` (an ``engine.schema.Action``, as its number or its name in
-    lower case) and any other of ``engine.schema.PROPOSAL_COLUMNS``; times are int64 us UTC or timestamps with a time zone.
+    lower case) and any other of ``engine.schema.PROPOSAL_COLUMNS`` and ``OPTIONAL_COLUMNS``; times are int64 us UTC or timestamps with a time zone.
 
     Parameters
     ----------
@@ -114,7 +115,8 @@ def _ours(table: pa.Table, metadata: Mapping[str, Any], path: Path) -> ProposalT
     if lacking:
         raise CausalityError(f"{path}: the proposals lack {lacking[0]}: they were altered after they were certified; compute them anew")
     columns: dict[str, NDArray[Any]] = {}
-    for name, dtype in DTYPES.items():
+    optional = {name: dtype for name, dtype in OPTIONAL_COLUMNS.items() if name in table.column_names}
+    for name, dtype in (*DTYPES.items(), *optional.items()):
         column = table.column(name).combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = column.chunk(0) if column.num_chunks else pa.array([], column.type)
@@ -131,8 +133,13 @@ def _ours(table: pa.Table, metadata: Mapping[str, Any], path: Path) -> ProposalT
     return found
 
 
+def _optional(table: ProposalTable) -> list[str]:
+    return [name for name in OPTIONAL_COLUMNS if name in table.columns]
+
+
 def _checksum(table: ProposalTable) -> str:
     digest = hashlib.sha256(json.dumps([table.provenance, table.dataset_id, table.symbols, table.strategies]).encode())
-    for name in DTYPES:
+    for name in (*DTYPES, *_optional(table)):
+        digest.update(name.encode() if name in OPTIONAL_COLUMNS else b"")
         digest.update(np.ascontiguousarray(table.columns[name]).data)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import Series
-from engine.schema import Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, Action, LevelKind
 from features.causality import Certificate
 from features.evaluate import Column, Crossed, rows_where, values_at
 from features.strategy import SIDE, Plan
@@ -34,7 +34,14 @@ DTYPES: Mapping[str, Any] = {
 }
 """Columns of a table and their types."""
 
-DEFAULTS: Mapping[str, float] = {"stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan, "break_even": np.nan, "row": -1}
+DEFAULTS: Mapping[str, float] = {
+    "stop_loss": np.nan,
+    "take_profit": np.nan,
+    "trailing": np.nan,
+    "break_even": np.nan,
+    "row": -1,
+    **{name: np.nan if dtype == "float64" else 0 for name, dtype in OPTIONAL_COLUMNS.items()},
+}
 """What a column holds where nothing is given; 0 for the others."""
 
 
@@ -50,7 +57,7 @@ class ProposalTable:
     ----------
     columns
         ``engine.schema.PROPOSAL_COLUMNS`` as arrays, ``symbol`` and ``strategy`` as codes into the tuples of names, and
-        ``row``: the row of the bar in the dataset's bars (-1: not located yet).
+        ``row``: the row of the bar in the dataset's bars (-1: not located yet); those of ``OPTIONAL_COLUMNS`` that are used.
     symbols, strategies
         Names, sorted by code point.
     provenance
@@ -115,7 +122,7 @@ def find(plan: Plan, columns: Mapping[str, Column], job: Job, symbol: int, strat
 
 
 def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], side: float) -> dict[str, NDArray[np.float64]]:
-    rules = {"score": plan.score, "max_bars": plan.max_bars} | {name: level.rule for name, level in plan.levels.items()}
+    rules = {"score": plan.score, "max_bars": plan.max_bars} | {name: level.rule for name, level in plan.levels.items()} | dict(plan.sizing)
     sides = {SIDE: np.full(len(rows), side)}
     values = {name: values_at(rule, columns, rows, sides) for name, rule in rules.items() if rule is not None}
     endless = [np.isinf(found) for name, found in values.items() if name != "max_bars"]
@@ -123,6 +130,8 @@ def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.in
         values["score"] = np.where(np.logical_or.reduce(endless), np.nan, values.get("score", 0.0))
     if "max_bars" in values:
         values["max_bars"] = np.where(values["max_bars"] >= 1.0, np.minimum(values["max_bars"], 2.0**31), 0.0)
+    if "leg" in values:
+        values["leg"] = np.where(values["leg"] >= 1.0, np.minimum(values["leg"], 2.0**31), 0.0)
     return values
 
 
@@ -141,7 +150,10 @@ def assemble(found: Iterable[Found], ts: NDArray[np.int64]) -> dict[str, NDArray
     for name, dtype in DTYPES.items():
         if name not in columns:
             columns[name] = _column(name, dtype, parts, lengths, order)
-    return {name: columns[name] for name in DTYPES}
+    for name, dtype in OPTIONAL_COLUMNS.items():
+        if any(name in part.values for part in parts):
+            columns[name] = _column(name, dtype, parts, lengths, order)
+    return {name: columns[name] for name in (*DTYPES, *OPTIONAL_COLUMNS) if name in columns}
 
 
 def places(symbol: NDArray[np.int32], strategy: NDArray[np.int32]) -> NDArray[np.int64]:

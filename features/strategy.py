@@ -21,7 +21,7 @@ from typing import Any
 
 import polars as pl
 
-from engine.schema import Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, Action, LevelKind
 from features.catalogue import make
 from features.causality import check
 from features.columns import COLUMNS
@@ -41,13 +41,13 @@ CONDITIONS = {
 
 LEVELS = ("stop_loss", "take_profit", "trailing", "break_even")
 TRIGGERS = ("level", "edge")
-KEYS = (*CONDITIONS, "score", *LEVELS, "max_bars", "trigger")
+SIZING = tuple(OPTIONAL_COLUMNS)
+KEYS = (*CONDITIONS, "score", *LEVELS, "max_bars", *SIZING, "trigger")
 LATER = (
     "limit_price",
     "stop_price",
     "order_type",
     "time_in_force",
-    "weight",
     "tags",
 )
 """Keys that a proposal will have, and has not yet."""
@@ -107,6 +107,8 @@ class Plan:
         Stop, target, trailing and break-even distance, by name.
     max_bars
         Bars an entry may be held; None: without end.
+    sizing
+        What sizes and legs are made from, by column (``engine.schema.OPTIONAL_COLUMNS``).
     edge
         Whether a rule proposes only where it becomes true.                                                 # R4.5
     digest
@@ -119,13 +121,14 @@ class Plan:
     score: Rule | None
     levels: Mapping[str, Level]
     max_bars: Rule | None
+    sizing: Mapping[str, Rule]
     edge: bool
     digest: str
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Names of the columns and features that the rules use, sorted."""
-        rules = _all(self.conditions, self.score, self.levels, self.max_bars)
+        rules = _all(self.conditions, self.score, self.levels, self.max_bars, self.sizing)
         return tuple(sorted({name.name for rule in rules for name in rule.inputs} - {SIDE}))
 
 
@@ -174,11 +177,13 @@ class _Builder:
         score = self.rule("score") if "score" in self.rules else None
         levels = {key: self.level(key) for key in LEVELS if key in self.rules}
         max_bars = self.max_bars()
+        sizing = {key: self.rule(key) for key in SIZING if key in self.rules}
         edge = self.rules.get("trigger", "level") == "edge"
-        used = {n.name for rule in _all(conditions, score, levels, max_bars) for n in rule.inputs} & set(self.columns)
+        used = {n.name for rule in _all(conditions, score, levels, max_bars, sizing) for n in rule.inputs} & set(self.columns)
         checked = {feature: self.checked(feature) for feature in sorted(self.columns)}
         features = {feature: checked[feature] for feature in sorted(used)}
-        return Plan(name, features, conditions, score, levels, max_bars, edge, _digest(features, conditions, score, levels, max_bars, edge))
+        digest = _digest(features, conditions, score, levels, max_bars, sizing, edge)
+        return Plan(name, features, conditions, score, levels, max_bars, sizing, edge, digest)
 
     def check_key(self, key: Any) -> None:
         if key in LATER:
@@ -266,9 +271,15 @@ class _Builder:
         return self.rule("max_bars")
 
 
-def _all(conditions: Mapping[Action, Rule], score: Rule | None, levels: Mapping[str, Level], max_bars: Rule | None) -> list[Rule]:
+def _all(
+    conditions: Mapping[Action, Rule],
+    score: Rule | None,
+    levels: Mapping[str, Level],
+    max_bars: Rule | None,
+    sizing: Mapping[str, Rule],
+) -> list[Rule]:
     others = [rule for rule in (score, max_bars) if rule is not None]
-    return [*conditions.values(), *(level.rule for level in levels.values()), *others]
+    return [*conditions.values(), *(level.rule for level in levels.values()), *others, *sizing.values()]
 
 
 def _digest(
@@ -277,9 +288,10 @@ def _digest(
     score: Rule | None,
     levels: Mapping[str, Level],
     max_bars: Rule | None,
+    sizing: Mapping[str, Rule],
     edge: bool,
 ) -> str:
-    content = {
+    content: dict[str, Any] = {
         "features": {name: feature.digest for name, feature in features.items()},
         "conditions": {action.name: rule.text for action, rule in conditions.items()},
         "score": score and score.text,
@@ -287,4 +299,6 @@ def _digest(
         "max_bars": max_bars and max_bars.text,
         "edge": edge,
     }
+    if sizing:
+        content["sizing"] = {name: rule.text for name, rule in sizing.items()}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -17,6 +17,7 @@ from engine.schema import (
     Intrabar,
     LimitGap,
     LimitTouch,
+    OnHeld,
     SizeKind,
     Slippage,
     StopAnchor,
@@ -25,8 +26,18 @@ from engine.schema import (
     Timing,
     TrailingMode,
 )
-from engine.settings import UNLIMITED, FeeTier, Settings, StrategySettings
-from pipeline.config import InstrumentConfig, RulesConfig, RunConfig, Size, SlippageConfig, StrategyConfig, duration_us, wrong_rules
+from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
+from pipeline.config import (
+    InstrumentConfig,
+    RulesConfig,
+    RunConfig,
+    ScopeHalts,
+    Size,
+    SlippageConfig,
+    StrategyConfig,
+    duration_us,
+    wrong_rules,
+)
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,6 +113,7 @@ def symbols_of(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
     named = [("symbols", symbol) for symbol in config.symbols or ()] + [
         ("instruments", name) for name in config.instruments if name != "default"
     ]
+    named += [(f"selector.groups.{group}", symbol) for group, symbols in config.selector.groups.items() for symbol in symbols]
     for key, symbol in named:
         if symbol not in known:
             near = [name for name in known if name.casefold() == symbol.casefold()] or get_close_matches(symbol, known, 1, 0.6)
@@ -238,7 +250,8 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
         values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
     except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"instrument {symbol}: {error}") from None
-    return _with_rules(Instrument(symbol, **values), InstrumentConfig(rules=rows).rules or ())
+    group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
+    return _with_rules(Instrument(symbol, **values, group=group), InstrumentConfig(rules=rows).rules or ())
 
 
 def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrument:
@@ -261,13 +274,34 @@ _FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notion
 
 
 def _strategy(config: RunConfig, strategy: StrategyConfig) -> StrategySettings:
-    kind, amount = _size(strategy.size or config.risk.size)
-    return StrategySettings(strategy.id, strategy.budget, kind, amount)
+    kind, amount, cap = _size(strategy.size or config.risk.size)
+    on_held = OnHeld[(strategy.on_held or config.selector.on_held).upper()]
+    most = strategy.max_adds or config.selector.max_adds or UNLIMITED
+    return StrategySettings(strategy.id, strategy.budget, kind, amount, cap, on_held, most)
 
 
-def _size(size: Size) -> tuple[SizeKind, float]:
+def _size(size: Size) -> tuple[SizeKind, float, float]:
+    """Kind, amount and cap."""
+    if size.kelly is not None:
+        return SizeKind.KELLY, size.kelly.fraction, size.kelly.cap
     ((name, amount),) = size.model_dump(exclude_none=True).items()
-    return SizeKind[name.upper()], float(amount)
+    return SizeKind[name.upper()], float(amount), math.inf
+
+
+def _halts(halts: ScopeHalts) -> HaltLimits:
+    losses, cooldown = halts.consecutive_losses, halts.cooldown
+    return HaltLimits(
+        daily_loss=_limit(halts.daily_loss),
+        drawdown=_limit(halts.drawdown),
+        resume_after_us=_lasting(halts.resume_after),
+        losses=losses.count if losses is not None else 0,
+        losses_for_us=_lasting(losses.for_ if losses is not None else None),
+        cooldown_bars=cooldown.bars if cooldown is not None else 0,
+    )
+
+
+def _lasting(duration: str | None) -> int:
+    return NEVER if duration is None else duration_us(duration)
 
 
 def _decisions(config: RunConfig) -> dict[str, Any]:
@@ -281,9 +315,14 @@ def _decisions(config: RunConfig) -> dict[str, Any]:
         "max_gross": _limit(risk.max_gross),
         "max_net": _limit(risk.max_net),
         "clip": risk.on_limit == "clip",
-        "drawdown_halt": _limit(risk.halts.drawdown),
-        "daily_loss_halt": _limit(risk.halts.daily_loss),
-        "resume_after_us": NEVER if risk.halts.resume_after is None else duration_us(risk.halts.resume_after),
+        "max_group": _limit(risk.max_group),
+        "max_strategy": _limit(risk.max_strategy),
+        "max_per_group": selector.max_per_group or UNLIMITED,
+        "max_per_strategy": selector.max_per_strategy or UNLIMITED,
+        "rotate_margin": selector.rotate_margin if selector.rotate else math.inf,
+        "halts": _halts(risk.halts),
+        "strategy_halts": _halts(risk.halts.strategy),
+        "symbol_halts": _halts(risk.halts.symbol),
     }
 
 

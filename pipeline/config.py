@@ -32,19 +32,6 @@ NOT_YET = frozenset(
         "combine",
         "equity_every",
         "execution.participation",
-        "risk.halts.consecutive_losses",
-        "risk.halts.cooldown",
-        "risk.halts.scope",
-        "risk.max_group",
-        "risk.max_strategy",
-        "risk.size.kelly",
-        "risk.size.target_weight",
-        "risk.size.vol_target",
-        "selector.max_per_group",
-        "selector.max_per_strategy",
-        "selector.on_held",
-        "selector.rotate",
-        "selector.rotate_margin",
         "sweep",
         "walkforward",
     }
@@ -54,7 +41,6 @@ NOT_YET = frozenset(
 NOT_YET_VALUES = {
     "account.margin": ("isolated",),
     "instruments.*.kind": ("inverse_perp", "future", "option"),
-    "selector.on_held": ("add", "reverse", "replace_levels"),
 }
 
 
@@ -113,13 +99,22 @@ Decimal = Annotated[str, BeforeValidator(_decimal)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+OnHeldName = Literal["ignore", "add", "reverse", "replace_levels"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class Section(BaseModel):
     """A part of a config: frozen, strict, closed."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        serialize_by_alias=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
 
 
 class Period(Section):
@@ -191,6 +186,13 @@ def wrong_rules(rows: Any) -> str:
     return ""
 
 
+class Kelly(Section):
+    """A part of the bet that grows capital fastest, from the proposal's win_probability and payoff."""
+
+    fraction: Fraction = Field(description="part of the full Kelly bet")
+    cap: Fraction = Field(default=1.0, description="largest fraction of budget x equity that one entry may be")
+
+
 class Size(Section):
     """How large an entry is: exactly one key."""
 
@@ -198,12 +200,17 @@ class Size(Section):
     fixed_notional: Positive | None = Field(default=None, description="an amount of account currency")
     fixed_fraction: Positive | None = Field(default=None, description="a fraction of budget x equity")
     fixed_risk: Positive | None = Field(default=None, description="the fraction of budget x equity lost if the stop is hit")
+    vol_target: Positive | None = Field(
+        default=None, description="target volatility: budget x equity x target / the proposal's volatility, both over the same time"
+    )
+    kelly: Kelly | None = Field(default=None, description="a part of the Kelly bet on the proposal's win_probability and payoff")
+    target_weight: Literal[True] | None = Field(default=None, description="budget x equity x the proposal's weight")
     all_in: Literal[True] | None = Field(default=None, description="the largest quantity that can be paid, fee included")
 
     @model_validator(mode="before")
     @classmethod
     def _word(cls, value: object) -> object:
-        return {"all_in": True} if value == "all_in" else value
+        return {value: True} if value in ("all_in", "target_weight") else value
 
     @model_validator(mode="after")
     def _one(self) -> "Size":
@@ -218,6 +225,8 @@ class StrategyConfig(Section):
     id: Name = Field(description="name in the ledger")
     budget: Fraction = Field(default=1.0, description="fraction of equity it sizes on")
     size: Size | None = Field(default=None, description="its own size (default: risk.size)")
+    on_held: OnHeldName | None = Field(default=None, description="its own way with what it holds (default: selector.on_held)")
+    max_adds: int | None = Field(default=None, ge=1, le=1_000_000, description="its own most adds (default: selector.max_adds)")
     features: dict[str, Any] | None = Field(default=None, description="name -> one feature, such as {ema: {of: close, n: 20}}")
     propose: dict[str, Any] | None = Field(
         default=None, description="rules over features and bar columns: long, exit_long, short, score, stop_loss, ..."
@@ -250,14 +259,65 @@ class Selector(Section):
     max_positions: int | None = Field(default=None, ge=1, le=1_000_000, description="most (strategy, symbol) held or pending at once")
     min_score: float | None = Field(default=None, description="entries that score less are refused")
     reuse_pending_exit: bool = Field(default=False, description="whether a slot is free as soon as its exit is decided")
+    on_held: OnHeldName = Field(default="ignore", description="what an entry does to a position of its own strategy and symbol")
+    max_adds: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="how often one position may be added to (default: any number)"
+    )
+    groups: dict[str, list[str]] = Field(default_factory=dict, description="name -> its symbols; a symbol is in at most one group")
+    max_per_group: int | None = Field(default=None, ge=1, le=1_000_000, description="most held or pending in one group")
+    max_per_strategy: int | None = Field(default=None, ge=1, le=1_000_000, description="most held or pending of one strategy")
+    rotate: bool = Field(default=False, description="whether a better proposal replaces the weakest position where no slot is free")
+    rotate_margin: NotNegative = Field(default=0.0, description="by how much its score must beat that of the weakest position")
+
+    @field_validator("groups")
+    @classmethod
+    def _one_group_each(cls, groups: dict[str, list[str]]) -> dict[str, list[str]]:
+        _refuse_repeats([symbol for symbols in groups.values() for symbol in symbols], "symbol")
+        if "" in groups:
+            raise ValueError("a group must have a name")
+        return groups
+
+    @model_validator(mode="after")
+    def _of_use(self) -> "Selector":
+        if self.max_per_group is not None and not self.groups:
+            raise ValueError("max_per_group needs groups, such as {majors: [BTCUSDT, ETHUSDT]}")
+        if self.rotate and self.max_positions is None:
+            raise ValueError("rotate needs max_positions: without a limit no position has to make room")
+        if self.rotate_margin and not self.rotate:
+            raise ValueError("rotate_margin needs rotate: true")
+        return self
 
 
-class Halts(Section):
+class Losses(Section):
+    """Trades with a negative net profit, one after another."""
+
+    count: int = Field(ge=1, le=1_000_000, description="losing trades in a row")
+    for_: Duration | None = Field(default=None, alias="for", description="how long the halt lasts, such as 3d (default: for ever)")
+
+
+class Cooldown(Section):
+    """A pause after a stop."""
+
+    bars: int = Field(ge=1, le=1_000_000, description="bars of the stopped symbol that must close first")
+
+
+class ScopeHalts(Section):
     """When entries stop; exits never do."""
 
-    drawdown: Fraction | None = Field(default=None, description="fraction of the peak lost")
-    daily_loss: Fraction | None = Field(default=None, description="fraction of the day's base lost")
+    drawdown: Fraction | None = Field(default=None, description="fraction of the peak lost; of a strategy or symbol, of its capital")
+    daily_loss: Fraction | None = Field(
+        default=None, description="fraction of the day's base lost; of a strategy or symbol, of its capital"
+    )
     resume_after: Duration | None = Field(default=None, description="how long a drawdown halt lasts, such as 30d (default: for ever)")
+    consecutive_losses: Losses | None = Field(default=None, description="a halt after so many losing trades in a row")
+    cooldown: Cooldown | None = Field(default=None, description="a halt after a stop")
+
+
+class Halts(ScopeHalts):
+    """Halts of the whole portfolio, and those of each strategy and each symbol alone."""
+
+    strategy: ScopeHalts = Field(default=ScopeHalts(), description="of each strategy; its capital is budget x initial cash")
+    symbol: ScopeHalts = Field(default=ScopeHalts(), description="of each symbol; its capital is the initial cash")
 
 
 class Risk(Section):
@@ -267,6 +327,10 @@ class Risk(Section):
     max_position: Positive | None = Field(default=None, description="largest position, as a fraction of equity")
     max_gross: Positive | None = Field(default=None, description="largest sum of |notional|, as a fraction of equity")
     max_net: Positive | None = Field(default=None, description="largest |sum of notional|, as a fraction of equity")
+    max_group: Positive | None = Field(
+        default=None, description="largest gross exposure of one of selector.groups, as a fraction of equity"
+    )
+    max_strategy: Positive | None = Field(default=None, description="largest gross exposure of one strategy, as a fraction of equity")
     cash_buffer: float = Field(default=0.0, ge=0, lt=1, description="fraction of equity that entries leave free")
     on_limit: Literal["clip", "reject"] = "clip"
     halts: Halts = Halts()
@@ -426,6 +490,12 @@ class RunConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     jobs: int | None = Field(default=None, ge=1, le=1024, description="workers of stage one (default: one a core)")
     out: str = Field(default="runs", min_length=1, description="folder that receives runs/<run_id>")
+
+    @model_validator(mode="after")
+    def _grouped(self) -> "RunConfig":
+        if self.risk.max_group is not None and not self.selector.groups:
+            raise ValueError("risk.max_group needs selector.groups, such as {majors: [BTCUSDT, ETHUSDT]}")
+        return self
 
     @field_validator("strategies")
     @classmethod

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import Dataset
-from engine.schema import PROPOSAL_COLUMNS
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS
 from engine.settings import Settings
 from pipeline.config import MEMORY, RunConfig
 from pipeline.errors import ConfigError
@@ -102,14 +102,21 @@ def union(made: "ProposalTable | None", given: Mapping[str, GivenTable], setting
     symbols = tuple(sorted(instrument.symbol for instrument in settings.instruments))
     strategies = tuple(sorted(strategy.id for strategy in settings.strategies))
     tables = [*([made] if made is not None else []), *(one.table for one in given.values())]
-    parts = [_recoded(table, symbols, strategies) for table in tables]
-    columns = {name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, np.int64) for name in PROPOSAL_COLUMNS}
+    used = [name for name in OPTIONAL_COLUMNS if any(name in table.columns for table in tables)]
+    parts = [_recoded(table, symbols, strategies, used) for table in tables]
+    names = (*PROPOSAL_COLUMNS, *used)
+    columns = {name: np.concatenate([part[name] for part in parts]) if parts else np.empty(0, np.int64) for name in names}
     return Union(columns, symbols, strategies)
 
 
-def _recoded(table: "ProposalTable", symbols: Sequence[str], strategies: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _recoded(table: "ProposalTable", symbols: Sequence[str], strategies: Sequence[str], used: Sequence[str]) -> dict[str, NDArray[Any]]:
+    from features.proposals import DEFAULTS
+
     place = {name: code for code, name in enumerate(symbols)}
     codes = np.array([place.get(name, -1) for name in table.symbols], np.int32)[table.columns["symbol"]]
     owners = np.array([strategies.index(name) for name in table.strategies], np.int32)[table.columns["strategy"]]
     recoded = dict(table.columns) | {"symbol": codes, "strategy": owners}
-    return {name: recoded[name][codes >= 0] for name in PROPOSAL_COLUMNS}
+    for name in used:
+        if name not in recoded:
+            recoded[name] = np.full(len(codes), DEFAULTS[name], OPTIONAL_COLUMNS[name])
+    return {name: recoded[name][codes >= 0] for name in (*PROPOSAL_COLUMNS, *used)}

@@ -14,7 +14,7 @@ from engine.instrument import Decimals, Instrument
 from engine.ledger import chain, count_outcomes, result_hash
 from engine.schema import Action, Intrabar, LevelKind, SizeKind, Slippage
 from engine.session import ReplayResult, Session
-from engine.settings import Settings, StrategySettings
+from engine.settings import HaltLimits, Settings
 from tests.markets import Case
 
 Tables = dict[str, dict[tuple[str, str, int], dict[str, Any]]]
@@ -174,9 +174,10 @@ def _garbage(
 
 def unlimited(settings: Settings, amount: float = 20.0) -> Settings:
     """The same with a fixed quantity for all strategies, and no limit, halt or lack of cash."""
-    none = {name: float("inf") for name in ("max_position", "max_gross", "max_net", "drawdown_halt", "daily_loss_halt")}
-    strategies = tuple(StrategySettings(one.id, one.budget, SizeKind.FIXED_QTY, amount) for one in settings.strategies)
-    return replace(settings, strategies=strategies, cash=10**14, leverage=1.0, cash_buffer=0.0, **none)
+    none = {name: float("inf") for name in ("max_position", "max_gross", "max_net", "max_group", "max_strategy")}
+    strategies = tuple(replace(one, size=SizeKind.FIXED_QTY, amount=amount) for one in settings.strategies)
+    calm = {name: HaltLimits() for name in ("halts", "strategy_halts", "symbol_halts")}
+    return replace(settings, strategies=strategies, cash=10**14, leverage=1.0, cash_buffer=0.0, **none, **calm)
 
 
 def upright(case: Case, halt: float) -> Case:
@@ -214,8 +215,9 @@ def upright(case: Case, halt: float) -> Case:
         instruments=tuple(Instrument(one.symbol, tick=Decimals(1, 1), lot=Decimals(1, 1)) for one in settings.instruments),
         intrabar=Intrabar.PESSIMISTIC if settings.intrabar == Intrabar.ADAPTIVE else settings.intrabar,
         delist_haircut=0.0,
-        drawdown_halt=halt,
-        daily_loss_halt=halt,
+        halts=replace(case.settings.halts, drawdown=halt, daily_loss=halt),
+        strategy_halts=replace(case.settings.strategy_halts, drawdown=halt),
+        symbol_halts=replace(case.settings.symbol_halts, daily_loss=halt),
     )
     proposals = {name: list(column) for name, column in case.proposals.items()}
     for name in ("stop_loss", "take_profit", "trailing", "break_even"):

@@ -61,6 +61,7 @@ def random_symbol(rng: Generator, name: str, interval: int, begin: int, span: in
         shortable=chance(rng, 0.5),
         sessions=chance(rng, 0.3),
         rules=_dated_rules(rng, tick, begin, span) if chance(rng, 0.3) else (),
+        group=pick(rng, "", "majors", "majors", "Ä"),
     )
     return Symbol(name, interval, step, instrument, bars)
 

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from engine.schema import Action, LevelKind, SizeKind
+from engine.schema import Action, LevelKind, OnHeld, SizeKind
 from engine.settings import Settings
 from tests.market_data import MINUTE, Symbol, chance, pick
 
 OPTIONAL = ("available_ts", "score", "stop_loss", "take_profit", "trailing", "break_even", "max_bars")
+SIZING = ("weight", "volatility", "win_probability", "payoff")
 
 
 class _Habits(NamedTuple):
@@ -21,13 +22,19 @@ class _Habits(NamedTuple):
     levels: float
     fractions: bool
     max_bars: float
+    legs: float
 
 
 def random_proposals(rng: Generator, symbols: list[Symbol], settings: Settings, begin: int, span: int) -> dict[str, list[Any]]:
     """Columns of a proposal table, its rows in no order."""
     rows: list[dict[str, Any]] = []
     habits = _Habits(
-        pick(rng, 0.0, 0.1, 0.4), pick(rng, 0.95, 0.05, 0.5), pick(rng, 0.0, 0.3, 0.8, 0.8), chance(rng, 0.3), pick(rng, 0.0, 0.3)
+        pick(rng, 0.0, 0.1, 0.4),
+        pick(rng, 0.95, 0.05, 0.5),
+        pick(rng, 0.0, 0.3, 0.8, 0.8),
+        chance(rng, 0.3),
+        pick(rng, 0.0, 0.3),
+        pick(rng, 0.0, 0.0, 0.4),
     )
     moments = _moments(rng, symbols, begin, span)
     for _ in range(int(pick(rng, 3, 15, 40, 80))):
@@ -38,11 +45,17 @@ def random_proposals(rng: Generator, symbols: list[Symbol], settings: Settings, 
             rows.append(_proposal(rng, symbol, settings, ts, habits) | {"action": rows[-1]["action"]})
     for _ in range(int(pick(rng, 0, 0, 1, 3))):
         rows += _run_of(rng, pick(rng, *symbols), settings, habits)
+    if any(one.on_held != OnHeld.IGNORE for one in settings.strategies) or settings.rotate_margin < math.inf:
+        for _ in range(int(rng.integers(2, 5))):
+            rows += _turns_of(rng, pick(rng, *symbols), settings, habits)
     order = rng.permutation(len(rows)).tolist()
     if chance(rng, 0.6):
         for sequence, row in enumerate(rows):
             row["sequence"] = sequence if chance(rng, 0.9) else sequence + 1000
     given = [name for name in rows[0] if not (name in OPTIONAL and chance(rng, 0.05))]
+    given = [name for name in given if name not in SIZING or chance(rng, 0.8)]
+    if not any(row["leg"] for row in rows):
+        given.remove("leg")
     return {name: [rows[place][name] for place in order] for name in given}
 
 
@@ -61,6 +74,19 @@ def _run_of(rng: Generator, symbol: Symbol, settings: Settings, habits: _Habits)
     return [model | {"ts": ts, "available_ts": ts} for ts in closes[first : first + int(rng.integers(2, 25))]]
 
 
+def _turns_of(rng: Generator, symbol: Symbol, settings: Settings, habits: _Habits) -> list[dict[str, Any]]:
+    """Entries of one (strategy, symbol) now and then, each on a side of its own, sized so that they mostly pass."""
+    closes, rows = symbol.bars["ts"].tolist(), []
+    turns = habits._replace(exits=0.0, longs=pick(rng, 1.0, 0.5, 0.5), levels=habits.levels * float(pick(rng, 0.0, 0.5, 1.0)))
+    at, owner = int(rng.integers(0, len(closes))), pick(rng, *settings.strategies).id
+    while at < len(closes):
+        row = _proposal(rng, symbol, settings, closes[at], turns)
+        usable = {"weight": 0.3, "volatility": 0.5, "win_probability": 0.6, "payoff": 1.0, "score": float(pick(rng, 0.5, 1.0, 2.0, 3.0))}
+        rows.append(row | usable | {"strategy": owner, "leg": 0})
+        at += int(rng.integers(1, 8))
+    return rows
+
+
 def _proposal(rng: Generator, symbol: Symbol, settings: Settings, ts: int, habits: _Habits) -> dict[str, Any]:
     action = pick(rng, Action.EXIT, Action.EXIT_LONG, Action.EXIT_SHORT)
     if not chance(rng, habits.exits):
@@ -77,6 +103,13 @@ def _proposal(rng: Generator, symbol: Symbol, settings: Settings, ts: int, habit
         "action": int(action),
         "score": float(pick(rng, 0.0, -0.0, 0.5, 1.0, 1.0, 2.0, -1.0, math.nan if chance(rng, 0.3) else 3.0)),
         "max_bars": int(pick(rng, 1, 2, 3, 10)) if chance(rng, habits.max_bars) else 0,
+    }
+    row |= {
+        "weight": float(pick(rng, 0.1, 0.3, 1.5, 0.0, -0.2, math.nan)),
+        "volatility": float(pick(rng, 0.01, 0.1, 0.5, 2.0, 0.0, math.nan)),
+        "win_probability": float(pick(rng, 0.3, 0.55, 0.6, 0.9, 1.2, math.nan)),
+        "payoff": float(pick(rng, 0.5, 1.0, 2.0, math.inf, 0.0, math.nan)),
+        "leg": int(rng.integers(1, 3)) if chance(rng, habits.legs) else 0,
     }
     risky = any(one.size == SizeKind.FIXED_RISK and one.id == row["strategy"] for one in settings.strategies)
     row |= _level(rng, "stop_loss", symbol, price, -side, 0.9 if risky else habits.levels, habits)

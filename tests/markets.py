@@ -16,6 +16,7 @@ from engine.schema import (
     Intrabar,
     LimitGap,
     LimitTouch,
+    OnHeld,
     SizeKind,
     Slippage,
     StopAnchor,
@@ -24,7 +25,7 @@ from engine.schema import (
     Timing,
     TrailingMode,
 )
-from engine.settings import UNLIMITED, FeeTier, Settings, StrategySettings
+from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
 from tests.market_data import DAY, EPOCH, HOUR, MINUTE, QUARTER, SYMBOLS, Symbol, chance, pick, random_dataset, random_symbol, spans
 from tests.market_proposals import random_proposals
 
@@ -79,10 +80,14 @@ def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> S
 def _strategies(rng: Generator, symbols: list[Symbol], cash: int, leverage: float) -> tuple[StrategySettings, ...]:
     count = int(pick(rng, 1, 1, 2, 3))
     strategies = []
+    lively = chance(rng, 0.5)
     for name in rng.permutation(STRATEGIES)[:count].tolist():
-        size = SizeKind(int(rng.integers(0, 5)))
+        size = SizeKind(int(rng.integers(0, len(SizeKind))))
         budget = float(pick(rng, 1.0, 0.5, 0.3333, 0.7))
-        strategies.append(StrategySettings(name, budget, size, _amount(rng, size, symbols, cash, leverage)))
+        amount, cap = _amount(rng, size, symbols, cash, leverage), float(pick(rng, math.inf, 0.1, 0.5))
+        on_held = OnHeld(int(rng.integers(0, len(OnHeld)))) if lively else OnHeld.IGNORE
+        most = int(pick(rng, UNLIMITED, 1, 2))
+        strategies.append(StrategySettings(name, budget, size, amount, cap, on_held, most))
     return tuple(strategies)
 
 
@@ -100,6 +105,8 @@ def _amount(rng: Generator, size: SizeKind, symbols: list[Symbol], cash: int, le
         )
     if size == SizeKind.FIXED_NOTIONAL:
         return share * cash
+    if size in (SizeKind.VOL_TARGET, SizeKind.KELLY):
+        return share * float(pick(rng, 0.1, 1.0))
     return share / 10 if size == SizeKind.FIXED_RISK else share
 
 
@@ -150,8 +157,9 @@ def _limits(rng: Generator) -> dict[str, Any]:
     def maybe(unlimited: Any, *options: Any) -> Any:
         return pick(rng, *options) if chance(rng, binding) else unlimited
 
+    rotate_margin = float(pick(rng, 0.0, 0.5, 1.0)) if chance(rng, 0.15) else math.inf
     return {
-        "max_positions": int(maybe(UNLIMITED, 0, 1, 1, 2, 3)),
+        "max_positions": int(pick(rng, 1, 1, 2)) if rotate_margin < math.inf else int(maybe(UNLIMITED, 0, 1, 1, 2, 3)),
         "min_score": float(maybe(-math.inf, 0.5, 0.0)),
         "reuse_pending_exit": chance(rng, 0.3),
         "cash_buffer": float(maybe(0.0, 0.02, 0.3)),
@@ -159,10 +167,31 @@ def _limits(rng: Generator) -> dict[str, Any]:
         "max_gross": float(maybe(math.inf, 0.3, 1.0, 2.0)),
         "max_net": float(maybe(math.inf, 0.2, 0.7)),
         "clip": chance(rng, 0.7),
-        "drawdown_halt": float(maybe(math.inf, 0.01, 0.05, 0.2)),
-        "resume_after_us": int(pick(rng, NEVER, HOUR, 5 * HOUR, 26 * HOUR)),
-        "daily_loss_halt": float(maybe(math.inf, 0.005, 0.02, 0.1)),
+        "max_group": float(maybe(math.inf, 0.2, 0.7)),
+        "max_strategy": float(maybe(math.inf, 0.3, 1.0)),
+        "max_per_group": int(maybe(UNLIMITED, 1, 1, 2)),
+        "max_per_strategy": int(maybe(UNLIMITED, 1, 2)),
+        "rotate_margin": rotate_margin,
+        "halts": _halts(rng, binding),
+        "strategy_halts": _halts(rng, binding) if chance(rng, binding) else HaltLimits(),
+        "symbol_halts": _halts(rng, binding) if chance(rng, binding) else HaltLimits(),
     }
+
+
+def _halts(rng: Generator, binding: float) -> HaltLimits:
+    """Limits of one scope."""
+
+    def maybe(unlimited: Any, *options: Any) -> Any:
+        return pick(rng, *options) if chance(rng, binding) else unlimited
+
+    return HaltLimits(
+        daily_loss=float(maybe(math.inf, 0.005, 0.02, 0.1)),
+        drawdown=float(maybe(math.inf, 0.01, 0.05, 0.2)),
+        resume_after_us=int(pick(rng, NEVER, HOUR, 5 * HOUR, 26 * HOUR)),
+        losses=int(maybe(0, 1, 2, 3)),
+        losses_for_us=int(pick(rng, NEVER, HOUR, 5 * HOUR)),
+        cooldown_bars=int(maybe(0, 1, 2, 5)),
+    )
 
 
 def _ends(rng: Generator) -> dict[str, Any]:

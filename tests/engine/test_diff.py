@@ -13,14 +13,14 @@ from engine.ledger import Ledger, ledger_header
 from engine.round_trips import fold
 from engine.schema import RecordKind, SizeKind, Slippage
 from engine.session import ReplayError, ReplayResult, Session
-from engine.settings import Settings
+from engine.settings import HaltLimits, Settings
 from pipeline.trades import trades_of, unrealised
 from tests.markets import Case, random_case
 
 VARIED = (
     "cash", "leverage", "timing", "latency_us", "intrabar", "limit_gap", "slippage", "slippage_amount", "default_spread_bps",
     "maker_bps", "taker_bps", "per_unit", "flat", "min_fee", "fee_tiers", "stop_check", "stop_from", "stop_anchor", "trailing_mode", "max_positions", "min_score", "cash_buffer", "max_position", "max_gross", "clip",
-    "drawdown_halt", "daily_loss_halt", "finalize_close", "close_on_leave",
+    "halts", "strategy_halts", "symbol_halts", "rotate_margin", "max_per_group", "finalize_close", "close_on_leave",
 )  # fmt: skip
 
 
@@ -95,7 +95,10 @@ def fixed_size_cases(count: int) -> list[Case]:
         first = case.settings.instruments[0]
         strategies = tuple(replace(one, size=SizeKind.FIXED_QTY, amount=10 * float(first.lot)) for one in case.settings.strategies)
         open_ended: dict[str, Any] = {"max_position": np.inf, "max_gross": np.inf, "max_net": np.inf, "cash_buffer": 0.0}
-        halts = {"drawdown_halt": np.inf, "daily_loss_halt": np.inf}
+        halts: dict[str, Any] = {name: HaltLimits() for name in ("halts", "strategy_halts", "symbol_halts")} | {
+            "max_group": np.inf,
+            "max_strategy": np.inf,
+        }
         linear: dict[str, Any] = {"flat": 0.0, "min_fee": 0.0, "fee_tiers": (), "slippage": Slippage.NONE, "slippage_amount": 0.0}
         cash = 10**8 * 10**case.settings.decimals  # never short
         settings = replace(case.settings, strategies=strategies, cash=cash, **open_ended, **halts, **linear)

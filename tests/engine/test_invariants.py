@@ -114,7 +114,7 @@ def while_halted(result: ReplayResult) -> ReplayResult:
         NONE,
     )
     alert["ts"] -= 1
-    settings = replace(result.settings, resume_after_us=10)
+    settings = replace(result.settings, halts=replace(result.settings.halts, resume_after_us=10))
     return replace(result, records=np.insert(result.records, seq, alert), settings=settings)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from engine.schema import NEVER, Action, Reason, RecordKind, SizeKind
+from engine.settings import HaltLimits
 from tests.differential import agreed_replay
 from tests.oracle.examples import (
     FLAT,
@@ -158,7 +159,7 @@ def test_a_daily_loss_stops_entries_until_midnight(hour: float, refused: bool) -
     # 3 lots fall from 100 to 60 in the bar that closes at 3: 120 of 1000 lost; a close at 00:00 belongs to the day that ends
     candles = [FLAT, FLAT, (100, 100, 60, 60), *[(60.0, 60.0, 60.0, 60.0)] * 24]
     two = (strategy(SizeKind.FIXED_QTY, 3.0), strategy(SizeKind.FIXED_QTY, 1.0, name="t"))
-    result = one_symbol(candles, propose(1), propose(hour, strategy="t"), strategies=two, daily_loss_halt=0.12)
+    result = one_symbol(candles, propose(1), propose(hour, strategy="t"), strategies=two, halts=HaltLimits(daily_loss=0.12))
     (alert,) = of_kind(result, RecordKind.RISK_ALERT)
     assert (alert["ts"], alert["amount"], alert["value"], alert["reason"]) == (at(3), 88_000, 0.12, Reason.DAILY_LOSS)
     assert reasons(result, REJECTED) == ([(1, "HALTED")] if refused else [])
@@ -169,7 +170,7 @@ def test_a_drawdown_stops_entries_and_cancels_what_is_pending(resume: int, hour:
     candles = [FLAT, FLAT, (100, 100, 60, 60), *[(60.0, 60.0, 60.0, 60.0)] * 5]
     two = (strategy(SizeKind.FIXED_QTY, 3.0), strategy(SizeKind.FIXED_QTY, 1.0, name="t"))
     rows = [propose(1), propose(2.5, strategy="t", available_ts=at(2.5)), propose(hour, strategy="t")]
-    result = one_symbol(candles, *rows, strategies=two, drawdown_halt=0.1, resume_after_us=resume)
+    result = one_symbol(candles, *rows, strategies=two, halts=HaltLimits(drawdown=0.1, resume_after_us=resume))
     (alert,) = of_kind(result, RecordKind.RISK_ALERT)
     assert (alert["ts"], alert["amount"], alert["value"], alert["reason"]) == (at(3), 88_000, 0.12, Reason.DRAWDOWN)
     assert [(row["reason"], row["cause"] == result.records.index(alert)) for row in of_kind(result, CANCELLED)] == [(Reason.HALTED, True)]

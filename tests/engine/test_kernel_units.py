@@ -248,16 +248,16 @@ def test_a_day_ends_at_the_first_midnight_at_or_after() -> None:  # R5.3
 
 def test_entries_are_blocked_until_the_halt_ends() -> None:  # R5.3
     run = session()
-    account = run.state.account[0]
-    assert not halted(run.state, at(1))
-    account["day_halt_until"] = at(2)
-    assert halted(run.state, at(2) - 1) and not halted(run.state, at(2))
-    account["day_halt_until"], account["resume_at"] = -NEVER, at(3)
-    assert halted(run.state, at(3) - 1) and not halted(run.state, at(3))
-    account["resume_at"] = NEVER
-    assert halted(run.state, at(10**6))
-    account["resume_at"] = NONE
-    assert not halted(run.state, 0)
+    watch = run.state.watches[0]
+    assert not halted(watch, at(1))
+    watch["day_halt_until"] = at(2)
+    assert halted(watch, at(2) - 1) and not halted(watch, at(2))
+    watch["day_halt_until"], watch["resume_at"] = -NEVER, at(3)
+    assert halted(watch, at(3) - 1) and not halted(watch, at(3))
+    watch["resume_at"] = NEVER
+    assert halted(watch, at(10**6))
+    watch["resume_at"] = NONE
+    assert not halted(watch, 0)
 
 
 def test_ranking_is_by_score_and_then_by_place() -> None:  # R4.2

@@ -299,7 +299,7 @@ def test_cash_is_the_sum_of_amounts_and_every_proposal_ends_once(seed: int) -> N
         assert record["cash"] == cash
         assert record["symbol"] < 0 or record["position"] == lots[record["symbol"], record["strategy"]]
     assert [record["ts"] for record in result.records] == sorted(record["ts"] for record in result.records)
-    terminal = {RecordKind.FILL, RecordKind.REJECTED, RecordKind.CANCELLED}
+    terminal = {RecordKind.FILL, RecordKind.REJECTED, RecordKind.CANCELLED, RecordKind.LEVELS}
     last = [record for record in result.records if record["kind"] in terminal and not record["flags"] & MORE]
     ends = Counter(record["proposal"] for record in last if record["proposal"] >= 0)
     ends.update(row for row, reason in enumerate(result.outcomes) if reason)
@@ -335,9 +335,13 @@ def test_random_cases_reach_what_they_are_made_for() -> None:
         met |= {(record["kind"], record["reason"]) for record in replay(*random_case(seed)).records}
     rejected = {reason for kind, reason in met if kind == RecordKind.REJECTED}
     filled = {reason for kind, reason in met if kind == RecordKind.FILL}
-    assert rejected >= set(range(Reason.INVALID, Reason.NOT_HELD)) - {Reason.COOLDOWN, Reason.ALREADY_HELD, Reason.ALREADY_PENDING}
+    assert rejected >= set(range(Reason.INVALID, Reason.NOT_HELD)) - {Reason.ALREADY_HELD, Reason.ALREADY_PENDING}
+    assert rejected >= {Reason.LEG_REFUSED, Reason.MAX_GROUP, Reason.MAX_STRATEGY}
     assert rejected >= set(range(Reason.SHORT_NOT_ALLOWED, Reason.STALE_CLOSE))
-    assert filled == {reason for reason in Reason if Reason.FILLED <= reason < Reason.POSITION_CLOSED}
+    assert filled == {reason for reason in Reason if Reason.FILLED <= reason < Reason.POSITION_CLOSED} | {Reason.REVERSED, Reason.ROTATED}
+    alerts = {reason for kind, reason in met if kind == RecordKind.RISK_ALERT}
+    assert alerts == {Reason.DAILY_LOSS, Reason.DRAWDOWN, Reason.CONSECUTIVE_LOSSES, Reason.COOLDOWN}
+    assert (RecordKind.LEVELS, Reason.NONE) in met
     cancelled = {reason for kind, reason in met if kind == RecordKind.CANCELLED}
     kinds = {kind for kind, _ in met}
     assert kinds >= {RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.DIVIDEND}

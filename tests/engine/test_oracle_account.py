@@ -6,7 +6,7 @@ import pytest
 
 from engine.dataset import from_columns
 from engine.schema import Action, Reason, RecordKind, SizeKind, Timing
-from engine.settings import StrategySettings
+from engine.settings import HaltLimits, StrategySettings
 from tests.oracle.examples import (
     FLAT,
     HOUR,
@@ -155,7 +155,7 @@ def test_a_drawdown_halt_cancels_and_refuses_entries_until_it_ends() -> None:
     drop = (60.0, 60.0, 60.0, 60.0)
     candles = [FLAT, (100, 100, 60, 60), drop, drop, drop]
     rows = [propose(1), *(propose(hour, symbol="B") for hour in (1.5, 2, 3, 4))]
-    changes: Row = {"symbols": "AB", "drawdown_halt": 0.12, "resume_after_us": 2 * HOUR, "latency_us": 0}
+    changes: Row = {"symbols": "AB", "halts": HaltLimits(drawdown=0.12, resume_after_us=2 * HOUR), "latency_us": 0}
     result = replay(market({"A": candles, "B": [FLAT] * 5}), table(*rows), settings(5, **changes))
     alerts = of_kind(result, RecordKind.RISK_ALERT)
     assert [(alert["ts"], alert["amount"], alert["value"]) for alert in alerts] == [(at(2), 88_000, 0.12)]
@@ -170,7 +170,7 @@ def test_a_daily_loss_halt_ends_with_the_day() -> None:
     candles = [FLAT] * 21 + [(100, 100, 90, 90)] + [(90.0, 90.0, 90.0, 90.0)] * 4
     rows = [propose(21), propose(23, strategy="t"), propose(24, strategy="t")]
     both = (strategy(SizeKind.FIXED_QTY, 3.0), strategy(SizeKind.FIXED_QTY, 1.0, name="t"))
-    result = one_symbol(candles, *rows, strategies=both, daily_loss_halt=0.03)
+    result = one_symbol(candles, *rows, strategies=both, halts=HaltLimits(daily_loss=0.03))
     assert [(alert["ts"], alert["reason"]) for alert in of_kind(result, RecordKind.RISK_ALERT)] == [(at(22), Reason.DAILY_LOSS)]
     assert reasons(result, RecordKind.REJECTED) == [(1, "HALTED")]
     assert fills(result)[1] == (24, 90.0, "FILLED")

@@ -15,8 +15,7 @@ LONG = {"long": "close > 1"}
 
 REFUSED = [
     ({}, LONG | {"limit_price": "close"}, "propose.limit_price is not supported yet"),
-    ({}, LONG | {"weight": 1}, "propose.weight is not supported yet"),
-    ({}, LONG | {"weight": 1}, "propose.weight is not supported yet"),
+    ({}, LONG | {"tags": 1}, "propose.tags is not supported yet"),
     ({}, LONG | {"order_type": "limit"}, "propose.order_type is not supported yet"),
     ({}, LONG | {"stoploss": "close"}, "no key 'stoploss'; did you mean 'stop_loss'"),
     ({}, LONG | {"trigger": "always"}, "level or edge"),

@@ -42,6 +42,30 @@ class Entry:
     cause: int  # of its next record
     order_id: int = 0
     acts_from: int = 0
+    victim: Key | None = None  # the position that it rotates out
+
+
+@dataclass
+class Level:
+    """A target or a distance, and the time from which bars that open see it."""
+
+    acts_from: int
+    level: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """New levels, when they were made, and the time from which bars that open see them; None: stays as it is."""
+
+    ts: int
+    acts_from: int
+    extreme: float | None = None
+    stop: float | None = None
+    target: float | None = None
+    trailing: float | None = None
+    break_even: float | None = None
+    entry: float | None = None  # price that a break-even distance counts from
+    closed: "Closed | None" = None  # the bar whose close it is
 
 
 class Closed(NamedTuple):
@@ -80,12 +104,16 @@ class Position:
     order_id: int
     seq: int = NONE  # of its opening POSITION record
     stops: list[Stop] = field(default_factory=list)  # the levels it had, the present one last
-    target: float | None = None
-    trailing: float | None = None  # distance
-    break_even: float | None = None  # distance
+    targets: list[Level] = field(default_factory=list)
+    trailings: list[Level] = field(default_factory=list)  # distances
+    break_evens: list[Level] = field(default_factory=list)
+    entries: list[Level] = field(default_factory=list)  # prices that break-even distances count from
     acts_from: int = 0  # its bracket acts in bars that open at this time or later
     extreme: float = 0.0
-    extremes: list["Closed"] = field(default_factory=list)  # the bars held so far
+    moves: list[Change] = field(default_factory=list)  # of its levels: what closes, adds and proposals did to them
+    since: int = 0  # bars that open from then on move the extreme
+    score: float = 0.0  # of the last proposal of its side
+    adds: int = 0
     max_bars: int = 0
     bars: int = 0
     exit: ExitOrder | None = None
@@ -213,13 +241,18 @@ class Account:
             entry.proposal.key,
             order_id=entry.order_id,
             side=entry.proposal.side,
-            qty=abs(entry.lots),
+            qty=self.order_lots(entry),
             proposal=entry.proposal.row,
             reason=reason,
             cause=entry.cause if cause is None else cause,
         )
 
-    def cancel_entries(self, reason: Reason, *, symbol: str | None = None, cause: int | None = None) -> None:
+    def order_lots(self, entry: Entry) -> int:
+        """Lots of an entry's order: those it opens and, where it reverses a position, those it closes."""
+        held = self.positions.get(entry.proposal.key)
+        return abs(entry.lots) + (abs(held.lots) if held is not None and held.side != entry.proposal.side else 0)
+
+    def cancel_entries(self, reason: Reason, *, symbol: str | None = None) -> None:
         """End all pending entries, or those of one symbol, in approval order."""
         for entry in [one for one in self.entries if symbol in (None, one.proposal.symbol)]:
-            self.cancel_entry(entry, reason, cause)
+            self.cancel_entry(entry, reason)

@@ -1,14 +1,16 @@
 """Stops, targets, trailing levels, and which of them one bar reaches.  # R3"""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 from engine.model_call import event_key
 from engine.models import ModelKind
 from engine.schema import EventKind, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopAnchor, StopCheck, StopFrom, TrailingMode
 from engine.settings import Settings
-from tests.oracle.account import Account, Closed, Entry, Position, Stop
+from tests.oracle.account import Account, Change, Closed, Entry, Level, Position, Stop
 from tests.oracle.events import Action, Bar
+from tests.oracle.proposals import Proposal
 
 
 class Exit(NamedTuple):
@@ -22,77 +24,150 @@ class Exit(NamedTuple):
 
 def attach(account: Account, position: Position, entry: Entry) -> None:
     """Give a position, just filled, the levels of its proposal.  # R2.1"""
-    proposal = account.markets[entry.proposal.symbol].restated(entry.proposal)
-    settings, fill, side = account.settings, position.price, position.side
-    anchor = entry.reference if settings.stop_anchor == StopAnchor.ENTRY_CLOSE else fill
-    inside_first_bar = account.phase == EventKind.BAR_OPEN and settings.stop_from == StopFrom.NEXT_BAR
-    position.acts_from = position.opened_ts + (1 if inside_first_bar else 0)
-    stop = _price(proposal.stop_loss, proposal.stop_loss_kind, anchor, -side)
-    target = _price(proposal.take_profit, proposal.take_profit_kind, anchor, side)
-    stop = _positive(position.contract.on_tick(stop, account.now, up=side < 0)) if stop is not None else None
-    position.target = _positive(position.contract.on_tick(target, account.now, up=side > 0)) if target is not None else None
-    if stop is not None:
-        position.stops.append(Stop(position.opened_ts, stop, Reason.STOP_LOSS))
-    position.trailing = _distance(proposal.trailing, proposal.trailing_kind, fill)
-    position.break_even = _distance(proposal.break_even, proposal.break_even_kind, fill)
-    position.extreme = fill
-    position.max_bars = proposal.max_bars
-    _raise_stop(position, position.opened_ts, position.opened_ts)
+    position.acts_from = position.opened_ts + _held_back(account)
+    position.max_bars = entry.proposal.max_bars
+    position.extreme, position.since = position.price, position.opened_ts
+    position.entries.append(Level(position.opened_ts, position.price))
+    _move(
+        account,
+        position,
+        _given(account, position, entry.proposal, _anchor(account, entry, position.price), position.price, position.opened_ts),
+    )
+
+
+def add_levels(account: Account, position: Position, entry: Entry, price: float) -> None:
+    """Change the levels of a position to those that come with an add; they act after the latency.  # R2.3 R4.3"""
+    acts_from = account.now + _held_back(account) + account.settings.latency_us
+    change = _given(account, position, entry.proposal, _anchor(account, entry, price), price, acts_from)
+    _move(account, position, _restarted(account, position, replace(change, entry=price if change.break_even is not None else None), price))
+
+
+def replace_levels(account: Account, position: Position, proposal: Proposal) -> float:
+    """Change the levels of a position to those of a proposal; the new stop, 0 where it stays.  # R2.3 R4.3"""
+    close = account.markets[proposal.symbol].last_close
+    change = _given(account, position, proposal, close, close, account.now + account.settings.latency_us)
+    _move(account, position, _restarted(account, position, change, close))
+    return change.stop or 0.0
+
+
+def _anchor(account: Account, entry: Entry, fill: float) -> float:
+    """What fractions of a stop or a target are of."""
+    return entry.reference if account.settings.stop_anchor == StopAnchor.ENTRY_CLOSE else fill
+
+
+def _held_back(account: Account) -> int:
+    """A bar that opens now does not see the bracket of its own fill where that is to act from the next one.  # R2.1"""
+    return 1 if account.phase == EventKind.BAR_OPEN and account.settings.stop_from == StopFrom.NEXT_BAR else 0
+
+
+def _given(account: Account, position: Position, proposal: Proposal, anchor: float, price: float, acts_from: int) -> Change:
+    """The levels that a proposal gives, in the units of now."""
+    side, proposal = position.side, account.markets[proposal.symbol].restated(proposal)
+    return Change(
+        account.now,
+        acts_from,
+        stop=_ticked(position, account.now, _price(proposal.stop_loss, proposal.stop_loss_kind, anchor, -side), up=side < 0),
+        target=_ticked(position, account.now, _price(proposal.take_profit, proposal.take_profit_kind, anchor, side), up=side > 0),
+        trailing=_distance(proposal.trailing, proposal.trailing_kind, price),
+        break_even=_distance(proposal.break_even, proposal.break_even_kind, price),
+    )
+
+
+def _restarted(account: Account, position: Position, change: Change, price: float) -> Change:
+    """A new distance counts from the price that it comes with."""
+    if change.trailing is None and change.break_even is None:
+        return change
+    position.since = account.now
+    return replace(change, extreme=price)
+
+
+def _move(account: Account, position: Position, change: Change) -> None:
+    """Put a change on a position; what it does not give stays."""
+    position.moves.append(change)
+    if change.extreme is not None:
+        position.extreme = change.extreme
+    if change.stop is not None:
+        position.stops.append(Stop(change.acts_from, change.stop, Reason.STOP_LOSS))
+    for levels, level in (
+        (position.targets, change.target),
+        (position.trailings, change.trailing),
+        (position.break_evens, change.break_even),
+        (position.entries, change.entry),
+    ):
+        if level is not None:
+            levels.append(Level(change.acts_from, level))
+    _raise_stop(position, change.ts, change.acts_from)
+    if change.closed is not None and account.settings.model(ModelKind.EXIT) is not None:
+        _ask_model(account, position, change.acts_from, change.closed)
+
+
+def _ask_model(account: Account, position: Position, acts_from: int, closed: Closed) -> None:
+    """What the user's own model makes of a close."""
+    model = account.settings.model(ModelKind.EXIT)
+    assert model is not None
+    stop = position.stops[-1].level if position.stops else math.nan
+    target = position.targets[-1].level if position.targets else math.nan
+    key = event_key(account.settings.seed, closed.ts, *account.places(position.key))
+    prices = (closed.high, closed.low, closed.close)
+    entry = position.entries[-1].level
+    level = _positive(model.function(entry, *prices, stop, target, float(closed.bars), float(position.side), key))
+    if level is not None:
+        _improve(position, level, closed.ts, acts_from, Reason.MODEL_STOP)
 
 
 def trail(account: Account, position: Position, bar: Bar) -> None:
     """Move the stop after the close of a bar; it acts after the latency.  # R3.5"""
-    if bar.open_ts < position.opened_ts:
+    if bar.open_ts < position.since:
         return
     candle = bar.side(-position.side)
-    if position.side > 0:
-        position.extreme = max(position.extreme, candle.high)
-    else:
-        position.extreme = min(position.extreme, candle.low)
-    closed = Closed(
-        bar.ts, bar.ts + account.settings.latency_us, position.extreme, candle.high, candle.low, candle.close, position.bars + 1
-    )
-    position.extremes.append(closed)
-    _move(account, position, closed)
-
-
-def _move(account: Account, position: Position, closed: Closed) -> None:
-    """What one close does to the stop: trailing, break-even, and the user's own model."""
-    _raise_stop(position, closed.ts, closed.acts_from)
-    model = account.settings.model(ModelKind.EXIT)
-    if model is None:
-        return
-    stop = position.stops[-1].level if position.stops else math.nan
-    target = math.nan if position.target is None else position.target
-    key = event_key(account.settings.seed, closed.ts, *account.places(position.key))
-    prices = (closed.high, closed.low, closed.close)
-    level = _positive(model.function(position.price, *prices, stop, target, float(closed.bars), float(position.side), key))
-    if level is not None:
-        _improve(position, level, closed.ts, closed.acts_from, Reason.MODEL_STOP)
+    extreme = max(position.extreme, candle.high) if position.side > 0 else min(position.extreme, candle.low)
+    acts_from = bar.ts + account.settings.latency_us
+    closed = Closed(bar.ts, acts_from, extreme, candle.high, candle.low, candle.close, position.bars + 1)
+    _move(account, position, Change(bar.ts, acts_from, extreme=extreme, closed=closed))
 
 
 def split_levels(account: Account, position: Position, split: Action, now: int, opened_ts: int) -> None:
     """Levels in prices of the new shares, triggers on the tick again.  # R8.1
 
-    The stop that the last bar to open has seen is rounded a second time; what closes since then are to do to it, they do to the new prices.
+    The levels that the last bar to open has seen are rounded a second time; what has changed since then changes the new prices.
     """
-    side, contract = position.side, position.contract
-    last = max(opened_ts, position.opened_ts)
-    acting = [stop for stop in position.stops if stop.acts_from <= last][-1:]
-    levels = [(stop, _positive(contract.on_tick(split.price(stop.level), now, up=side < 0))) for stop in acting]
+    side, last = position.side, max(opened_ts, position.opened_ts)
+    stops = [stop for stop in position.stops if stop.acts_from <= last][-1:]
+    targets, trailings, break_evens, entries = (
+        [level for level in levels if level.acts_from <= last][-1:]
+        for levels in (position.targets, position.trailings, position.break_evens, position.entries)
+    )
+    levels = [(stop, _ticked(position, now, split.price(stop.level), up=side < 0)) for stop in stops]
     position.stops = [Stop(stop.acts_from, level, stop.reason) for stop, level in levels if level is not None]
-    if position.target is not None:
-        position.target = _positive(contract.on_tick(split.price(position.target), now, up=side > 0))
-    position.price = split.price(position.price)
-    for name in ("trailing", "break_even"):
-        distance = getattr(position, name)
-        setattr(position, name, None if distance is None else split.price(distance))
-    waiting = [_in_new_units(one, split) for one in position.extremes if one.acts_from > last]
-    newest = split.price(position.extreme)
-    for closed in waiting:
-        position.extreme = closed.extreme
-        _move(account, position, closed)
-    position.extremes, position.extreme = waiting, newest
+    new_targets = [(target, _ticked(position, now, split.price(target.level), up=side > 0)) for target in targets]
+    position.targets = [Level(target.acts_from, level) for target, level in new_targets if level is not None]
+    position.trailings = [Level(one.acts_from, split.price(one.level)) for one in trailings]
+    position.break_evens = [Level(one.acts_from, split.price(one.level)) for one in break_evens]
+    position.entries = [Level(one.acts_from, split.price(one.level)) for one in entries]
+    waiting, newest = [move for move in position.moves if move.acts_from > last], split.price(position.extreme)
+    position.moves = []
+    for move in waiting:
+        _move(account, position, _split_change(position, move, split, now))
+    position.extreme = newest
+
+
+def _split_change(position: Position, change: Change, split: Action, now: int) -> Change:
+    """A change that does not act yet, in the new units."""
+
+    def price(level: float | None) -> float | None:
+        return None if level is None else split.price(level)
+
+    return Change(
+        change.ts,
+        change.acts_from,
+        price(change.extreme),
+        _ticked(position, now, price(change.stop), up=position.side < 0),
+        _ticked(position, now, price(change.target), up=position.side > 0),
+        price(change.trailing),
+        price(change.break_even),
+        price(change.entry),
+        None if change.closed is None else _in_new_units(change.closed, split),
+    )
 
 
 def _in_new_units(closed: Closed, split: Action) -> Closed:
@@ -107,12 +182,13 @@ def passed_by_open(position: Position, bar: Bar, settings: Settings) -> Exit | N
     if stop is not None and side * opening <= side * stop.level:
         return Exit(opening, stop.reason, maker=False)
     if target_met(position, bar, opening, settings):
-        assert position.target is not None
+        target = acting(position.targets, bar)
+        assert target is not None
         gap = settings.limit_gap
         if gap is None:
             gap = LimitGap.OPEN if position.contract.instrument.sessions else LimitGap.PRICE
         sold = position.contract.on_tick(opening, bar.open_ts, up=side < 0)
-        return Exit(sold if gap == LimitGap.OPEN else position.target, Reason.TAKE_PROFIT, maker=True)
+        return Exit(sold if gap == LimitGap.OPEN else target, Reason.TAKE_PROFIT, maker=True)
     return None
 
 
@@ -120,7 +196,7 @@ def touched(position: Position, bar: Bar, settings: Settings) -> Exit | None:
     """The stop or target that the bar reaches after its open; the policy decides between two.  # R3.2 R3.3"""
     side, candle = position.side, bar.side(-position.side)
     worst, best = (candle.low, candle.high) if side > 0 else (candle.high, candle.low)
-    stop, target = ranged_stop(position, bar, settings), position.target
+    stop, target = ranged_stop(position, bar, settings), acting(position.targets, bar)
     if settings.stop_check == StopCheck.RANGE:
         stop = raised_inside(position, bar, stop, settings)
     stopped = stop is not None and side * worst <= side * stop.level
@@ -143,6 +219,12 @@ def stop_for(position: Position, bar: Bar) -> Stop | None:
     return acting[-1] if acting else None
 
 
+def acting(levels: list[Level], bar: Bar) -> float | None:
+    """The target or distance that acts in a bar, in the same way."""
+    acting = [level.level for level in levels if level.acts_from <= bar.open_ts]
+    return acting[-1] if acting else None
+
+
 def ranged_stop(position: Position, bar: Bar, settings: Settings) -> Stop | None:
     """The stop that the prices within a bar are compared with.  # R2.1"""
     return stop_for(position, bar) if settings.stop_check == StopCheck.RANGE else None
@@ -150,13 +232,14 @@ def ranged_stop(position: Position, bar: Bar, settings: Settings) -> Stop | None
 
 def raised_inside(position: Position, bar: Bar, stop: Stop | None, settings: Settings) -> Stop | None:
     """The stop, or the level to which the bar's own extreme, short of the target, trails it.  # R3.5"""
-    if settings.trailing_mode != TrailingMode.INTRABAR or position.trailing is None or bar.open_ts < position.acts_from:
+    trailing, target = acting(position.trailings, bar), acting(position.targets, bar)
+    if settings.trailing_mode != TrailingMode.INTRABAR or trailing is None or bar.open_ts < position.acts_from:
         return stop
     side, candle = position.side, bar.side(-position.side)
     extreme = candle.high if side > 0 else candle.low
-    if position.target is not None:
-        extreme = min(extreme, position.target) if side > 0 else max(extreme, position.target)
-    level = _positive(position.contract.on_tick(extreme - side * position.trailing, bar.open_ts, up=side < 0))
+    if target is not None:
+        extreme = min(extreme, target) if side > 0 else max(extreme, target)
+    level = _positive(position.contract.on_tick(extreme - side * trailing, bar.open_ts, up=side < 0))
     if level is None or (stop is not None and side * level <= side * stop.level):
         return stop
     return Stop(bar.open_ts, level, Reason.TRAILING_STOP)
@@ -173,9 +256,10 @@ def stopped_by_close(position: Position, bar: Bar, settings: Settings) -> Stop |
 
 def target_met(position: Position, bar: Bar, price: float, settings: Settings) -> bool:
     """Whether a price of the bar fills the target.  # R2.4"""
-    if position.target is None or bar.open_ts < position.acts_from:
+    target = acting(position.targets, bar)
+    if target is None or bar.open_ts < position.acts_from:
         return False
-    beyond = position.side * (price - position.target)
+    beyond = position.side * (price - target)
     return beyond > 0 or (beyond == 0 and settings.limit_touch == LimitTouch.TOUCH)
 
 
@@ -202,6 +286,10 @@ def _price(level: float, kind: LevelKind, fill: float, direction: int) -> float 
     return _positive(price)
 
 
+def _ticked(position: Position, now: int, price: float | None, *, up: bool) -> float | None:
+    return None if price is None else _positive(position.contract.on_tick(price, now, up=up))
+
+
 def _distance(distance: float, kind: LevelKind, fill: float) -> float | None:
     return _positive(distance * fill if kind == LevelKind.FRACTION else distance)
 
@@ -212,10 +300,13 @@ def _positive(price: float) -> float | None:
 
 def _raise_stop(position: Position, now: int, acts_from: int) -> None:
     side, extreme = position.side, position.extreme
-    if position.trailing is not None:
-        _improve(position, extreme - side * position.trailing, now, acts_from, Reason.TRAILING_STOP)
-    if position.break_even is not None and side * extreme >= side * (position.price + side * position.break_even):
-        _improve(position, position.price, now, acts_from, Reason.BREAK_EVEN)
+    if position.trailings:
+        _improve(position, extreme - side * position.trailings[-1].level, now, acts_from, Reason.TRAILING_STOP)
+    if not position.break_evens:
+        return
+    distance, entry = position.break_evens[-1].level, position.entries[-1].level
+    if side * extreme >= side * (entry + side * distance):
+        _improve(position, entry, now, acts_from, Reason.BREAK_EVEN)
 
 
 def _improve(position: Position, price: float, now: int, acts_from: int, reason: Reason) -> None:

@@ -16,7 +16,7 @@ class Decisions:
     def __init__(self, account: Account, settings: Settings, sample_ts: list[int], proposals: int) -> None:
         self.account = account
         self.settings = settings
-        self.halts = Halts(settings)
+        self.halts = Halts(account)
         self.samples = set(sample_ts)
         self.equity: dict[int, int] = {}  # at each sample taken
         self.outcomes = [0] * proposals
@@ -35,8 +35,7 @@ class Decisions:
             self.sample()
         self.exits([one for one in proposals if not one.is_entry])
         equity, free = self.account.equity(), self.account.free_cash()
-        halted = self.halts.refuse_entries(self.account.now)
-        selected = select(self.account, [one for one in proposals if one.is_entry], halted, self.outcomes)
+        selected = select(self.account, [one for one in proposals if one.is_entry], self.halts, self.outcomes)
         self.account.phase = EventKind.RISK
         approved = approve(self.account, selected, equity, free)
         self.account.phase = EventKind.EXECUTION
@@ -55,11 +54,8 @@ class Decisions:
 
     def sample(self) -> None:
         """Take the equity sample of this instant; each alert cancels the pending entries.  # R5.3"""
-        equity = self.account.equity()
-        self.equity[self.account.now] = equity
-        for alert in self.halts.sample(self.account.now, equity):
-            cause = self.account.write(RecordKind.RISK_ALERT, reason=alert.reason, amount=equity, value=alert.lost)
-            self.account.cancel_entries(Reason.HALTED, cause=cause)
+        self.equity[self.account.now] = self.account.equity()
+        self.halts.sample()
 
     def exits(self, proposals: list[Proposal]) -> None:
         """Exits due at this close, and new ones; they bypass the selector.  # R4.1"""
@@ -111,6 +107,7 @@ class Decisions:
                 if self.may_fill_at_close(entry.proposal.symbol, entry.acts_from):
                     self.fill_at_close(entry)
         for entry in approved:
+            self.rotate_out(entry)
             self.order(entry)
             if self.settings.timing != Timing.CLOSE:
                 continue
@@ -118,6 +115,15 @@ class Decisions:
                 self.fill_at_close(entry)
             else:
                 self.account.cancel_entry(entry, Reason.STALE_CLOSE)
+
+    def rotate_out(self, entry: Entry) -> None:
+        """Close the position whose place an entry takes, at this close under ``close``.  # R4.2"""
+        if entry.victim is None:
+            return
+        position = self.account.positions[entry.victim]
+        self.order_exit(position, Reason.ROTATED, entry.cause)
+        if self.settings.timing == Timing.CLOSE and position.key[0] in self.closed:
+            fill_exit(self.account, position, quote_close(self.account.markets[position.key[0]], -position.side))
 
     def order(self, entry: Entry) -> None:
         """Make an approved entry an order."""
@@ -128,7 +134,7 @@ class Decisions:
             entry.proposal.key,
             order_id=entry.order_id,
             side=entry.proposal.side,
-            qty=abs(entry.lots),
+            qty=self.account.order_lots(entry),
             proposal=entry.proposal.row,
             cause=entry.cause,
         )

@@ -89,6 +89,7 @@ class Market:
     mark: float = math.nan
     snapshot: float | None = None  # half-spread of the last snapshot
     snapshot_at_open: float | None = None  # and of the last one known when the present bar opened
+    closes: list[int] = field(default_factory=list)  # of its bars so far
     last_close_ts: int = 0  # close of the symbol's last bar in the dataset
     opened_ts: int = 0  # when its last bar opened
     splits: list[tuple[int, Action]] = field(default_factory=list)  # those that are past

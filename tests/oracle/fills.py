@@ -9,7 +9,7 @@ from engine.models import ModelKind
 from engine.schema import AMBIGUOUS, MAKER, MORE, NONE, Reason, RecordKind, Slippage
 from engine.settings import Settings
 from tests.oracle.account import Account, Entry, Position
-from tests.oracle.brackets import Exit, attach
+from tests.oracle.brackets import Exit, add_levels, attach
 from tests.oracle.contract import Contract, checked
 from tests.oracle.events import Bar, Market
 
@@ -66,8 +66,14 @@ def taker_price(contract: Contract, settings: Settings, side: int, lots: int, me
 
 
 def fill_entry(account: Account, entry: Entry, met: Quote) -> Position | None:
-    """Open a position with the most lots that free cash pays for; None if it pays for none.  # R5.2"""
+    """Open a position with the most lots that free cash pays for, or add to it, or reverse it; None if it pays for none.  # R4.3 R5.2"""
     contract, side = entry.contract, entry.proposal.side
+    held = account.positions.get(entry.proposal.key)
+    if held is not None and held.side != side:
+        return reverse_position(account, held, entry, met)
+    if held is not None and held.exit is not None:
+        account.cancel_entry(entry, Reason.POSITION_CLOSED, held.exit.seq)
+        return None
     free, bps = account.free_cash(without=entry), account.fee_bps(maker=False)
 
     def fits(count: int) -> bool:
@@ -82,7 +88,55 @@ def fill_entry(account: Account, entry: Entry, met: Quote) -> Position | None:
     if lots == 0:
         account.cancel_entry(entry, rest)
         return None
-    return open_position(account, entry, lots, rest, taker_price(contract, account.settings, side, lots, met))
+    price = taker_price(contract, account.settings, side, lots, met)
+    if held is not None:
+        return add_to_position(account, held, entry, lots, rest, price)
+    return open_position(account, entry, lots, rest, price)
+
+
+def reverse_position(account: Account, held: Position, entry: Entry, met: Quote) -> Position | None:
+    """Close a position and open the other side by one order, whose fee is split by lots.  # R6.4"""
+    contract, side, before = entry.contract, entry.proposal.side, abs(held.lots)
+    mark, bps = account.markets[held.key[0]].mark, account.fee_bps(maker=False)
+
+    def fits(count: int) -> bool:
+        """Whether cash pays for so many lots of the new side, the old one closed, at the price of both together."""
+        price = taker_price(contract, account.settings, side, before + count if side > 0 else 0, met)
+        closing = contract.value(held.lots, price)
+        freed = closing if contract.spot and held.side > 0 else closing - contract.value(held.lots, mark) + held.margin
+        claim = contract.value(count, price) if contract.spot and side > 0 else contract.margin(side * count, price)
+        return claim + contract.fee(before + count, price, bps, maker=False) <= account.free_cash(without=entry) + freed
+
+    step = contract.step(account.now)
+    wanted = abs(entry.lots) // step * step
+    lots = most_lots(wanted, fits, step)
+    rest = Reason.BELOW_MIN_QTY if lots == wanted else Reason.INSUFFICIENT_CASH
+    price = taker_price(contract, account.settings, side, before + lots, met)
+    fee = contract.fee(before + lots, price, bps, maker=False)
+    first = round(fee * (before / (before + lots)))
+    order = {"order_id": entry.order_id, "proposal": entry.proposal.row, "cause": entry.cause}
+    closed = reduce_position(account, held, before, price, None, Reason.REVERSED, flags=MORE, fee=first, **order)
+    if held.exit is not None:
+        account.cancel_exit(held, Reason.POSITION_CLOSED, closed, before)
+    if lots == 0:
+        account.cancel_entry(entry, rest)
+        return None
+    return open_position(account, entry, lots, rest, price, fee=fee - first)
+
+
+def add_to_position(account: Account, position: Position, entry: Entry, lots: int, rest: Reason, price: float) -> Position:
+    """Add to a position; levels that come with the add change the position's.  # R4.3"""
+    whole = lots == abs(entry.lots)
+    entry.reservation = 0
+    add_lots(account, position, entry, position.side * lots, price, more=not whole)
+    if whole:
+        account.entries.remove(entry)
+    else:
+        entry.lots -= position.side * lots
+        account.cancel_entry(entry, rest)
+    position.adds += 1
+    add_levels(account, position, entry, price)
+    return position
 
 
 def most_lots(limit: int, fits: Callable[[int], bool], step: int = 1) -> int:
@@ -94,27 +148,28 @@ def most_lots(limit: int, fits: Callable[[int], bool], step: int = 1) -> int:
     return low * step
 
 
-def open_position(account: Account, entry: Entry, lots: int, rest: Reason, price: float) -> Position:
+def open_position(account: Account, entry: Entry, lots: int, rest: Reason, price: float, fee: int | None = None) -> Position:
     """Turn an order, or the part of it that can be paid and is whole lots, into a position; the rest ends.  # R5.2"""
     proposal, whole = entry.proposal, lots == abs(entry.lots)
     position = Position(proposal.key, entry.contract, proposal.side, 0, price, 0, 0, account.now, entry.order_id)
     account.positions[proposal.key] = position
     entry.reservation = 0
-    position.seq = add_lots(account, position, entry, proposal.side * lots, price, more=not whole)
+    position.seq = add_lots(account, position, entry, proposal.side * lots, price, more=not whole, fee=fee)
     if whole:
         account.entries.remove(entry)
     else:
         entry.lots -= proposal.side * lots
         account.cancel_entry(entry, rest)
+    position.score = proposal.score
     attach(account, position, entry)
     return position
 
 
-def add_lots(account: Account, position: Position, entry: Entry, lots: int, price: float, *, more: bool) -> int:
+def add_lots(account: Account, position: Position, entry: Entry, lots: int, price: float, *, more: bool, fee: int | None = None) -> int:
     """Book an opening fill as a taker; the seq of its POSITION.  # R6.2 R6.4"""
     contract = position.contract
     cost = checked(contract.symbol, contract.value(lots, price))
-    fee = contract.fee(lots, price, account.fee_bps(maker=False), maker=False)
+    fee = contract.fee(lots, price, account.fee_bps(maker=False), maker=False) if fee is None else fee
     amount = -cost - fee if contract.spot else -fee
     account.pay(contract.symbol, amount)
     position.lots += lots
@@ -184,6 +239,8 @@ def close_position(
     fill = reduce_position(account, position, lots, price, fee_bps, reason, flags=flags, order_id=order_id, proposal=proposal, cause=cause)
     if position.exit is not None:
         account.cancel_exit(position, Reason.POSITION_CLOSED, fill, lots)
+    for entry in [one for one in account.entries if one.proposal.key == position.key]:
+        account.cancel_entry(entry, Reason.POSITION_CLOSED, fill)
 
 
 def reduce_position(
@@ -198,6 +255,7 @@ def reduce_position(
     order_id: int | None = None,
     proposal: int = NONE,
     cause: int | None = None,
+    fee: int | None = None,
 ) -> int:
     """Close so many lots of a position; the seq of the FILL.  # R6.4"""
     contract, side, held = position.contract, position.side, abs(position.lots)
@@ -206,7 +264,8 @@ def reduce_position(
     unlocked = round(position.margin * part) if count < held else position.margin
     worth = contract.value(lots, price)
     realised = worth - released
-    fee = 0 if fee_bps is None else contract.fee(lots, price, fee_bps, maker=bool(flags & MAKER))
+    if fee is None:
+        fee = 0 if fee_bps is None else contract.fee(lots, price, fee_bps, maker=bool(flags & MAKER))
     amount = (worth if contract.spot else realised) - fee
     account.pay(contract.symbol, amount)
     order_id = position.order_id if order_id is None else order_id

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from engine.schema import PROPOSAL_COLUMNS, Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind
 from engine.settings import Settings
 
 DEFAULTS = {
@@ -18,6 +18,11 @@ DEFAULTS = {
     "break_even": math.nan,
     "break_even_kind": LevelKind.PRICE,
     "max_bars": 0,
+    "weight": math.nan,
+    "volatility": math.nan,
+    "win_probability": math.nan,
+    "payoff": math.nan,
+    "leg": 0,
 }
 
 
@@ -39,6 +44,11 @@ class Proposal(NamedTuple):
     break_even: float
     break_even_kind: LevelKind
     max_bars: int
+    weight: float
+    volatility: float
+    win_probability: float
+    payoff: float
+    leg: int
     sequence: int
     row: int = 0
 
@@ -51,6 +61,11 @@ class Proposal(NamedTuple):
     def side(self) -> int:
         """Side of an entry: +1 long, -1 short."""
         return 1 if self.action == Action.ENTER_LONG else -1
+
+    @property
+    def unit(self) -> tuple[str, int]:
+        """The decision that it is a leg of; its own where it has no leg."""
+        return (self.strategy, self.leg if self.leg > 0 else -1 - self.row)
 
     @property
     def is_entry(self) -> bool:
@@ -86,12 +101,13 @@ def read_proposals(table: Mapping[str, Sequence[Any]], settings: Settings) -> li
 
 
 def _columns(table: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    if unknown := set(table) - set(PROPOSAL_COLUMNS):
+    names = PROPOSAL_COLUMNS | OPTIONAL_COLUMNS
+    if unknown := set(table) - set(names):
         raise ValueError(f"unknown proposal columns {sorted(unknown)}")
     given = {name: [_plain(value) for value in values] for name, values in table.items()}
     rows = len(given["ts"])
     computed = {"available_ts": given["ts"], "sequence": list(range(rows))}
-    return {name: given.get(name) or computed.get(name) or [DEFAULTS.get(name)] * rows for name in PROPOSAL_COLUMNS}
+    return {name: given.get(name) or computed.get(name) or [DEFAULTS.get(name)] * rows for name in names}
 
 
 def _plain(value: Any) -> Any:

@@ -127,6 +127,7 @@ class Replay:
         """Marks, stops that look at closes, levels that move, ages.  # R2.1 R3.5 R3.6"""
         bar = event.payload
         self.account.markets[event.symbol].mark = bar.mark
+        self.account.markets[event.symbol].closes.append(bar.ts)
         for position in self.account.in_order(event.symbol):
             stop = stopped_by_close(position, bar, self.settings)
             if stop is not None and position.exit is None:

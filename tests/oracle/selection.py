@@ -5,49 +5,119 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.schema import COUNTED, Reason, RecordKind
-from tests.oracle.account import Account
+from engine.schema import COUNTED, OnHeld, Reason, RecordKind
+from tests.oracle.account import Account, Key, Position
+from tests.oracle.brackets import replace_levels
+from tests.oracle.halts import Halts
 from tests.oracle.proposals import Proposal
 
 
 class Selected(NamedTuple):
-    """An entry with a slot, its rank, and the seq of its SELECTED record."""
+    """An entry with a slot, its rank, the seq of its SELECTED record, and whose place it takes, if it rotates."""
 
     proposal: Proposal
     rank: int
     seq: int
+    victim: Key | None = None
 
 
-def select(account: Account, entries: list[Proposal], halted: bool, outcomes: list[int]) -> list[Selected]:
+def select(account: Account, entries: list[Proposal], halts: Halts, outcomes: list[int]) -> list[Selected]:
     """Drop, rank and select the entries of one instant, given in (symbol, strategy, sequence) order."""
-    reasons = drop_reasons(account, entries, halted)
+    _rescore(account, entries)
+    reasons = drop_reasons(account, entries, halts)
     for proposal in entries:
         reason = reasons.get(proposal.row)
         if reason in COUNTED:
             outcomes[proposal.row] = int(reason)
         elif reason is not None:
             _reject(account, proposal, reason)
+        elif _mode(account, proposal) == OnHeld.REPLACE_LEVELS and proposal.key in account.positions:
+            _replace_levels(account, proposal)
+            reasons[proposal.row] = Reason.NONE
     ranked = sorted((one for one in entries if one.row not in reasons), key=_rank_key)
-    free = max(0, account.settings.max_positions - slots(account))
+    chosen = Walk(account).choose(ranked)
     selected = []
     for rank, proposal in enumerate(ranked, start=1):
-        if rank > free:
+        if proposal.row not in chosen:
             _reject(account, proposal, Reason.NOT_SELECTED, rank)
             continue
         fields = {"side": proposal.side, "value": proposal.value, "proposal": proposal.row}
         cause = account.write(RecordKind.PROPOSAL, proposal.key, **fields)
-        selected.append(Selected(proposal, rank, account.write(RecordKind.SELECTED, proposal.key, rank=rank, cause=cause, **fields)))
+        seq = account.write(RecordKind.SELECTED, proposal.key, rank=rank, cause=cause, **fields)
+        selected.append(Selected(proposal, rank, seq, chosen[proposal.row]))
     return selected
 
 
-def slots(account: Account) -> int:
+class Walk:
+    """The walk in rank order over free slots, groups and strategies.  # R4.2"""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.settings = account.settings
+        self.groups = {instrument.symbol: instrument.group for instrument in account.settings.instruments}
+        used = slots(account)
+        self.free = max(0, self.settings.max_positions - len(used))
+        self.in_group = Counter(self.groups[symbol] for symbol, _ in used)
+        self.in_strategy = Counter(strategy for _, strategy in used)
+        self.chosen: dict[int, Key | None] = {}
+        self.victims: set[Key] = set()  # positions that make room at this instant
+        self.busy = {entry.proposal.key for entry in account.entries}  # positions that are not to be rotated out
+
+    def choose(self, ranked: list[Proposal]) -> dict[int, Key | None]:
+        """Rows of the chosen, and whose place they take; the legs of one decision stand or fall together."""
+        seen: set[int] = set()
+        for one in ranked:
+            if one.row in seen:
+                continue
+            unit = [other for other in ranked if other.unit == one.unit]
+            seen |= {other.row for other in unit}
+            self.try_unit(unit)
+        return self.chosen
+
+    def try_unit(self, unit: list[Proposal]) -> None:
+        """Choose all of a decision's legs, or none."""
+        if any(one.key in self.victims for one in unit):
+            return
+        new = [one for one in unit if one.key not in self.account.positions]
+        groups, strategies = Counter(self.groups[one.symbol] for one in new), Counter(one.strategy for one in new)
+        if any(group and self.in_group[group] + n > self.settings.max_per_group for group, n in groups.items()):
+            return
+        if any(self.in_strategy[strategy] + n > self.settings.max_per_strategy for strategy, n in strategies.items()):
+            return
+        victim = None
+        if len(new) > self.free:
+            victim = self.weakest(unit[0]) if unit[0].leg == 0 else None
+            if victim is None:
+                return
+            self.in_group[self.groups[victim[0]]] -= 1
+            self.in_strategy[victim[1]] -= 1
+            self.busy.add(victim)
+            self.victims.add(victim)
+            self.free += 1
+        self.free -= len(new)
+        self.in_group.update(groups)
+        self.in_strategy.update(strategies)
+        self.chosen.update((one.row, victim) for one in unit)
+        self.busy |= {one.key for one in unit}
+
+    def weakest(self, challenger: Proposal) -> Key | None:
+        """The position that a better proposal replaces, if there is one."""
+        margin = self.settings.rotate_margin
+        staying = [one for one in self.account.in_order() if one.exit is None and one.key not in self.busy]
+        if not staying or not math.isfinite(margin):
+            return None
+        weak = min(staying, key=lambda one: one.score)
+        return weak.key if challenger.score > weak.score and challenger.score >= weak.score + margin else None
+
+
+def slots(account: Account) -> set[Key]:
     """Slots in use: positions and pending entries; one with a pending exit may count as free.  # R4.4"""
     leaving = account.settings.reuse_pending_exit
     held = {key for key, position in account.positions.items() if not (leaving and position.exit is not None)}
-    return len(held | {entry.proposal.key for entry in account.entries})
+    return held | {entry.proposal.key for entry in account.entries if entry.proposal.key not in account.positions}
 
 
-def drop_reasons(account: Account, entries: list[Proposal], halted: bool) -> dict[int, Reason]:
+def drop_reasons(account: Account, entries: list[Proposal], halts: Halts) -> dict[int, Reason]:
     """The first reason of R4.1 for each proposal that drops out, by row."""
     reasons: dict[int, Reason] = {}
 
@@ -59,10 +129,11 @@ def drop_reasons(account: Account, entries: list[Proposal], halted: bool) -> dic
     drop(Reason.INVALID, lambda one: math.isnan(one.score) or not math.isfinite(markets[one.symbol].last_close))
     drop(Reason.NOT_IN_UNIVERSE, lambda one: not markets[one.symbol].listed)
     drop(Reason.WARMUP, lambda one: one.ts < start)
-    drop(Reason.HALTED, lambda one: halted)
+    drop(Reason.HALTED, lambda one: halts.refuses(one.symbol, one.strategy))
+    drop(Reason.COOLDOWN, lambda one: halts.cools(one.symbol, one.strategy))
     sides = Counter(key for key, _ in {(one.key, one.side) for one in entries if one.row not in reasons})
     drop(Reason.CONFLICT, lambda one: sides[one.key] == 2)
-    drop(Reason.ALREADY_HELD, lambda one: one.key in account.positions)
+    drop(Reason.ALREADY_HELD, lambda one: one.key in account.positions and not _changes(account, account.positions[one.key], one))
     pending = {entry.proposal.key for entry in account.entries}
     drop(Reason.ALREADY_PENDING, lambda one: one.key in pending)
     drop(Reason.BELOW_MIN_SCORE, lambda one: one.score < account.settings.min_score)
@@ -70,7 +141,40 @@ def drop_reasons(account: Account, entries: list[Proposal], halted: bool) -> dic
     for one in sorted((one for one in entries if one.row not in reasons), key=_rank_key):
         best.setdefault(one.key, one.row)
     drop(Reason.DUPLICATE, lambda one: best[one.key] != one.row)
+    broken = {one.unit for one in entries if one.row in reasons}
+    drop(Reason.LEG_REFUSED, lambda one: one.unit in broken)
     return reasons
+
+
+def _mode(account: Account, proposal: Proposal) -> OnHeld:
+    return next(one.on_held for one in account.settings.strategies if one.id == proposal.strategy)
+
+
+def _changes(account: Account, position: Position, proposal: Proposal) -> bool:
+    """Whether a proposal has something to say to a position that is held.  # R4.3"""
+    mode, same = _mode(account, proposal), position.side == proposal.side
+    if mode == OnHeld.ADD:
+        most = next(one.max_adds for one in account.settings.strategies if one.id == proposal.strategy)
+        return same and position.exit is None and position.adds < most
+    if mode == OnHeld.REVERSE:
+        return not same and position.exit is None
+    return mode == OnHeld.REPLACE_LEVELS and same and proposal.leg == 0
+
+
+def _replace_levels(account: Account, proposal: Proposal) -> None:
+    """Change the levels of a held position: the proposal is applied.  # R4.3 R5.4"""
+    position = account.positions[proposal.key]
+    stop = replace_levels(account, position, proposal)
+    fields = {"side": proposal.side, "value": proposal.value, "proposal": proposal.row}
+    account.write(RecordKind.LEVELS, proposal.key, price=stop, cause=position.seq, **fields)
+
+
+def _rescore(account: Account, entries: list[Proposal]) -> None:
+    """The present score of a position is that of the last proposal of its side.  # R4.2"""
+    for one in entries:
+        position = account.positions.get(one.key)
+        if position is not None and position.side == one.side and not math.isnan(one.score):
+            position.score = one.score
 
 
 def _rank_key(proposal: Proposal) -> tuple[float, str, str, int]:
