@@ -1,7 +1,7 @@
 """Sessions that are listened to: what handlers are told, when their proposals count, and that nothing else changes.  # R1, R9.4, R9.5"""
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
