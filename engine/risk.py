@@ -9,9 +9,10 @@ from engine.portfolio import counts_as_free, equity, free_cash, note_overflow
 from engine.records import post
 from engine.schema import Action, Reason, RecordKind, SizeKind
 from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, stop_distance, wanted_quantity
-from engine.splits import restated, restated_level
+from engine.splits import restated_level
 from engine.state import State
 from engine.tape import Proposals, Tape, rules_at
+from engine.terms import reference_price
 
 
 @kernel
@@ -52,7 +53,7 @@ def sized(
     if desk["size"] == SizeKind.ALL_IN:
         buffer = money(capital * rules["cash_buffer"])
         limit = min(free_cash(state) - buffer, money(capital * desk["budget"]))
-        lots = all_in_lots(tape, rules, symbol, side, limit, reference, half, rule["lot_step"])
+        lots = all_in_lots(tape, rules, symbol, side, limit, reference, half, rule["lot_step"], False)
         return lots, (Reason.NONE if lots > 0 else Reason.NO_SIZE)
     stop, kind = proposals.stop_loss[i], proposals.stop_loss_kind[i]
     distance = stop_distance(side, reference, restated_level(state, tape, symbol, stop, kind, proposals.ts[i]), kind)
@@ -87,7 +88,7 @@ def limited(
     allowed = lots
     if rules["cash_buffer"] > 0.0:
         buffer = money(capital * rules["cash_buffer"])
-        allowed = most_lots(tape, rules, symbol, side, free - buffer, lots, reference, half, step)
+        allowed = most_lots(tape, rules, symbol, side, free - buffer, lots, reference, half, step, False)
         if allowed == 0 or (allowed < lots and not clip):
             return 0, Reason.CASH_BUFFER
     lots = allowed
@@ -106,7 +107,7 @@ def limited(
         if allowed == 0 or (allowed < lots and not clip):
             return 0, Reason.MAX_NET
     lots = allowed
-    allowed = most_lots(tape, rules, symbol, side, free, lots, reference, half, step)
+    allowed = most_lots(tape, rules, symbol, side, free, lots, reference, half, step, False)
     if allowed == 0 or (allowed < lots and not clip):
         return 0, (Reason.INSUFFICIENT_MARGIN if counts_as_free(tape, symbol, side) else Reason.INSUFFICIENT_CASH)
     return allowed, Reason.NONE
@@ -135,7 +136,7 @@ def gate(state: State, tape: Tape, proposals: Proposals, n_selected: int, now: i
         symbol, side = proposals.symbol[i], side_of(proposals.action[i])
         slot = symbol * n_strategies + proposals.strategy[i]
         row = proposals.row[i]
-        reference, score = restated(state, tape, symbol, tape.close[row], tape.ts[row]), proposals.score[i]
+        reference, score = reference_price(state, tape, proposals, i, side), proposals.score[i]
         half = half_spread_of_close(tape, symbol, row, now, rules["default_half_spread"])
         selected = state.entries[slot]["cause"]
         rule = tape.rules[rules_at(tape, symbol, now)]
@@ -153,7 +154,7 @@ def gate(state: State, tape: Tape, proposals: Proposals, n_selected: int, now: i
         order, spec = state.entries[slot], tape.specs[symbol]
         order["proposal"], order["side"], order["lots"] = i, side, lots
         order["value"] = value(quantity(lots, spec["lot_units"], spec["lot_power"]), reference, spec["multiplier"], rules["scale"])
-        reserve(state, slot, outlay(tape, rules, symbol, side, lots, reference, half))
+        reserve(state, slot, outlay(tape, rules, symbol, side, lots, reference, half, False))
         gross += order["value"]
         net += side * order["value"]
         amount = order["reserved"]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from engine.instrument import KINDS
 from engine.ledger import Ledger, LedgerError
-from engine.schema import DAY_US, MAKER, NONE, RECORD, Accounting, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NONE, RECORD, Accounting, OrderType, Reason, RecordKind
 
 WINDOW_US = 30 * DAY_US
 
@@ -33,6 +33,15 @@ MAX_TERM = 1000  # of a split
 
 
 @dataclass
+class _Order:
+    """An entry order: its side, the lots it may still fill, and its limit, 0 where it has none."""
+
+    side: int
+    lots: int
+    limit: float
+
+
+@dataclass
 class Totals:
     """What a ledger adds up to.
 
@@ -42,6 +51,8 @@ class Totals:
         Money units; ``cash_in_lieu`` is the profit on what splits left of lots.
     realised_by_fill
         What each fill, or cash in lieu, realised, by seq, until its POSITION record has been read.
+    orders
+        Entry orders, by id.
     lots, costs
         Signed lots and cost of each (strategy, symbol) still held.
     """
@@ -54,6 +65,7 @@ class Totals:
     dividends: int = 0
     cash_in_lieu: int = 0
     realised_by_fill: dict[int, int] = field(default_factory=dict)  # of fills whose POSITION is still to come
+    orders: dict[int, _Order] = field(default_factory=dict)
     lots: dict[tuple[int, int], int] = field(default_factory=dict)
     costs: dict[tuple[int, int], int] = field(default_factory=dict)
     rest: "_Rest | None" = None  # of a split whose CASH_IN_LIEU is still to come
@@ -148,7 +160,11 @@ def _apply(
     if kind == RecordKind.DEPOSIT:
         totals.cash += row["amount"]
         totals.deposits += row["amount"]
+    elif kind == RecordKind.ORDER and row["reason"] == Reason.NONE:
+        limited = row["flags"] & 3 in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+        totals.orders[row["order_id"]] = _Order(row["side"], row["qty"], row["price"] if limited else 0.0)
     elif kind == RecordKind.FILL:
+        _check_order(seq, row, totals)
         _fill(seq, row, totals, instruments[row["symbol"]], rates)
     elif kind == RecordKind.FUNDING:
         value = instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"])
@@ -169,6 +185,20 @@ def _apply(
         _equal(seq, "lots left", row["qty"], abs(totals.lots.get(key, 0)))
         _equal(seq, "order", row["order_id"], fill["order_id"])
         _equal(seq, "realised", row["amount"], totals.realised_by_fill.pop(row["cause"]))
+
+
+def _check_order(seq: int, row: dict[str, Any], totals: Totals) -> None:
+    """An entry fills no more than was ordered, and a limit at no worse a price than its own.  # R2.5"""
+    order = totals.orders.get(row["order_id"])
+    if order is None or order.side != row["side"]:  # the fill of an exit, which a bracket books under the entry's id
+        return
+    if order.limit and order.side * (row["price"] - order.limit) > 0:
+        raise LedgerError(f"record {seq}: order {row['order_id']} fills at {row['price']}, beyond its limit of {order.limit}")
+    order.lots -= row["qty"]
+    if order.lots < 0:
+        raise LedgerError(f"record {seq}: order {row['order_id']} fills {-order.lots} lots more than were ordered")
+    if bool(row["flags"] & MORE) != (order.lots > 0):
+        raise LedgerError(f"record {seq}: order {row['order_id']} has {order.lots} lots to fill, and its flags say otherwise")
 
 
 def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument, rates: _Rates) -> None:

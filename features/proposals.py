@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import Series
-from engine.schema import Action, LevelKind
+from engine.schema import Action, LevelKind, TimeInForce
 from features.causality import Certificate
 from features.evaluate import Column, Crossed, rows_where, values_at
-from features.strategy import SIDE, Plan
+from features.strategy import SIDE, Order, Plan
 
 DTYPES: Mapping[str, Any] = {
     "ts": np.int64,
@@ -29,12 +29,19 @@ DTYPES: Mapping[str, Any] = {
     "break_even": np.float64,
     "break_even_kind": np.int8,
     "max_bars": np.int64,
+    "order_type": np.int8,
+    "limit_price": np.float64,
+    "stop_price": np.float64,
+    "tif": np.int8,
+    "tif_value": np.int64,
     "sequence": np.int64,
     "row": np.int64,
 }
 """Columns of a table and their types."""
 
-DEFAULTS: Mapping[str, float] = {"stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan, "break_even": np.nan, "row": -1}
+DEFAULTS: Mapping[str, float] = {"row": -1} | dict.fromkeys(
+    ("stop_loss", "take_profit", "trailing", "break_even", "limit_price", "stop_price"), np.nan
+)
 """What a column holds where nothing is given; 0 for the others."""
 
 
@@ -90,7 +97,7 @@ class Found(NamedTuple):
     rows
         Rows in the dataset's bars, in time order.
     values
-        Score, levels and ``max_bars`` of entries, by column, where the strategy gives them.
+        Score, order, levels and ``max_bars`` of entries, by column, where the strategy gives them.
     kinds
         ``LevelKind`` of those levels, by column.
     """
@@ -115,7 +122,10 @@ def find(plan: Plan, columns: Mapping[str, Column], job: Job, symbol: int, strat
 
 
 def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], side: float) -> dict[str, NDArray[np.float64]]:
-    rules = {"score": plan.score, "max_bars": plan.max_bars} | {name: level.rule for name, level in plan.levels.items()}
+    order = plan.order
+    rules = (
+        {"score": plan.score, "max_bars": plan.max_bars} | dict(order.prices) | {name: level.rule for name, level in plan.levels.items()}
+    )
     sides = {SIDE: np.full(len(rows), side)}
     values = {name: values_at(rule, columns, rows, sides) for name, rule in rules.items() if rule is not None}
     endless = [np.isinf(found) for name, found in values.items() if name != "max_bars"]
@@ -123,6 +133,9 @@ def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.in
         values["score"] = np.where(np.logical_or.reduce(endless), np.nan, values.get("score", 0.0))
     if "max_bars" in values:
         values["max_bars"] = np.where(values["max_bars"] >= 1.0, np.minimum(values["max_bars"], 2.0**31), 0.0)
+    if order != Order():
+        constants = {"order_type": order.type, "tif": order.tif, "tif_value": order.tif_value}
+        values |= {name: np.full(len(rows), float(value)) for name, value in constants.items()}
     return values
 
 
@@ -141,6 +154,7 @@ def assemble(found: Iterable[Found], ts: NDArray[np.int64]) -> dict[str, NDArray
     for name, dtype in DTYPES.items():
         if name not in columns:
             columns[name] = _column(name, dtype, parts, lengths, order)
+    columns["tif_value"] = columns["tif_value"] + np.where(columns["tif"] == TimeInForce.GTD, columns["ts"], 0)
     return {name: columns[name] for name in DTYPES}
 
 

@@ -66,11 +66,17 @@ class Books:
     def fill(self, key: tuple[int, int], record: dict[str, object]) -> None:
         signed = record["side"] * record["qty"]
         self.totals["fees"] += record["fee"]
-        if key not in self.lots:
-            self.lots[key], self.costs[key] = signed, self.value(key[0], signed, record["price"])
+        held = self.lots.get(key, 0)
+        if held * signed >= 0:
+            self.lots[key] = held + signed
+            self.costs[key] = self.costs.get(key, 0) + self.value(key[0], signed, record["price"])
             return
-        assert self.lots.pop(key) == -signed
-        self.totals["profit"] += self.value(key[0], -signed, record["price"]) - self.costs.pop(key)
+        assert abs(signed) <= abs(held)
+        released = self.costs[key] if signed == -held else round(self.costs[key] * (-signed / held))
+        self.lots[key], self.costs[key] = held + signed, self.costs[key] - released
+        if self.lots[key] == 0:
+            del self.lots[key], self.costs[key]
+        self.totals["profit"] += self.value(key[0], -signed, record["price"]) - released
 
     def rest(self, key: tuple[int, int], record: dict[str, object]) -> None:
         """Part of a lot, paid in cash: its share of the cost goes with it."""
@@ -217,11 +223,9 @@ def images(case: Case, result: ReplayResult, sign: int) -> list[tuple[object, ..
     for row in rows_of(result):
         price = MIRROR - row["price"] if sign < 0 and row["price"] != 0.0 else row["price"]
         amount = 0 if row["kind"] == RecordKind.APPROVED else row["amount"]
-        same = [
-            row[name]
-            for name in ("ts", "kind", "reason", "order_id", "proposal", "qty", "cash", "value", "cause", "rank", "flags", "phase")
-        ]
-        seen.append((*same, amount, price, sign * row["side"], sign * row["position"]))
+        value = MIRROR - row["value"] if sign < 0 and row["kind"] == RecordKind.ORDER and row["value"] else row["value"]
+        same = [row[name] for name in ("ts", "kind", "reason", "order_id", "proposal", "qty", "cash", "cause", "rank", "flags", "phase")]
+        seen.append((*same, amount, price, value, sign * row["side"], sign * row["position"]))
     return seen
 
 

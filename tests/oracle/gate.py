@@ -8,6 +8,7 @@ from engine.settings import StrategySettings
 from tests.oracle.account import Account, Entry
 from tests.oracle.contract import Contract, nearest_step
 from tests.oracle.fills import most_lots
+from tests.oracle.orders import reference_of
 from tests.oracle.proposals import Proposal
 from tests.oracle.selection import Selected
 
@@ -35,7 +36,8 @@ class Gate:
     def judge(self, selected: Selected) -> Entry | None:
         """Approve or reject one entry, and write which."""
         proposal = selected.proposal
-        reference = self.account.markets[proposal.symbol].last_close
+        last_close = self.account.markets[proposal.symbol].last_close
+        reference = reference_of(proposal, self.account.markets[proposal.symbol], self.account.now)
         fields = {"side": proposal.side, "price": reference, "proposal": proposal.row, "cause": selected.seq}
         try:
             lots = self.lots(proposal)
@@ -47,7 +49,7 @@ class Gate:
         reservation = self.reservation(proposal)(lots)
         seq = self.account.write(RecordKind.APPROVED, proposal.key, qty=lots, amount=reservation, **fields)
         value = contract.value(proposal.side * lots, reference)
-        entry = Entry(proposal, contract, proposal.side * lots, reference, value, reservation, selected.rank, seq)
+        entry = Entry(proposal, contract, proposal.side * lots, reference, value, reservation, selected.rank, seq, last_close)
         self.account.entries.append(entry)
         self.free -= reservation
         self.exposures.append(value)
@@ -56,7 +58,7 @@ class Gate:
     def lots(self, proposal: Proposal) -> int:
         """The lots to order, or Refused with the first reason against."""
         market = self.account.markets[proposal.symbol]
-        contract, reference = market.contract, market.last_close
+        contract, reference = market.contract, reference_of(proposal, market, self.account.now)
         if contract.spot and proposal.side < 0 and not contract.instrument.shortable:
             raise Refused(Reason.SHORT_NOT_ALLOWED)
         lots = self.wanted(proposal, contract, reference)
@@ -119,7 +121,8 @@ class Gate:
         """What so many lots of an entry would hold back."""
         market = self.account.markets[proposal.symbol]
         half_spread, bps = market.close_half_spread(), self.account.fee_bps(maker=False)
-        return lambda lots: market.contract.reservation(proposal.side * lots, market.last_close, bps, half_spread)
+        reference = reference_of(proposal, market, self.account.now)
+        return lambda lots: market.contract.reservation(proposal.side * lots, reference, bps, half_spread)
 
     def limits(self, proposal: Proposal, contract: Contract, reference: float) -> Iterator[Limit]:
         """The limits in the order in which they are tested.  # R5.2"""

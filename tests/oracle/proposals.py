@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from engine.schema import PROPOSAL_COLUMNS, Action, LevelKind
+from engine.schema import PROPOSAL_COLUMNS, Action, LevelKind, OrderType, TimeInForce
 from engine.settings import Settings
 
 DEFAULTS = {
@@ -18,6 +18,11 @@ DEFAULTS = {
     "break_even": math.nan,
     "break_even_kind": LevelKind.PRICE,
     "max_bars": 0,
+    "order_type": OrderType.MARKET,
+    "limit_price": math.nan,
+    "stop_price": math.nan,
+    "tif": TimeInForce.GTC,
+    "tif_value": 0,
 }
 
 
@@ -39,6 +44,11 @@ class Proposal(NamedTuple):
     break_even: float
     break_even_kind: LevelKind
     max_bars: int
+    order_type: OrderType
+    limit_price: float
+    stop_price: float
+    tif: TimeInForce
+    tif_value: int
     sequence: int
     row: int = 0
 

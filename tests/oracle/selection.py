@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from engine.schema import COUNTED, Reason, RecordKind
 from tests.oracle.account import Account
+from tests.oracle.orders import is_invalid
 from tests.oracle.proposals import Proposal
 
 
@@ -56,7 +57,8 @@ def drop_reasons(account: Account, entries: list[Proposal], halted: bool) -> dic
         reasons.update((one.row, reason) for one in hit)
 
     markets, start = account.markets, account.settings.start_us
-    drop(Reason.INVALID, lambda one: math.isnan(one.score) or not math.isfinite(markets[one.symbol].last_close))
+    drop(Reason.INVALID, lambda one: math.isnan(one.score) or is_invalid(one, markets[one.symbol], account.now))
+    drop(Reason.INVALID, lambda one: not math.isfinite(markets[one.symbol].last_close))
     drop(Reason.NOT_IN_UNIVERSE, lambda one: not markets[one.symbol].listed)
     drop(Reason.WARMUP, lambda one: one.ts < start)
     drop(Reason.HALTED, lambda one: halted)
