@@ -152,7 +152,8 @@ def entries_fill_where_listed(result: ReplayResult, rows: list[Row]) -> None:
         if row["reason"] not in (Reason.FILLED, Reason.PARTIAL) or not tape.specs["has_universe"][symbol]:
             continue
         first, stop = int(tape.universe_first[symbol]), int(tape.universe_stop[symbol])
-        at = first + int(np.searchsorted(tape.universe_ts[first:stop], row["ts"], side="right")) - 1
+        known = "left" if row["phase"] < EventKind.UNIVERSE_UPDATED else "right"  # a touch comes before what its instant changes
+        at = first + int(np.searchsorted(tape.universe_ts[first:stop], row["ts"], side=known)) - 1
         if at < first or not tape.universe_listed[at]:
             raise _broken(seq, row, f"{result.symbols[symbol]} is not in the universe  # R4.1")
 
@@ -207,7 +208,8 @@ class _Book:
         self.tape, self.scale = result.tape, result.settings.scale
         self.lots: dict[tuple[int, int], int] = defaultdict(int)
         self.costs: dict[tuple[int, int], int] = defaultdict(int)
-        self.pending: dict[tuple[int, int], int] = {}  # signed value at the reference
+        self.pending: dict[tuple[int, int], tuple[int, int]] = {}  # signed value at the reference, and lots to fill
+        self.orders: dict[tuple[int, int], int] = {}  # ids of the last entry orders
 
     def value(self, symbol: int, lots: int, price: float, parts: float = 1.0) -> int:
         spec = self.tape.specs[symbol]
@@ -216,9 +218,13 @@ class _Book:
     def fold(self, row: Row) -> None:
         key = (row["symbol"], row["strategy"])
         if row["kind"] == RecordKind.APPROVED:
-            self.pending[key] = row["side"] * self.value(row["symbol"], row["qty"], row["price"])
-        elif row["kind"] == RecordKind.CANCELLED and row["reason"] != Reason.POSITION_CLOSED and row["side"] * self.pending.get(key, 0) > 0:
-            del self.pending[key]
+            self.pending[key] = row["side"] * self.value(row["symbol"], row["qty"], row["price"]), row["qty"]
+        elif row["kind"] == RecordKind.ORDER and row["reason"] == Reason.NONE:
+            self.orders[key] = row["order_id"]
+        elif row["kind"] == RecordKind.SPLIT and row["order_id"] != NONE and key in self.pending:
+            self.pending[key] = self.pending[key][0], row["qty"]
+        elif row["kind"] == RecordKind.CANCELLED and row["order_id"] == self.orders.get(key):
+            self.pending.pop(key, None)
         elif row["kind"] == RecordKind.FILL:
             self._fill(key, row)
         elif row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
@@ -234,6 +240,9 @@ class _Book:
             self.costs[key] += worth
             if not row["flags"] & MORE:
                 self.pending.pop(key, None)
+            elif key in self.pending:
+                claimed, left = self.pending[key]
+                self.pending[key] = claimed - round(claimed * (row["qty"] / left)), left - row["qty"]
         else:
             self.costs[key] -= round(self.costs[key] * (row["qty"] / abs(held))) if held + signed else self.costs[key]
         self.lots[key] = held + signed
@@ -248,7 +257,7 @@ class _Book:
                 yield key, self.value(key[0], lots, mark)
 
     def exposures(self, row: Row) -> list[int]:
-        return [worth for _, worth in self.marked(row)] + list(self.pending.values())
+        return [worth for _, worth in self.marked(row)] + [worth for worth, _ in self.pending.values()]
 
     def equity(self, row: Row) -> int:
         linear = self.tape.specs["accounting"]
