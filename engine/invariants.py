@@ -152,8 +152,8 @@ def entries_fill_where_listed(result: ReplayResult, rows: list[Row]) -> None:
         if row["reason"] not in (Reason.FILLED, Reason.PARTIAL) or not tape.specs["has_universe"][symbol]:
             continue
         first, stop = int(tape.universe_first[symbol]), int(tape.universe_stop[symbol])
-        known = "left" if row["phase"] < EventKind.UNIVERSE_UPDATED else "right"  # a touch comes before what its instant changes
-        at = first + int(np.searchsorted(tape.universe_ts[first:stop], row["ts"], side=known)) - 1
+        seen = row["ts"] - (row["phase"] < EventKind.UNIVERSE_UPDATED)  # a touch comes before what its instant changes
+        at = first + int(np.searchsorted(tape.universe_ts[first:stop], seen, side="right")) - 1
         if at < first or not tape.universe_listed[at]:
             raise _broken(seq, row, f"{result.symbols[symbol]} is not in the universe  # R4.1")
 
