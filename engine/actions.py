@@ -9,13 +9,14 @@ from engine.execution import close_position
 from engine.exits import on_tick
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, quantity, share, value
-from engine.orders import drop_entries, drop_entry, drop_exit, next_due, sweep_queue, time_life, time_other_events
+from engine.orders import drop_entries, drop_entry, drop_exit, drop_rest, next_due, sweep_queue, time_life, time_other_events
 from engine.portfolio import book_value, note_overflow, release, secure, set_lots
 from engine.records import post
 from engine.schema import NEVER, NONE, Reason, RecordKind
 from engine.splits import DELIST, DIVIDEND, SPLIT, across_splits
 from engine.state import State
 from engine.tape import Tape, known_until
+from engine.terms import split_terms
 
 
 @shared
@@ -86,15 +87,15 @@ def pay_dividend(state: State, slot: int, amount_each: float, now: int) -> None:
 
 @shared
 def split_entry(tape: Tape, state: State, slot: int, at: int, now: int) -> None:
-    """SPLIT of a pending entry: its lots; what it reserves and counts for is money, and stays.  # R8.1
-
-    Prices of an order that the entry itself holds belong here, ``price * den / num``; those of its proposal are restated where they are read.
-    """
+    """SPLIT of a pending entry: its lots, limit and trigger; what it reserves and counts for is money, and stays.  # R8.1"""
     order, num, den = state.entries[slot], tape.action_num[at], tape.action_den[at]
     symbol = state.positions[slot]["symbol"]
     lots = order["lots"] * num // den
     if lots == 0:
         drop_entry(state, slot, now, Reason.BELOW_MIN_QTY, order["seq"])
+        return
+    if not split_terms(state, tape, slot, den, num, now):
+        drop_entry(state, slot, now, Reason.INVALID, order["seq"])
         return
     order["lots"] = lots
     price = last_close(tape, symbol, known_until(tape.ts, tape.oldest[symbol], tape.stop[symbol], now) - 1, at + 1)
@@ -123,6 +124,8 @@ def split_position(tape: Tape, state: State, slot: int, at: int, now: int) -> No
         seq = pay_rest(tape, state, slot, rest, held * num, den, price, at_mark, seq, now)
     if lots == 0 and position["exit_id"] != 0:
         drop_exit(state, slot, now, held, Reason.POSITION_CLOSED, seq)
+    if lots == 0:
+        drop_rest(state, slot, now, seq)
 
 
 @shared

@@ -3,15 +3,16 @@
 import numpy as np
 
 from engine.block import prefetch
-from engine.execution import close_as_taker, close_by_order, close_position, open_price
+from engine.execution import close_by_order, leave_as_taker, leave_at_target, open_price
 from engine.exits import closed_through, gap_price, ranged_stop, reached_by_open, stop_inside, touched, trail
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT
 from engine.orders import order_exit
 from engine.portfolio import equity, note_overflow, revalue
-from engine.schema import AMBIGUOUS, MAKER, NONE, Reason, StopCheck, Timing
+from engine.schema import AMBIGUOUS, NEVER, NONE, Reason, StopCheck, Timing
 from engine.state import State
 from engine.tape import Tape
+from engine.terms import expire_entries
 
 
 @kernel
@@ -39,22 +40,21 @@ def bar_paths(tape: Tape, state: State, now: int) -> None:
         row, i = position["row"], i + 1
         if not position["levels"] or row >= tape.stop[symbol] or tape.ts[row] != now:
             continue
-        reason, ambiguous = touch(tape, state, slot, row, state.rules[0]["plain_exits"] != 0)
-        flags = AMBIGUOUS if ambiguous else 0
-        if reason == Reason.STOP_LOSS:
-            stop, reason = stop_inside(state, tape, slot, row)
-            close_as_taker(state, tape, slot, now, stop, row, tape.open_ts[row], reason, flags)
-            i -= 1
-        elif reason == Reason.TAKE_PROFIT:
-            close_at_target(tape, state, slot, now, position["target"], flags)
+        if leave_if_touched(tape, state, slot, row, now):
             i -= 1
 
 
 @kernel
-def close_at_target(tape: Tape, state: State, slot: int, now: int, price: float, flags: int) -> None:
-    """Fill a target, which rested: a maker.  # R2.5"""
-    position = state.positions[slot]
-    close_position(state, tape, slot, now, price, Reason.TAKE_PROFIT, flags | MAKER, position["entry_id"], NONE, position["opened_seq"])
+def leave_if_touched(tape: Tape, state: State, slot: int, row: int, now: int) -> bool:
+    """Leave a position at a level that the inside of a bar reaches; whether it closed.  # R3.2"""
+    reason, ambiguous = touch(tape, state, slot, row, state.rules[0]["plain_exits"] != 0)
+    flags = AMBIGUOUS if ambiguous else 0
+    if reason == Reason.STOP_LOSS:
+        stop, reason = stop_inside(state, tape, slot, row)
+        return leave_as_taker(state, tape, slot, now, stop, row, tape.open_ts[row], reason, flags)
+    if reason == Reason.TAKE_PROFIT:
+        return leave_at_target(state, tape, slot, now, state.positions[slot]["target"], row, flags)
+    return False
 
 
 @kernel
@@ -62,10 +62,13 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
     """CANDLE_CLOSE: marks, stops that look at closes, positions grown too old; whether a bar of a held symbol closed.  # R3.6, R6.5"""
     account, closed = state.account[0], False
     at_close = state.rules[0]["stop_check"] == StopCheck.CLOSE
+    expiring = expire_entries(state, tape, now, NONE) if state.rules[0]["resting"] else NEVER
     for i in range(account["n_held"]):
         slot = state.held[i]
         position = state.positions[slot]
         row = position["row"]
+        if position["symbol"] > expiring:
+            expiring = expire_entries(state, tape, now, position["symbol"])
         if position["next_ts"] > now or row >= tape.stop[position["symbol"]] or tape.ts[row + position["clock"]] != now:
             continue
         closed = True
@@ -77,6 +80,8 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         if row >= position["max_row"] and position["exit_id"] == 0:
             rules, cause = state.rules[0], position["opened_seq"]
             order_exit(state, tape, slot, now, Reason.MAX_BARS, rules["timing"], rules["latency_us"], NONE, cause)
+    if expiring < NEVER:
+        expire_entries(state, tape, now, NEVER)
     if closed and abs(equity(state)) >= MONEY_LIMIT:
         note_overflow(account, state.positions[state.held[0]]["symbol"])
     return closed
@@ -115,11 +120,10 @@ def open_decides(tape: Tape, state: State, slot: int, row: int, now: int) -> boo
         limit_touch = state.rules[0]["limit_touch"]
         reason = reached_by_open(position["side"], opened, ranged_stop(state, slot), position["target"], limit_touch)
     if reason == Reason.STOP_LOSS:
-        close_as_taker(state, tape, slot, now, opened, row, now, position["stop_reason"], 0)
-    elif reason == Reason.TAKE_PROFIT:
-        close_at_target(tape, state, slot, now, gap_price(tape, symbol, position["side"], opened, position["target"], now), 0)
-    elif position["exit_id"] != 0 and position["exit_timing"] == Timing.NEXT_OPEN and row >= position["exit_row"]:
-        close_by_order(state, tape, slot, now, opened, row)
-    else:
-        return False
-    return True
+        return leave_as_taker(state, tape, slot, now, opened, row, now, position["stop_reason"], 0)
+    if reason == Reason.TAKE_PROFIT:
+        price = gap_price(tape, symbol, position["side"], opened, position["target"], now)
+        return leave_at_target(state, tape, slot, now, price, row, 0)
+    if position["exit_id"] != 0 and position["exit_timing"] == Timing.NEXT_OPEN and row >= position["exit_row"]:
+        return close_by_order(state, tape, slot, now, opened, row)
+    return False

@@ -3,13 +3,14 @@
 import numpy as np
 
 from engine.execution import close_by_order, close_price
-from engine.growth import fill_entry
 from engine.kernel import kernel, shared
 from engine.orders import drop_entry, order_exit, queue_entry, sweep_queue
 from engine.records import post
+from engine.resting import meet_close, meet_open
 from engine.schema import NONE, Action, Reason, RecordKind, Timing
 from engine.state import State
 from engine.tape import Proposals, Tape
+from engine.terms import take_terms
 
 
 @shared
@@ -21,8 +22,8 @@ def fill_exits_at_close(tape: Tape, state: State, now: int) -> None:
         position, i = state.positions[slot], i + 1
         row = position["row"] - 1
         due = position["exit_id"] != 0 and position["exit_timing"] != Timing.NEXT_OPEN and row >= position["exit_row"]
-        if due and tape.ts[row] == now:
-            close_by_order(state, tape, slot, now, close_price(tape, -position["side"], row), row)
+        due = due and tape.ts[row] == now
+        if due and close_by_order(state, tape, slot, now, close_price(tape, -position["side"], row), row):
             i -= 1
 
 
@@ -69,10 +70,13 @@ def execute(tape: Tape, proposals: Proposals, state: State, n_selected: int, now
         slot, row = proposals.symbol[i] * n_strategies + proposals.strategy[i], proposals.row[i]
         if state.positions[slot]["lots"] == 0 and state.entries[slot]["victim"] != NONE:
             rotate_out(state, tape, state.entries[slot]["victim"], now, state.entries[slot]["cause"])
-        queue_entry(state, tape, slot, now, row + 1)
-        if at_close and tape.ts[row] == now and row >= tape.first[proposals.symbol[i]]:
-            fill_entry(state, tape, proposals, slot, now, row, False)
-        elif at_close:
+        take_terms(state, tape, proposals, slot, now, row + 1)
+        queue_entry(state, tape, slot, now)
+        if not (at_close and state.entries[slot]["at_close"]):
+            continue
+        if tape.ts[row] == now and row >= tape.first[proposals.symbol[i]]:
+            meet_close(state, tape, proposals, slot, now, row)
+        else:
             drop_entry(state, slot, now, Reason.STALE_CLOSE, state.entries[slot]["seq"])
     if at_close:
         sweep_queue(state)
@@ -81,13 +85,19 @@ def execute(tape: Tape, proposals: Proposals, state: State, n_selected: int, now
 @kernel
 def fill_entries(tape: Tape, proposals: Proposals, state: State, now: int, at_open: bool) -> None:
     """Pending entries whose bar opens (or closes) now, in approval order.  # R1.4"""
-    account, n_strategies = state.account[0], len(state.desks)
-    filled = False
-    for i in range(account["n_queue"]):
+    account, n_strategies, i = state.account[0], len(state.desks), 0
+    met = False
+    while i < account["n_queue"]:
         slot = state.queue[i]
-        row = state.entries[slot]["row"]
+        order, row = state.entries[slot], state.entries[slot]["row"]
         if row < tape.stop[slot // n_strategies] and (tape.open_ts[row] if at_open else tape.ts[row]) == now:
-            fill_entry(state, tape, proposals, slot, now, row, at_open)
-            filled = True
-    if filled:
+            if at_open and not order["at_close"]:
+                meet_open(state, tape, proposals, slot, now, row)
+                met = True
+            elif order["at_close"] and not at_open:
+                meet_close(state, tape, proposals, slot, now, row)
+                met = True
+        if i < account["n_queue"] and state.queue[i] == slot:  # a position that closes at once takes the rest of its entry along
+            i += 1
+    if met:
         sweep_queue(state)

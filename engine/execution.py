@@ -7,13 +7,14 @@ from engine.fees import fill_fee, settle_tier
 from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
 from engine.money import MONEY_LIMIT, margin, quantity, share, value
-from engine.orders import drop_entry, drop_exit, sweep_queue, time_life, time_other_events
-from engine.portfolio import book_value, claim_slot, hold, release, secure, set_lots
+from engine.orders import drop_exit, drop_rest, first_row_after, order_exit, time_life, time_other_events
+from engine.portfolio import book_value, release, secure, set_lots
 from engine.records import post
-from engine.schema import MAKER, MORE, NEVER, NONE, Reason, RecordKind, Slippage, StopAnchor, StopFrom
+from engine.schema import MAKER, MORE, NEVER, NONE, EventKind, OrderType, Reason, RecordKind, Slippage, StopAnchor, Timing
 from engine.splits import restated, restated_level, restated_volume
 from engine.state import State
 from engine.tape import Proposals, Tape, known_until
+from engine.volume import take_volume, volume_left
 
 OWN_FEE = MONEY_LIMIT
 """Stands for the fee of a fill that is not part of another."""
@@ -156,7 +157,7 @@ def reduce_position(
     """
     account, rules, position = state.account[0], state.rules[0], state.positions[slot]
     spec = tape.specs[state.positions[slot]["symbol"]]
-    held, side = abs(position["lots"]), -position["side"]
+    held, side = abs(position["lots"]), -int(position["side"])
     whole = lots == held
     qty = position["qty"] if whole else quantity(-side * lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
@@ -190,7 +191,7 @@ def reduce_position(
 def close_position(
     state: State, tape: Tape, slot: int, ts: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
 ) -> None:
-    """Fill the whole of a position at a price, and end what was still pending of it, an exit or an entry: CANCELLED."""
+    """Fill the whole of a position at a price, and end an exit or the rest of an entry that was still pending: CANCELLED.  # R2.1"""
     account, position = state.account[0], state.positions[slot]
     lots = abs(position["lots"])
     seq = reduce_position(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, cause, OWN_FEE)
@@ -199,27 +200,99 @@ def close_position(
     elif position["exit_id"] != 0:
         position["exit_id"] = 0
         account["n_exits"] -= 1
-    if state.entries[slot]["order_id"] != 0:
-        drop_entry(state, slot, ts, Reason.POSITION_CLOSED, seq)
-        sweep_queue(state)
+    drop_rest(state, slot, ts, seq)
+
+
+@shared
+def close_lots(
+    state: State,
+    tape: Tape,
+    slot: int,
+    ts: int,
+    row: int,
+    lots: int,
+    price: float,
+    reason: int,
+    flags: int,
+    order_id: int,
+    proposal: int,
+    cause: int,
+) -> bool:
+    """Close as many lots as a bar has volume for; whether that was the whole.  # R2.6"""
+    take_volume(state, state.positions[slot]["symbol"], row, lots)
+    if lots == abs(state.positions[slot]["lots"]):
+        close_position(state, tape, slot, ts, price, reason, flags, order_id, proposal, cause)
+        return True
+    if lots > 0:
+        seq = reduce_position(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, cause, OWN_FEE)
+        drop_rest(state, slot, ts, seq)
+    return False
 
 
 @shared
 def close_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int, known: int, reason: int, flags: int) -> None:
-    """Close by a bracket or by force; the order is the entry's.  # R2.5"""
+    """Close by force, whatever the volume; the order is the entry's.  # R2.5"""
     position = state.positions[slot]
     price = taker_price(state, tape, state.positions[slot]["symbol"], -position["side"], abs(position["qty"]), raw, row, known)
     close_position(state, tape, slot, ts, price, reason, flags, position["entry_id"], NONE, position["opened_seq"])
 
 
 @shared
-def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int) -> None:
-    """Fill a position's pending exit order."""
+def leave_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int, known: int, reason: int, flags: int) -> bool:
+    """Leave by a bracket; what the bar has no volume for becomes a market order.  Whether the position closed.  # R2.5, R2.6"""
+    position, symbol = state.positions[slot], state.positions[slot]["symbol"]
+    lots = volume_left(state, tape, symbol, row, abs(position["lots"]), 0)
+    price = taker_price(state, tape, symbol, -position["side"], quantity_of(tape, symbol, lots), raw, row, known)
+    entry, opened = position["entry_id"], position["opened_seq"]
+    if close_lots(state, tape, slot, ts, row, lots, price, reason, flags, entry, NONE, opened):
+        return True
+    drop_levels(state, slot)
+    if position["exit_id"] == 0:
+        order_exit(state, tape, slot, ts, reason, Timing.NEXT_OPEN, 0, NONE, opened)
+    else:
+        await_open(state, tape, slot, ts)
+    return False
+
+
+@shared
+def leave_at_target(state: State, tape: Tape, slot: int, ts: int, price: float, row: int, flags: int) -> bool:
+    """Fill a target, which rested: a maker.  What the bar has no volume for goes on resting; whether the position closed.  # R2.5, R2.6"""
     position = state.positions[slot]
-    price = taker_price(state, tape, state.positions[slot]["symbol"], -position["side"], abs(position["qty"]), raw, row, ts)
-    close_position(
-        state, tape, slot, ts, price, position["exit_reason"], 0, position["exit_id"], position["exit_proposal"], position["exit_seq"]
-    )
+    lots = volume_left(state, tape, state.positions[slot]["symbol"], row, abs(position["lots"]), 0)
+    entry, opened = position["entry_id"], position["opened_seq"]
+    return close_lots(state, tape, slot, ts, row, lots, price, Reason.TAKE_PROFIT, flags | MAKER, entry, NONE, opened)
+
+
+@shared
+def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int) -> bool:
+    """Fill a position's pending exit order; what is left waits for the next open.  Whether the position closed.  # R2.6"""
+    position, symbol = state.positions[slot], state.positions[slot]["symbol"]
+    lots = volume_left(state, tape, symbol, row, abs(position["lots"]), 0)
+    price = taker_price(state, tape, symbol, -position["side"], quantity_of(tape, symbol, lots), raw, row, ts)
+    reason, order_id = position["exit_reason"], position["exit_id"]
+    if close_lots(state, tape, slot, ts, row, lots, price, reason, 0, order_id, position["exit_proposal"], position["exit_seq"]):
+        return True
+    await_open(state, tape, slot, ts)
+    return False
+
+
+@kernel
+def await_open(state: State, tape: Tape, slot: int, ts: int) -> None:
+    """Let a pending exit fill at the next open."""
+    position = state.positions[slot]
+    position["exit_timing"] = Timing.NEXT_OPEN
+    position["exit_row"] = first_row_after(tape, position["symbol"], position["row"], ts)
+    position["next_ts"] = ts
+
+
+@kernel
+def drop_levels(state: State, slot: int) -> None:
+    """Take a position's bracket away: its stop was triggered, and the rest is a market order."""
+    position = state.positions[slot]
+    position["stop"] = position["target"] = position["trailing"] = position["break_even"] = np.nan
+    position["moves"], position["change"] = 0, NONE
+    state.account[0]["n_levels"] -= position["levels"]
+    position["levels"] = 0
 
 
 @kernel
@@ -229,50 +302,16 @@ def quantity_of(tape: Tape, symbol: int, lots: int) -> float:
     return quantity(lots, spec["lot_units"], spec["lot_power"])
 
 
-@shared
-def open_position(
-    state: State,
-    tape: Tape,
-    proposals: Proposals,
-    slot: int,
-    ts: int,
-    row: int,
-    at_open: bool,
-    lots: int,
-    price: float,
-    rest: int,
-    set_fee: int,
-) -> None:
-    """Open a position by its entry order, and give it the bracket that the proposal asked for; the rest of the order ends.  # R5.2
-
-    ``rest`` is the reason for which it does: it cannot be paid, or a lot that has changed since leaves less than one.  ``set_fee`` is the fee of
-    a fill of which this is a part, ``OWN_FEE`` for one on its own.
-    """
-    account, position, order = state.account[0], state.positions[slot], state.entries[slot]
-    order_id, proposal, whole = order["order_id"], order["proposal"], lots == order["lots"]
-    claim_slot(state, tape, slot, order["side"])
-    hold(state, slot)
-    position["row"] = row if at_open else row + 1
-    account["reserved"] -= order["reserved"]
-    order["reserved"] = 0
-    reason, flags = (Reason.FILLED, 0) if whole else (Reason.PARTIAL, MORE)
-    position["opened_seq"] = add_lots(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, order["seq"], set_fee)
-    position["entry_id"], position["score"] = order_id, proposals.score[proposal]
-    settle_entry(state, slot, ts, lots, rest)
-    begin_life(state, tape, slot, ts, position["row"])
-    position["acts_row"] = row + 1 if state.rules[0]["stop_from"] == StopFrom.NEXT_BAR else position["row"]
-    attach_bracket(state, tape, proposals, slot, ts, proposal, price)
-
-
 @kernel
-def settle_entry(state: State, slot: int, ts: int, lots: int, rest: int) -> None:
-    """Take filled lots off a pending entry; what is left of it ends, for the reason ``rest``.  # R5.2"""
-    order = state.entries[slot]
-    order["lots"] -= lots
-    if order["lots"] == 0:
-        order["order_id"] = 0
-    else:
-        drop_entry(state, slot, ts, rest, order["seq"])
+def entry_price(state: State, tape: Tape, slot: int, lots: int, raw: float, row: int, known: int, flags: int) -> float:
+    """Price of an entry's fill: a maker's own, or a taker's, for a limit order never beyond its limit.  # R2.5"""
+    order, symbol = state.entries[slot], state.positions[slot]["symbol"]
+    if flags & MAKER:
+        return raw
+    price = taker_price(state, tape, symbol, order["side"], quantity_of(tape, symbol, lots), raw, row, known)
+    if order["kind"] == OrderType.LIMIT and order["side"] * (price - order["limit"]) > 0:
+        return order["limit"]
+    return price
 
 
 @shared
@@ -295,7 +334,7 @@ def add_lots(
     ``set_fee`` is the fee of a fill of which this is a part, ``OWN_FEE`` for one on its own.
     """
     account, rules, position = state.account[0], state.rules[0], state.positions[slot]
-    spec, side = tape.specs[state.positions[slot]["symbol"]], position["side"]
+    spec, side = tape.specs[state.positions[slot]["symbol"]], int(position["side"])
     qty = quantity(side * lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
@@ -319,8 +358,10 @@ def begin_life(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
     symbol = state.positions[slot]["symbol"]
     position["row"] = position["level_row"] = row
     position["exit_id"] = 0
+    position["reach_row"] = NONE
+    passed = ts - 1 if state.account[0]["phase"] == EventKind.BAR_PATH else ts
     first, stop = tape.funding_first[symbol], tape.funding_stop[symbol]
-    position["funding_row"] = known_until(tape.funding_ts, first, stop, ts)
+    position["funding_row"] = known_until(tape.funding_ts, first, stop, passed)
     position["life_ts"] = time_life(state, tape, symbol)
     position["next_ts"] = ts
     time_other_events(state, tape, slot)
@@ -367,7 +408,7 @@ def leave_if_crossed(state: State, tape: Tape, slot: int, ts: int, row: int) -> 
         return
     opened = open_price(tape, -position["side"], row)
     if reached_by_open(position["side"], opened, ranged_stop(state, slot), position["target"], limit_touch) != Reason.NONE:
-        close_as_taker(state, tape, slot, ts, opened, row, ts, Reason.CROSSED_AT_ENTRY, 0)
+        leave_as_taker(state, tape, slot, ts, opened, row, ts, Reason.CROSSED_AT_ENTRY, 0)
 
 
 @kernel

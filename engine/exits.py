@@ -152,7 +152,7 @@ def closed_through(state: State, tape: Tape, slot: int, row: int) -> bool:
 def stop_inside(state: State, tape: Tape, slot: int, row: int) -> tuple[float, int]:
     """The stop that a bar is tested against, and what made it; the position keeps its own.  # R3.5"""
     position = state.positions[slot]
-    if state.rules[0]["trailing_mode"] == TrailingMode.CLOSE:
+    if state.rules[0]["trailing_mode"] == TrailingMode.CLOSE or row == position["reach_row"]:
         return position["stop"], position["stop_reason"]
     return trailed_inside(state, tape, slot, row)
 
@@ -203,10 +203,13 @@ def follow(state: State, tape: Tape, slot: int, row: int, known: int) -> None:
     symbol = state.positions[slot]["symbol"]
     while position["level_row"] < row and tape.ts[position["level_row"]] <= known:
         at = position["level_row"]
+        inside = at == position["reach_row"]  # of the bar of a touch, only the close is sure to come after the fill
         if position["side"] > 0:
-            position["extreme"] = max(position["extreme"], restated(state, tape, symbol, tape.bid_high[at], tape.ts[at]))
+            known_price = tape.bid_close[at] if inside else tape.bid_high[at]
+            position["extreme"] = max(position["extreme"], restated(state, tape, symbol, known_price, tape.ts[at]))
         else:
-            position["extreme"] = min(position["extreme"], restated(state, tape, symbol, tape.ask_low[at], tape.ts[at]))
+            known_price = tape.ask_close[at] if inside else tape.ask_low[at]
+            position["extreme"] = min(position["extreme"], restated(state, tape, symbol, known_price, tape.ts[at]))
         position["level_row"] = at + 1
         move_stop(state, tape, slot, tape.ts[at])
         if state.rules[0]["exit_model"] != 0:

@@ -1,75 +1,95 @@
-"""Entries that fill: they open a position, add to one, or reverse it.  # R4.3, R5.2, R6.4"""
+"""Entries that fill: they open a position, add to one, or reverse it.  # R2.6, R4.3, R5.2, R6.4"""
 
-from engine.execution import (
-    OWN_FEE,
-    add_lots,
-    close_price,
-    leave_if_crossed,
-    open_position,
-    open_price,
-    quantity_of,
-    reduce_position,
-    settle_entry,
-    taker_price,
-)
+from engine.execution import OWN_FEE, add_lots, attach_bracket, begin_life, entry_price, leave_if_crossed, quantity_of, reduce_position
 from engine.exits import trail
 from engine.fees import fill_fee
 from engine.kernel import kernel, shared
 from engine.levels import change_levels
 from engine.money import margin, share, value
 from engine.orders import drop_entry, drop_exit
-from engine.portfolio import counts_as_free, free_cash
-from engine.schema import MORE, Reason, Slippage, StopFrom
+from engine.portfolio import claim_slot, counts_as_free, free_cash, hold
+from engine.schema import MAKER, MORE, EventKind, Reason, Slippage, StopFrom
 from engine.sizing import most_lots, outlay
 from engine.state import State
 from engine.tape import Proposals, Tape, rules_at
+from engine.volume import take_volume, volume_left
 
-
-@kernel
-def fill_entry(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool) -> None:
-    """Fill a pending entry at the open or the close of a bar, as far as its exact cost fits; it leaves the queue.  # R5.2"""
-    order, position = state.entries[slot], state.positions[slot]
-    symbol, side = position["symbol"], order["side"]
-    raw = open_price(tape, side, row) if at_open else close_price(tape, side, row)
-    held = position["lots"] != 0
-    if held and position["side"] != side:
-        if reverse_position(state, tape, proposals, slot, ts, row, at_open, raw) and at_open:
-            leave_if_crossed(state, tape, slot, ts, row)
-        return
-    if held and position["exit_id"] != 0:
-        drop_entry(state, slot, ts, Reason.POSITION_CLOSED, position["exit_seq"])
-        return
-    free = free_cash(state) + order["reserved"]
-    wanted = order["lots"] - order["lots"] % tape.rules[rules_at(tape, symbol, ts)]["lot_step"]
-    lots = lots_that_fit(state, tape, symbol, side, free, wanted, raw, row, ts)
-    rest: int = Reason.BELOW_MIN_QTY if lots == wanted else Reason.INSUFFICIENT_CASH
-    price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, lots), raw, row, ts)
-    if lots == 0:
-        drop_entry(state, slot, ts, rest, order["seq"])
-    elif held:
-        add_to_position(state, tape, proposals, slot, ts, row, at_open, lots, price, rest)
-    else:
-        open_position(state, tape, proposals, slot, ts, row, at_open, lots, price, rest, OWN_FEE)
-        if at_open:
-            leave_if_crossed(state, tape, slot, ts, row)
+NOTHING, OPENED, ADDED = 0, 1, 2  # what a fill of an entry does
 
 
 @shared
-def lots_that_fit(state: State, tape: Tape, symbol: int, side: int, limit: int, lots: int, raw: float, row: int, known: int) -> int:
-    """Most whole lots of the time, up to ``lots``, that a taker can pay within ``limit``.  # R5.2
+def fill_entry(
+    state: State,
+    tape: Tape,
+    proposals: Proposals,
+    slot: int,
+    ts: int,
+    row: int,
+    begins: int,
+    raw: float,
+    known: int,
+    flags: int,
+    promised: int,
+) -> int:
+    """Fill a pending entry as far as its bar has volume and free cash pays; whether that opens a position, or begins to add to one.  # R2.6, R5.2
+
+    ``begins`` is the bar in which the position's life begins.  An entry that ends stays in the queue until that is swept.
+    """
+    order, position = state.entries[slot], state.positions[slot]
+    symbol = position["symbol"]
+    if position["lots"] * order["side"] < 0:
+        return reverse_position(state, tape, proposals, slot, ts, row, begins, raw, known, flags, promised)
+    if position["lots"] != 0 and position["exit_id"] != 0:
+        drop_entry(state, slot, ts, Reason.POSITION_CLOSED, position["exit_seq"])
+        return NOTHING
+    step = tape.rules[rules_at(tape, symbol, ts)]["lot_step"]
+    if order["lots"] < step:
+        drop_entry(state, slot, ts, Reason.BELOW_MIN_QTY, order["seq"])
+        return NOTHING
+    wanted = volume_left(state, tape, symbol, row, order["lots"], promised)
+    wanted -= wanted % step
+    if wanted == 0:
+        return NOTHING
+    lots = lots_that_fit(state, tape, slot, free_cash(state) + order["reserved"], wanted, raw, row, known, flags, step)
+    if lots == 0:
+        drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
+        return NOTHING
+    price = entry_price(state, tape, slot, lots, raw, row, known, flags)
+    take_volume(state, symbol, row, lots)
+    done = fill_lots(state, tape, proposals, slot, ts, row, begins, lots, price, flags, OWN_FEE)
+    end_rest(state, slot, ts, lots < wanted, step)
+    return done
+
+
+@kernel
+def end_rest(state: State, slot: int, ts: int, unpaid: bool, step: int) -> None:
+    """End what a fill leaves of an entry, if it could not be paid or a lot that has changed since leaves less than one."""
+    order = state.entries[slot]
+    if unpaid:
+        drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
+    elif 0 < order["lots"] < step:
+        drop_entry(state, slot, ts, Reason.BELOW_MIN_QTY, order["seq"])
+
+
+@shared
+def lots_that_fit(
+    state: State, tape: Tape, slot: int, limit: int, lots: int, raw: float, row: int, known: int, flags: int, step: int
+) -> int:
+    """Most whole lots of the time, up to ``lots``, of an entry that can be paid within ``limit``.  # R5.2
 
     A buy that moves the price costs more the larger it is, so bisection is exact.  A sale gets less the larger it is, and is judged by the
     best price it may get.
     """
-    rules, step = state.rules[0], tape.rules[rules_at(tape, symbol, known)]["lot_step"]
-    if rules["slippage"] < Slippage.VOLUME_SHARE or side < 0:
-        price = taker_price(state, tape, symbol, side, 0.0, raw, row, known)
-        return most_lots(tape, rules, symbol, side, limit, lots, price, 0.0, step)
+    rules, symbol, side = state.rules[0], state.positions[slot]["symbol"], state.entries[slot]["side"]
+    maker = flags & MAKER != 0
+    if rules["slippage"] < Slippage.VOLUME_SHARE or side < 0 or maker:
+        price = entry_price(state, tape, slot, 0, raw, row, known, flags)
+        return most_lots(tape, rules, symbol, side, limit, lots, price, 0.0, step, maker)
     low, high = 0, lots // step + 1
     while high - low > 1:
         middle = (low + high) // 2
-        price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, middle * step), raw, row, known)
-        if outlay(tape, rules, symbol, side, middle * step, price, 0.0) <= limit:
+        price = entry_price(state, tape, slot, middle * step, raw, row, known, flags)
+        if outlay(tape, rules, symbol, side, middle * step, price, 0.0, maker) <= limit:
             low = middle
         else:
             high = middle
@@ -77,56 +97,97 @@ def lots_that_fit(state: State, tape: Tape, symbol: int, side: int, limit: int, 
 
 
 @shared
-def add_to_position(
-    state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool, lots: int, price: float, rest: int
-) -> None:
-    """Add the lots of a pending entry to the position; levels that come with it change the position's.  # R4.3"""
+def fill_lots(
+    state: State,
+    tape: Tape,
+    proposals: Proposals,
+    slot: int,
+    ts: int,
+    row: int,
+    begins: int,
+    lots: int,
+    price: float,
+    flags: int,
+    set_fee: int,
+) -> int:
+    """Book a fill of an entry: one that opens a position gives it its bracket, one that begins to add changes its levels.  # R4.3, R5.2"""
     position, order = state.positions[slot], state.entries[slot]
     order_id, proposal, whole = order["order_id"], order["proposal"], lots == order["lots"]
-    reason, flags = (Reason.FILLED, 0) if whole else (Reason.PARTIAL, MORE)
-    state.account[0]["reserved"] -= order["reserved"]
-    order["reserved"] = 0
-    add_lots(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, order["seq"], OWN_FEE)
-    settle_entry(state, slot, ts, lots, rest)
-    position["adds"] += 1
-    later = at_open and state.rules[0]["stop_from"] == StopFrom.NEXT_BAR
-    change_levels(state, tape, proposals, slot, proposal, price, ts, later)
-    if at_open:
+    opens = position["lots"] == 0
+    if opens:
+        claim_slot(state, tape, slot, order["side"])
+        hold(state, slot)
+        position["row"] = begins
+    release_claim(state, slot, lots)
+    reason, flags = (Reason.FILLED, flags) if whole else (Reason.PARTIAL, flags | MORE)
+    seq = add_lots(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, order["seq"], set_fee)
+    adds = not opens and order["begun"] == 0
+    order["lots"] -= lots
+    order["begun"] = 1
+    if whole:
+        order["order_id"] = 0
+    if opens:
+        position["opened_seq"], position["entry_id"], position["score"] = seq, order_id, proposals.score[proposal]
+        begin_life(state, tape, slot, ts, begins)
+        position["acts_row"] = row + 1 if state.rules[0]["stop_from"] == StopFrom.NEXT_BAR else begins
+        attach_bracket(state, tape, proposals, slot, ts, proposal, price)
+        return OPENED
+    if adds:
+        position["adds"] += 1
+        later = state.account[0]["phase"] == EventKind.BAR_OPEN and state.rules[0]["stop_from"] == StopFrom.NEXT_BAR
+        change_levels(state, tape, proposals, slot, proposal, price, ts, later)
+        return ADDED
+    return NOTHING
+
+
+@kernel
+def release_claim(state: State, slot: int, lots: int) -> None:
+    """Give back the part of an entry's reservation and exposure that belongs to lots about to fill; the last take the rest.  # R5.2"""
+    order = state.entries[slot]
+    released, worth = share(order["reserved"], lots, order["lots"]), share(order["value"], lots, order["lots"])
+    state.account[0]["reserved"] -= released
+    order["reserved"] -= released
+    order["value"] -= worth
+
+
+@kernel
+def leave_after_open(state: State, tape: Tape, slot: int, ts: int, row: int, done: int) -> None:
+    """Exit in the same BAR_OPEN where the open has crossed a level that came with the fill.  # R2.5"""
+    if done == ADDED:
         trail(state, tape, slot, row)
+    if done != NOTHING:
         leave_if_crossed(state, tape, slot, ts, row)
 
 
 @kernel
-def reversal_fee(state: State, tape: Tape, symbol: int, lots: int, price: float) -> int:
+def reversal_fee(state: State, tape: Tape, symbol: int, lots: int, price: float, maker: bool) -> int:
     """Fee of a reversal of so many lots, both sides together, at the rate in force."""
     rules, qty = state.rules[0], quantity_of(tape, symbol, lots)
-    return fill_fee(rules, value(qty, price, tape.specs[symbol]["multiplier"], rules["scale"]), rules["taker_rate"], qty, False)
+    rate = rules["maker_rate"] if maker else rules["taker_rate"]
+    return fill_fee(rules, value(qty, price, tape.specs[symbol]["multiplier"], rules["scale"]), rate, qty, maker)
 
 
 @kernel
-def left_after(state: State, tape: Tape, slot: int, opened: int, raw: float, row: int, ts: int) -> int:
+def left_after(state: State, tape: Tape, slot: int, opened: int, raw: float, row: int, known: int, flags: int) -> int:
     """Free cash that a reversal leaves which opens so many lots; a sale is judged by the best price it may get.  # R5.2"""
     rules, order, position = state.rules[0], state.entries[slot], state.positions[slot]
     symbol, side, closed = position["symbol"], order["side"], abs(position["lots"])
     multiplier, scale = position["multiplier"], rules["scale"]
-    size = quantity_of(tape, symbol, closed + opened) if side > 0 else 0.0
-    price = taker_price(state, tape, symbol, side, size, raw, row, ts)
+    price = entry_price(state, tape, slot, closed + opened if side > 0 else 0, raw, row, known, flags)
     free = free_cash(state) + order["reserved"] + position["margin"] + value(position["qty"], price, multiplier, scale)
     free -= position["value"] if position["backs"] else 0
     worth = value(quantity_of(tape, symbol, opened), price, multiplier, scale)
     claimed = margin(worth, rules["leverage"]) if counts_as_free(tape, symbol, side) else worth
-    return free - claimed - reversal_fee(state, tape, symbol, closed + opened, price)
+    return free - claimed - reversal_fee(state, tape, symbol, closed + opened, price, flags & MAKER != 0)
 
 
 @shared
-def most_lots_beyond(state: State, tape: Tape, slot: int, raw: float, row: int, ts: int) -> int:
-    """Most lots of a pending reversal that cash pays for once the position is closed."""
-    step = tape.rules[rules_at(tape, state.positions[slot]["symbol"], ts)]["lot_step"]
-    most = state.entries[slot]["lots"] // step
-    low, high = 0, most + 1
+def most_lots_beyond(state: State, tape: Tape, slot: int, most: int, raw: float, row: int, known: int, flags: int, step: int) -> int:
+    """Most whole lots, up to ``most``, of a pending reversal that cash pays for once the position is closed."""
+    low, high = 0, most // step + 1
     while high - low > 1:
-        middle = most if high > most else (low + high) // 2
-        if left_after(state, tape, slot, middle * step, raw, row, ts) >= 0:
+        middle = most // step if high > most // step else (low + high) // 2
+        if left_after(state, tape, slot, middle * step, raw, row, known, flags) >= 0:
             low = middle
         else:
             high = middle
@@ -134,22 +195,45 @@ def most_lots_beyond(state: State, tape: Tape, slot: int, raw: float, row: int, 
 
 
 @shared
-def reverse_position(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, row: int, at_open: bool, raw: float) -> bool:
-    """Close the position and open the other side by one order, whose fee is split by lots; whether there is a new one.  # R6.4"""
+def reverse_position(
+    state: State,
+    tape: Tape,
+    proposals: Proposals,
+    slot: int,
+    ts: int,
+    row: int,
+    begins: int,
+    raw: float,
+    known: int,
+    flags: int,
+    promised: int,
+) -> int:
+    """Close the position and open the other side by one order, whose fee is split by lots; whether there is a new one.  # R6.4
+
+    Where the bar lacks the volume, what closes comes first, and the rest waits for the next bar.  # R2.6
+    """
     position, order = state.positions[slot], state.entries[slot]
-    symbol, side, closed = position["symbol"], order["side"], abs(position["lots"])
-    lots = most_lots_beyond(state, tape, slot, raw, row, ts)
-    whole = order["lots"] - order["lots"] % tape.rules[rules_at(tape, symbol, ts)]["lot_step"]
-    rest: int = Reason.BELOW_MIN_QTY if lots == whole else Reason.INSUFFICIENT_CASH
-    price = taker_price(state, tape, symbol, side, quantity_of(tape, symbol, closed + lots), raw, row, ts)
-    charged = reversal_fee(state, tape, symbol, closed + lots, price)
+    symbol, held = position["symbol"], abs(position["lots"])
+    step = tape.rules[rules_at(tape, symbol, ts)]["lot_step"]
+    whole = order["lots"] - order["lots"] % step
+    room = volume_left(state, tape, symbol, row, held + whole, promised)
+    closed = min(room, held)
+    wanted = (room - closed) - (room - closed) % step
+    if closed == 0:
+        return NOTHING
+    lots = most_lots_beyond(state, tape, slot, wanted, raw, row, known, flags, step) if closed == held else 0
+    price = entry_price(state, tape, slot, closed + lots, raw, row, known, flags)
+    charged = reversal_fee(state, tape, symbol, closed + lots, price, flags & MAKER != 0)
     first = share(charged, closed, closed + lots)
+    take_volume(state, symbol, row, closed + lots)
     order_id, proposal, cause = order["order_id"], order["proposal"], order["seq"]
-    seq = reduce_position(state, tape, slot, ts, closed, price, Reason.REVERSED, MORE, order_id, proposal, cause, first)
+    seq = reduce_position(state, tape, slot, ts, closed, price, Reason.REVERSED, flags | MORE, order_id, proposal, cause, first)
+    if closed < held:
+        return NOTHING
     if position["exit_id"] != 0:
         drop_exit(state, slot, ts, closed, Reason.POSITION_CLOSED, seq)
-    if lots == 0:
-        drop_entry(state, slot, ts, rest, order["seq"])
-        return False
-    open_position(state, tape, proposals, slot, ts, row, at_open, lots, price, rest, charged - first)
-    return True
+    done: int = NOTHING
+    if lots > 0:
+        done = fill_lots(state, tape, proposals, slot, ts, row, begins, lots, price, flags, charged - first)
+    end_rest(state, slot, ts, lots < wanted, step)
+    return done

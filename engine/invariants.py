@@ -152,7 +152,8 @@ def entries_fill_where_listed(result: ReplayResult, rows: list[Row]) -> None:
         if row["reason"] not in (Reason.FILLED, Reason.PARTIAL) or not tape.specs["has_universe"][symbol]:
             continue
         first, stop = int(tape.universe_first[symbol]), int(tape.universe_stop[symbol])
-        at = first + int(np.searchsorted(tape.universe_ts[first:stop], row["ts"], side="right")) - 1
+        seen = row["ts"] - (row["phase"] < EventKind.UNIVERSE_UPDATED)  # a touch comes before what its instant changes
+        at = first + int(np.searchsorted(tape.universe_ts[first:stop], seen, side="right")) - 1
         if at < first or not tape.universe_listed[at]:
             raise _broken(seq, row, f"{result.symbols[symbol]} is not in the universe  # R4.1")
 
@@ -212,7 +213,8 @@ class _Book:
         self.tape, self.scale = result.tape, result.settings.scale
         self.lots: dict[tuple[int, int], int] = defaultdict(int)
         self.costs: dict[tuple[int, int], int] = defaultdict(int)
-        self.pending: dict[tuple[int, int], int] = {}  # signed value at the reference
+        self.pending: dict[tuple[int, int], tuple[int, int]] = {}  # signed value at the reference, and lots to fill
+        self.orders: dict[tuple[int, int], int] = {}  # ids of the last entry orders
         self.proposals: dict[tuple[int, int], int] = {}  # of what is pending
 
     def value(self, symbol: int, lots: int, price: float, parts: float = 1.0) -> int:
@@ -222,8 +224,12 @@ class _Book:
     def fold(self, row: Row) -> None:
         key = (row["symbol"], row["strategy"])
         if row["kind"] == RecordKind.APPROVED:
-            self.pending[key] = row["side"] * self.value(row["symbol"], row["qty"], row["price"])
+            self.pending[key] = row["side"] * self.value(row["symbol"], row["qty"], row["price"]), row["qty"]
             self.proposals[key] = row["proposal"]
+        elif row["kind"] == RecordKind.ORDER and row["reason"] == Reason.NONE:
+            self.orders[key] = row["order_id"]
+        elif row["kind"] == RecordKind.SPLIT and row["order_id"] != NONE and key in self.pending:
+            self.pending[key] = self.pending[key][0], row["qty"]
         elif row["kind"] == RecordKind.CANCELLED and key in self.pending and row["proposal"] == self.proposals[key]:
             del self.pending[key]
         elif row["kind"] == RecordKind.FILL:
@@ -241,6 +247,9 @@ class _Book:
             self.costs[key] += worth
             if not row["flags"] & MORE:
                 self.pending.pop(key, None)
+            elif key in self.pending:
+                claimed, left = self.pending[key]
+                self.pending[key] = claimed - round(claimed * (row["qty"] / left)), left - row["qty"]
         else:
             self.costs[key] -= round(self.costs[key] * (row["qty"] / abs(held))) if held + signed else self.costs[key]
         self.lots[key] = held + signed
@@ -256,8 +265,8 @@ class _Book:
 
     def exposures(self, row: Row, leaving: tuple[int, int] | None) -> list[int]:
         """Of positions, but those that an entry reverses or that make room for this one, and of pending entries.  # R4.2, R4.3"""
-        staying = [worth for key, worth in self.marked(row) if key != leaving and worth * self.pending.get(key, 0) >= 0]
-        return staying + list(self.pending.values())
+        staying = [worth for key, worth in self.marked(row) if key != leaving and worth * self.pending.get(key, (0, 0))[0] >= 0]
+        return staying + [worth for worth, _ in self.pending.values()]
 
     def equity(self, row: Row) -> int:
         linear = self.tape.specs["accounting"]

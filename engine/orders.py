@@ -1,8 +1,10 @@
 """Pending orders: the queue of entries, in approval order, and the one exit a position can have pending.  # R2.3"""
 
+import numpy as np
+
 from engine.kernel import kernel, shared
 from engine.records import post
-from engine.schema import NEVER, NONE, Reason, RecordKind, Timing
+from engine.schema import NEVER, NONE, EventKind, Reason, RecordKind, Timing
 from engine.splits import actions_until
 from engine.state import State
 from engine.tape import Tape, known_until
@@ -28,16 +30,16 @@ def order_lots(state: State, slot: int) -> int:
 
 
 @shared
-def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> None:
-    """Rest an approved entry: ORDER.  ``after`` is the first bar not closed at the decision."""
-    account, rules, order = state.account[0], state.rules[0], state.entries[slot]
+def queue_entry(state: State, tape: Tape, slot: int, ts: int) -> None:
+    """Rest an approved entry that has its terms: ORDER, with its limit or trigger.  # R2.1"""
+    account, order = state.account[0], state.entries[slot]
     symbol = state.positions[slot]["symbol"]
-    order["order_id"] = account["next_order_id"]
+    order["order_id"], order["begun"] = account["next_order_id"], 0
     account["next_order_id"] += 1
-    order["row"] = first_row_after(tape, symbol, after, ts + rules["latency_us"])
     order["life_ts"] = time_life(state, tape, symbol)
     state.queue[account["n_queue"]] = slot
     account["n_queue"] += 1
+    trigger = 0.0 if np.isnan(order["trigger"]) else order["trigger"]
     order["seq"] = post(
         state,
         ts,
@@ -48,25 +50,47 @@ def queue_entry(state: State, tape: Tape, slot: int, ts: int, after: int) -> Non
         order["proposal"],
         order["side"],
         order_lots(state, slot),
-        0.0,
+        trigger if np.isnan(order["limit"]) else order["limit"],
         0,
         0,
-        0.0,
+        trigger,
         order["cause"],
         0,
-        0,
+        order["kind"] + 4 * order["tif"],
     )
 
 
 @kernel
 def time_entry(state: State, tape: Tape, slot: int) -> None:
-    """Set when a pending entry next needs a visit: its fill, a change of the universe, a corporate action."""
+    """Set when a pending entry next needs a visit: its bar's open or close, its expiry, a change of the universe, a corporate action."""
     order, symbol = state.entries[slot], state.positions[slot]["symbol"]
-    due = order["life_ts"]
-    if order["row"] < tape.stop[symbol]:
-        at_close = state.rules[0]["timing"] == Timing.NEXT_CLOSE
-        due = min(due, tape.ts[order["row"]] if at_close else tape.open_ts[order["row"]])
+    due, row, stop = order["life_ts"], order["row"], tape.stop[symbol]
+    if row < stop:
+        opened = tape.open_ts[row] <= state.account[0]["now"]
+        due = min(due, tape.ts[row] if order["at_close"] or opened else tape.open_ts[row])
+    if order["expire_row"] < stop:
+        due = min(due, tape.ts[order["expire_row"]])
     order["next_ts"] = due
+
+
+@kernel
+def drop_rest(state: State, slot: int, ts: int, cause: int) -> None:
+    """End what a position still has pending to open, since it is being closed; it leaves the queue at once.  # R2.1"""
+    if state.entries[slot]["order_id"] == 0:
+        return
+    drop_entry(state, slot, ts, Reason.POSITION_CLOSED, cause)
+    leave_queue(state, slot)
+
+
+@shared
+def leave_queue(state: State, slot: int) -> None:
+    """Take a slot out of the queue."""
+    account, kept = state.account[0], 0
+    for i in range(account["n_queue"]):
+        if state.queue[i] != slot:
+            state.queue[kept] = state.queue[i]
+            kept += 1
+    account["n_queue"] = kept
 
 
 @shared
@@ -160,6 +184,7 @@ def order_exit(state: State, tape: Tape, slot: int, ts: int, reason: int, timing
         0,
         0,
     )
+    drop_rest(state, slot, ts, position["exit_seq"])
 
 
 @shared
@@ -213,7 +238,9 @@ def time_other_events(state: State, tape: Tape, slot: int) -> None:
 def time_life(state: State, tape: Tape, symbol: int) -> int:
     """When a symbol next meets the universe or a corporate action; actions of this instant come in CORPORATE_ACTION, after its decisions."""
     due = NEVER
-    at = known_until(tape.universe_ts, tape.universe_first[symbol], tape.universe_stop[symbol], state.account[0]["now"])
+    account = state.account[0]
+    met = account["now"] - 1 if account["phase"] == EventKind.BAR_PATH else account["now"]
+    at = known_until(tape.universe_ts, tape.universe_first[symbol], tape.universe_stop[symbol], met)
     if at < tape.universe_stop[symbol]:
         due = tape.universe_ts[at]
     at = actions_until(state, tape, symbol)

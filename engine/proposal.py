@@ -3,17 +3,21 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from math import isnan
 from types import MappingProxyType
 from typing import Any
 
-from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind, OrderType, TimeInForce
 
 OF_THE_SESSION = ("ts", "available_ts", "symbol", "strategy", "action", "sequence")
 """Columns that the session fills in, and those that ``Proposal`` names itself."""
 
 VALUES = {name: dtype for name, dtype in PROPOSAL_COLUMNS.items() if name not in OF_THE_SESSION} | OPTIONAL_COLUMNS
 """What else a proposal may say: the other columns of ``engine.schema.PROPOSAL_COLUMNS`` and the optional ones, by type."""
+
+CODES: Mapping[str, type[IntEnum]] = {"order_type": OrderType, "tif": TimeInForce}
+"""Columns that may be given by name."""
 
 ZERO_BY_DEFAULT = ("score",)
 
@@ -35,7 +39,8 @@ class Proposal:
     strategy
         Id of the strategy it is for; empty: the one that proposes.
     values
-        Other columns of ``engine.schema.PROPOSAL_COLUMNS``.  A level may be written ``{"fraction": 0.02}``, of the fill price.
+        Other columns of ``engine.schema.PROPOSAL_COLUMNS``.  A level may be written ``{"fraction": 0.02}``, of the fill price, and
+        ``order_type`` and ``tif`` by name.
 
     Raises
     ------
@@ -45,6 +50,8 @@ class Proposal:
     Examples
     --------
     >>> Proposal("BTCUSDT", "enter_long", score=1.5, stop_loss={"fraction": 0.05}).values["stop_loss_kind"]
+    1
+    >>> Proposal("BTCUSDT", "enter_long", order_type="limit", limit_price=95.0, tif="bars", tif_value=3).values["order_type"]
     1
     """
 
@@ -102,6 +109,11 @@ def _number(symbol: str, name: str, value: Any) -> Any:
     dtype = VALUES[name]
     if dtype == "str":
         return str(value)
+    if name in CODES and isinstance(value, str):
+        if value.upper() not in CODES[name].__members__:
+            allowed = ", ".join(one.name.lower() for one in CODES[name])
+            raise ProposalValueError(f"proposal for {symbol}: {name} {value!r} is not one of {allowed}")
+        return int(CODES[name][value.upper()])
     try:
         number = float(value)
     except (TypeError, ValueError):

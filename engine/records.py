@@ -1,9 +1,16 @@
 """Writing ledger records: the only place that appends to the ledger."""
 
-from engine.kernel import shared
+from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT
 from engine.schema import NONE
 from engine.state import State
+
+
+@kernel
+def mark_record(state: State, seq: int, flags: int) -> None:
+    """Add flags to a record of this instant, of which more has come to be known."""
+    record = state.ledger[seq]
+    record["flags"] |= flags
 
 
 @shared

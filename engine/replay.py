@@ -2,7 +2,7 @@
 
 At each instant, in the order of R1.2:
 
-1. BAR_PATH: touches inside the bars that end now (``bars``)
+1. BAR_PATH: touches inside the bars that end now (``bars``), of entries that rest too (``resting``)
 2. FUNDING_UPDATE: payments on positions held (``funding``)
 3. CANDLE_CLOSE: marks and ages (``bars``)
 4. UNIVERSE_UPDATED: symbols that leave (``life``)
@@ -28,11 +28,13 @@ from engine.life import close_if_ruined, finish, last_sample, update_universe
 from engine.orders import time_entry, time_position
 from engine.portfolio import equity
 from engine.records import post
+from engine.resting import resting_paths
 from engine.risk import gate
 from engine.schema import NEVER, NONE, EventKind, Reason, RecordKind, Timing
 from engine.selector import select
 from engine.state import State
 from engine.tape import Proposals, Tape
+from engine.terms import pass_bars
 
 DONE, FULL, PAUSED, OVERFLOW, UNPRICED, DECIDING = 0, 1, 2, 3, 4, 5
 
@@ -79,7 +81,7 @@ def replay(tape: Tape, proposals: Proposals, state: State, until: int, visit: in
             continue
         if not midway:
             account["now"] = now
-            account["closed"] = observe(tape, state, now)
+            account["closed"] = observe(tape, proposals, state, now)
             if watched:
                 account["midway"] = 1
                 return DECIDING
@@ -114,17 +116,21 @@ def proposals_at(proposals: Proposals, first: int, now: int) -> int:
 
 
 @kernel
-def observe(tape: Tape, state: State, now: int) -> bool:
+def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> bool:
     """What happens at one timestamp before its decisions, in the order of R1.2; whether a bar of a held symbol closed."""
-    account = state.account[0]
+    account, resting = state.account[0], state.rules[0]["resting"]
     settle_tier(state, tape, now)
     account["phase"] = EventKind.BAR_PATH
-    if account["n_levels"] > 0:
+    if resting and account["n_queue"] > 0:
+        resting_paths(tape, proposals, state, now)
+    elif account["n_levels"] > 0:
         bar_paths(tape, state, now)
     account["phase"] = EventKind.FUNDING_UPDATE
     pay_funding(tape, state, now)
     account["phase"] = EventKind.CANDLE_CLOSE
     closed = close_candles(tape, state, now)
+    if resting:
+        pass_bars(state, tape, now)
     account["phase"] = EventKind.UNIVERSE_UPDATED
     update_universe(tape, state, now)
     return closed
@@ -166,7 +172,7 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
     corporate_actions(tape, state, now)
     account["phase"] = EventKind.BAR_OPEN
     open_bars(tape, state, now)
-    if timing == Timing.NEXT_OPEN:
+    if state.rules[0]["resting"] or timing == Timing.NEXT_OPEN:
         fill_entries(tape, proposals, state, now, True)
     account["next_due"] = time_all(tape, state, now)
 

@@ -10,27 +10,10 @@ from engine.portfolio import counts_as_free, equity, free_cash, note_overflow
 from engine.records import post
 from engine.schema import NONE, Action, Reason, RecordKind, SizeKind
 from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, own_share, stop_distance, wanted_quantity
-from engine.splits import restated, restated_level
+from engine.splits import restated_level
 from engine.state import State
 from engine.tape import Proposals, Tape, rules_at
-
-
-@kernel
-def side_of(action: int) -> int:
-    """+1 for an entry that buys, -1 for one that sells.
-
-    >>> int(side_of(Action.ENTER_LONG)), int(side_of(Action.ENTER_SHORT))
-    (1, -1)
-    """
-    return 1 if action == Action.ENTER_LONG else -1
-
-
-@kernel
-def reference_of(state: State, tape: Tape, proposals: Proposals, i: int) -> float:
-    """The last close that a proposal is sized on."""
-    row = proposals.row[i]
-    return restated(state, tape, proposals.symbol[i], tape.close[row], tape.ts[row])
-
+from engine.terms import reference_price
 
 GROSS, NET = 0, 1
 """Places in the tally of exposures; groups follow, then strategies."""
@@ -45,6 +28,16 @@ LIMITS = (
     Reason.INSUFFICIENT_CASH,
 )
 """The limits in the order in which they are tested."""
+
+
+@kernel
+def side_of(action: int) -> int:
+    """+1 for an entry that buys, -1 for one that sells.
+
+    >>> int(side_of(Action.ENTER_LONG)), int(side_of(Action.ENTER_SHORT))
+    (1, -1)
+    """
+    return 1 if action == Action.ENTER_LONG else -1
 
 
 @kernel
@@ -108,7 +101,7 @@ def sized(
     if desk["size"] == SizeKind.ALL_IN:
         buffer = money(capital * rules["cash_buffer"])
         limit = min(free - buffer, money(capital * desk["budget"]))
-        lots = all_in_lots(tape, rules, symbol, side, limit, reference, half, rule["lot_step"])
+        lots = all_in_lots(tape, rules, symbol, side, limit, reference, half, rule["lot_step"], False)
         return lots, (Reason.NONE if lots > 0 else Reason.NO_SIZE)
     stop, kind = proposals.stop_loss[i], proposals.stop_loss_kind[i]
     distance = stop_distance(side, reference, restated_level(state, tape, symbol, stop, kind, proposals.ts[i]), kind)
@@ -157,11 +150,11 @@ def under(
     """Most lots that one limit allows; all where it is off.  # R5.2"""
     rules, symbol = state.rules[0], state.positions[slot]["symbol"]
     if limit == Reason.INSUFFICIENT_CASH:
-        return most_lots(tape, rules, symbol, side, free, lots, reference, half, step)
+        return most_lots(tape, rules, symbol, side, free, lots, reference, half, step, False)
     if limit == Reason.CASH_BUFFER:
         if not rules["cash_buffer"] > 0.0:
             return lots
-        return most_lots(tape, rules, symbol, side, free - money(capital * rules["cash_buffer"]), lots, reference, half, step)
+        return most_lots(tape, rules, symbol, side, free - money(capital * rules["cash_buffer"]), lots, reference, half, step, False)
     room = value_room(state, tape, slot, side, limit, capital)
     return most_lots_of_value(tape, rules, symbol, room, lots, reference, step) if room < MONEY_LIMIT else lots
 
@@ -207,7 +200,7 @@ def judge(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, 
     """Size one entry and hold it against every limit; reserve and count it, or the reason why not.  # R5.1, R5.2"""
     rules, symbol, side = state.rules[0], proposals.symbol[i], side_of(proposals.action[i])
     slot, row = symbol * len(state.desks) + proposals.strategy[i], proposals.row[i]
-    reference, released = reference_of(state, tape, proposals, i), freed(state, slot, side)
+    reference, released = reference_price(state, tape, proposals, i, side), freed(state, slot, side)
     half = half_spread_of_close(tape, symbol, row, now, rules["default_half_spread"])
     free, rule = free_cash(state) + released, tape.rules[rules_at(tape, symbol, now)]
     lots, reason = sized(state, tape, proposals, i, reference, capital, free, half, rule)
@@ -222,7 +215,7 @@ def judge(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, 
     order, spec = state.entries[slot], tape.specs[symbol]
     order["proposal"], order["side"], order["lots"] = i, side, lots
     order["value"] = value(quantity(lots, spec["lot_units"], spec["lot_power"]), reference, spec["multiplier"], rules["scale"])
-    reserve(state, slot, max(0, outlay(tape, rules, symbol, side, lots, reference, half) - released))
+    reserve(state, slot, max(0, outlay(tape, rules, symbol, side, lots, reference, half, False) - released))
     expose_entry(state, tape, slot, 1)
     return Reason.NONE
 
@@ -231,7 +224,7 @@ def judge(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, 
 def approve(state: State, tape: Tape, proposals: Proposals, i: int, now: int) -> None:
     """APPROVED."""
     slot = proposals.symbol[i] * len(state.desks) + proposals.strategy[i]
-    order, reference = state.entries[slot], reference_of(state, tape, proposals, i)
+    order, reference = state.entries[slot], reference_price(state, tape, proposals, i, side_of(proposals.action[i]))
     side, lots, amount, cause = order["side"], order["lots"], order["reserved"], order["cause"]
     order["cause"] = post(state, now, RecordKind.APPROVED, Reason.NONE, slot, -1, i, side, lots, reference, 0, amount, 0.0, cause, 0, 0)
 
@@ -241,7 +234,11 @@ def refuse(state: State, tape: Tape, proposals: Proposals, rank: int, reason: in
     """REJECTED; ``state.ranked`` forgets it."""
     i = state.ranked[rank]
     slot, side = proposals.symbol[i] * len(state.desks) + proposals.strategy[i], side_of(proposals.action[i])
-    order, reference, score = state.entries[slot], reference_of(state, tape, proposals, i), proposals.score[i]
+    order, reference, score = (
+        state.entries[slot],
+        reference_price(state, tape, proposals, i, side_of(proposals.action[i])),
+        proposals.score[i],
+    )
     state.ranked[rank] = -1
     post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, score, order["cause"], order["rank"], 0)
 

@@ -103,6 +103,8 @@ class Reason(IntEnum):
     DRAWDOWN = 61
     DAILY_LOSS = 62
     BANKRUPT = 63
+    EXPIRED = 70  # the time in force of an order ended
+    IMMEDIATE = 71  # what an IOC order left unfilled at its one chance
     # selection and the gate, continued                                                             # R4.2, R4.3, R5.2, R5.3
     REVERSED = 80  # the part of a reversal's fill that closes
     ROTATED = 81  # made room for a better proposal
@@ -129,6 +131,24 @@ class Accounting(IntEnum):
 
     SPOT = 0
     LINEAR = 1
+
+
+class OrderType(IntEnum):
+    """At which price an entry is willing to fill.  # R2.1"""
+
+    MARKET = 0
+    LIMIT = 1
+    STOP = 2
+    STOP_LIMIT = 3
+
+
+class TimeInForce(IntEnum):
+    """For how long an entry may fill.  # R2.1"""
+
+    GTC = 0  # until it is cancelled
+    GTD = 1  # in bars that close by a time
+    IOC = 2  # at one open
+    BARS = 3  # in so many bars
 
 
 class Timing(IntEnum):
@@ -281,6 +301,11 @@ PROPOSAL_COLUMNS = {
     "break_even": "float64",
     "break_even_kind": "int8",
     "max_bars": "int64",  # 0: none
+    "order_type": "int8",  # OrderType of an entry (default: MARKET); exits are market orders
+    "limit_price": "float64",
+    "stop_price": "float64",  # trigger of a stop or stop-limit
+    "tif": "int8",  # TimeInForce (default: GTC)
+    "tif_value": "int64",  # us, UTC, of GTD; number of BARS
     "sequence": "int64",  # place among the proposals of one (strategy, symbol) (default: order of the rows)
 }
 """Columns of a proposal table; all but ts, symbol, strategy and action have defaults."""

@@ -8,9 +8,10 @@ from engine.kernel import kernel, shared
 from engine.levels import replace_levels
 from engine.records import post
 from engine.risk import side_of
-from engine.schema import NONE, Action, OnHeld, Reason, RecordKind
+from engine.schema import NONE, Action, OnHeld, OrderType, Reason, RecordKind
 from engine.state import State
 from engine.tape import Proposals, Tape, known_until
+from engine.terms import lapsed, reference_price
 
 
 @kernel
@@ -28,6 +29,10 @@ def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int
     """First reason before CONFLICT for which an entry drops out, or NONE.  # R4.1"""
     row = proposals.row[i]
     if np.isnan(proposals.score[i]) or row < 0 or not np.isfinite(tape.close[max(row, 0)]):
+        return Reason.INVALID
+    if proposals.order_type[i] != OrderType.MARKET and np.isnan(reference_price(state, tape, proposals, i, side_of(proposals.action[i]))):
+        return Reason.INVALID
+    if lapsed(proposals, i, now):
         return Reason.INVALID
     if not listed(tape, proposals.symbol[i], now):
         return Reason.NOT_IN_UNIVERSE

@@ -99,6 +99,8 @@ class Settings:
         Price of a target passed by the open; None: ``OPEN`` for instruments with sessions, else ``PRICE``.   # R2.4
     limit_touch
         Whether a price that only equals a limit or target fills it.                                        # R2.4
+    participation, participation_current
+        Largest share of the last closed bar's volume (or of the bar's own) that fills in one bar; infinity: no limit.  # R2.6
     stop_anchor, stop_from, stop_check, trailing_mode
         How brackets are meant, from when they act, and against which prices.                          # R2.1, R3.5
     slippage_amount
@@ -145,6 +147,8 @@ class Settings:
     intrabar: Intrabar = Intrabar.PESSIMISTIC
     limit_gap: LimitGap | None = None
     limit_touch: LimitTouch = LimitTouch.TOUCH
+    participation: float = float("inf")
+    participation_current: bool = False
     stop_anchor: StopAnchor = StopAnchor.FILL
     stop_from: StopFrom = StopFrom.FILL
     stop_check: StopCheck = StopCheck.RANGE

@@ -11,27 +11,28 @@ from engine.tape import Proposals, Tape
 
 
 @kernel
-def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price: float, half_spread: float) -> int:
-    """Money that a quantity claims: its value or its margin, the taker fee and the half-spread; a rebate is not counted on.  # R5.2"""
+def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price: float, half_spread: float, maker: bool) -> int:
+    """Money that a quantity claims: its value or its margin, the fee and the half-spread; a rebate is not counted on.  # R5.2"""
     spec = tape.specs[symbol]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     claimed = margin(worth, rules["leverage"]) if counts_as_free(tape, symbol, side) else worth
-    claimed += max(fill_fee(rules, worth, max(rules["taker_rate"], 0.0), qty, False), 0)
+    rate = rules["maker_rate"] if maker else rules["taker_rate"]
+    claimed += max(fill_fee(rules, worth, max(rate, 0.0), qty, maker), 0)
     return claimed + money(worth * half_spread)
 
 
 @shared
 def most_lots(
-    tape: Tape, rules: np.void, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float, step: int
+    tape: Tape, rules: np.void, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float, step: int, maker: bool
 ) -> int:
     """Most lots in steps, up to ``lots``, whose outlay is at most ``limit``.  Outlay never falls with lots, so bisection is exact."""
-    if outlay(tape, rules, symbol, side, lots, price, half_spread) <= limit:
+    if outlay(tape, rules, symbol, side, lots, price, half_spread, maker) <= limit:
         return lots
     low, high = 0, lots // step
     while high - low > 1:
         middle = (low + high) // 2
-        if outlay(tape, rules, symbol, side, middle * step, price, half_spread) <= limit:
+        if outlay(tape, rules, symbol, side, middle * step, price, half_spread, maker) <= limit:
             low = middle
         else:
             high = middle
@@ -108,9 +109,11 @@ def own_share(proposals: Proposals, desk: np.void, i: int) -> float:
 
 
 @shared
-def all_in_lots(tape: Tape, rules: np.void, symbol: int, side: int, limit: int, price: float, half_spread: float, step: int) -> int:
+def all_in_lots(
+    tape: Tape, rules: np.void, symbol: int, side: int, limit: int, price: float, half_spread: float, step: int, maker: bool
+) -> int:
     """Most lots in steps whose outlay is at most ``limit``."""
     lots = step
-    while lots < MONEY_LIMIT and outlay(tape, rules, symbol, side, lots, price, half_spread) <= limit:
+    while lots < MONEY_LIMIT and outlay(tape, rules, symbol, side, lots, price, half_spread, maker) <= limit:
         lots *= 2
-    return most_lots(tape, rules, symbol, side, limit, lots, price, half_spread, step)
+    return most_lots(tape, rules, symbol, side, limit, lots, price, half_spread, step, maker)

@@ -55,6 +55,10 @@ POSITION = np.dtype(
         ("side", "i1"),
         ("linear", "u1"),  # booked as linear, not spot
         ("backs", "u1"),  # whether its unrealised profit counts as free: of all but spot longs
+        ("reach_row", "<i8"),  # bar inside which its entry filled by touch; NONE: at an open or a close
+        ("reach_raw", "<f8"),  # at which raw price
+        ("reach_certain", "u1"),  # extremes of that bar that come after the entry for certain
+        ("reach_segment", "u1"),  # of the bar's path
         ("stop_reason", "u1"),  # STOP_LOSS, or what moved the stop last
         ("moves", "u1"),  # whether closes may move the stop
         ("levels", "u1"),  # whether any level is set
@@ -75,15 +79,28 @@ ENTRY = np.dtype(
         ("lots", "<i8"),
         ("reserved", "<i8"),  # money
         ("value", "<i8"),  # money, at the reference
-        ("row", "<i8"),  # first bar in which it can fill
+        ("limit", "<f8"),  # NaN: none
+        ("trigger", "<f8"),
+        ("row", "<i8"),  # next bar in which it may fill
+        ("first_row", "<i8"),  # first bar in which it may act
+        ("last_row", "<i8"),  # and the last
+        ("expire_row", "<i8"),  # bar at whose close it expires
+        ("good_till", "<i8"),  # time of GTD; NEVER: none
         ("life_ts", "<i8"),  # when its symbol next meets the universe or a corporate action
         ("rank", "<i8"),
         ("victim", "<i8"),  # slot of the position whose place it takes; NONE: none
         ("side", "i1"),
+        ("begun", "u1"),  # whether any of it has filled
+        ("kind", "u1"),  # OrderType it is by now: a triggered stop is a market order
+        ("tif", "u1"),
+        ("at_close", "u1"),  # whether it is to fill at a close
     ],
     align=True,
 )
 """One pending entry of a (strategy, symbol); same slots."""
+
+TAKEN = np.dtype([("row", "<i8"), ("lots", "<i8")])
+"""What the orders of a symbol took of the volume of its last traded bar."""
 
 ACCOUNT = np.dtype(
     [
@@ -137,6 +154,7 @@ RULES = np.dtype(
         ("leverage", "<f8"),
         ("slippage_amount", "<f8"),
         ("default_half_spread", "<f8"),
+        ("participation", "<f8"),
         ("slippage_rate", "<f8"),
         ("maker_rate", "<f8"),  # of the tier in force, where there are tiers
         ("taker_rate", "<f8"),
@@ -155,6 +173,8 @@ RULES = np.dtype(
         ("timing", "u1"),
         ("intrabar", "u1"),
         ("limit_touch", "u1"),
+        ("participation_current", "u1"),
+        ("resting", "u1"),  # whether any entry so far may outlast the open that it was decided for
         ("stop_anchor", "u1"),
         ("stop_from", "u1"),
         ("stop_check", "u1"),
@@ -237,6 +257,7 @@ class State(Block, writeable=True):
     account: NDArray[Any] = column(ACCOUNT)  # ACCOUNT, shape (1,)
     positions: NDArray[Any] = column(POSITION)  # POSITION, shape (n_slots,)
     entries: NDArray[Any] = column(ENTRY)  # ENTRY, shape (n_slots,)
+    taken: NDArray[Any] = column(TAKEN)  # TAKEN, shape (n_symbols,)
     held: NDArray[np.int64] = column(np.int64)  # slots with a position, ascending, shape (n_slots,)
     queue: NDArray[np.int64] = column(np.int64)  # slots with a pending entry, in approval order, shape (n_slots,)
     watches: NDArray[Any] = column(WATCH)  # WATCH, shape (1 + n_strategies + n_symbols,)
@@ -267,6 +288,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         account=np.zeros(1, ACCOUNT),
         positions=np.zeros(n_slots, POSITION),
         entries=np.zeros(n_slots, ENTRY),
+        taken=np.full(len(tape.first), NONE, np.int64).repeat(2).view(TAKEN),
         held=np.zeros(n_slots, np.int64),
         queue=np.zeros(n_slots, np.int64),
         watches=_watches(len(tape.first), settings),
@@ -290,6 +312,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     rules["plain_exits"] = options == (LimitTouch.TOUCH, StopFrom.FILL, StopCheck.RANGE, TrailingMode.CLOSE)
     point_to_models(state, settings)
     rules["default_half_spread"] = settings.default_spread_bps / 20000.0
+    rules["resting"] = settings.participation < float("inf")
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
     if len(state.tiers):

@@ -14,7 +14,7 @@ from engine.block import Block, column
 from engine.dataset import ACTIONS, COLUMNS, QUOTE_COLUMNS, Dataset, DatasetError, Series, column_dtype
 from engine.instrument import Instrument, Rules
 from engine.kernel import kernel
-from engine.schema import NEVER, NONE, OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Accounting, Action, LimitGap
+from engine.schema import NEVER, NONE, OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Accounting, Action, LimitGap, OrderType, TimeInForce
 from engine.settings import Settings
 
 Ints = NDArray[np.int64]
@@ -29,6 +29,7 @@ SPEC = np.dtype(
         ("lot_power", "<f8"),
         ("multiplier", "<f8"),
         ("group", "<i4"),  # NONE: in no group
+        ("interval_us", "<i8"),
         ("accounting", "u1"),
         ("shortable", "u1"),
         ("limit_gap", "u1"),
@@ -122,6 +123,11 @@ class Proposals(Block):
     break_even: Floats = column(np.float64)
     break_even_kind: NDArray[np.int8] = column(np.int8)
     max_bars: Ints = column(np.int64)
+    order_type: NDArray[np.int8] = column(np.int8)
+    limit_price: Floats = column(np.float64)
+    stop_price: Floats = column(np.float64)
+    tif: NDArray[np.int8] = column(np.int8)
+    tif_value: Ints = column(np.int64)
     row: Ints = column(np.int64)  # last bar of the symbol closed at available_ts; -1 if none
     weight: Floats = column(np.float64)  # this and the following have shape (0,) where the table has no such column
     volatility: Floats = column(np.float64)
@@ -168,6 +174,8 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     first = [s.start + int(np.searchsorted(open_ts[s.start : s.stop], settings.start_us, "left")) for s in bars]
     stop = [s.start + int(np.searchsorted(ts[s.start : s.stop], settings.end_us, "right")) for s in bars]
     stop = [max(begin, end) for begin, end in zip(first, stop, strict=True)]
+    if settings.participation < np.inf:
+        _check_volume(columns["volume"], ts, bars, first, stop)
     grid, clock = _sample_grid(ts, bars, first, stop)
     end = int(grid[-1]) if len(grid) else settings.start_us
     sides, quoted = _both_sides(columns)
@@ -253,6 +261,7 @@ def build_proposals(
     if n and not (table["action"].min() >= 0 and table["action"].max() <= max(Action)):
         i = int(np.flatnonzero((table["action"] < 0) | (table["action"] > max(Action)))[0])
         raise ProposalError(f"proposal row {i}: action {table['action'][i]} is not one of {[a.name.lower() for a in Action]}")
+    _check_orders(table)
     if columns.get("row") is not None:
         table["row"] = np.ascontiguousarray(columns["row"], np.int64)
     table["available_ts"] = np.maximum(table["available_ts"], settings.start_us)
@@ -267,6 +276,19 @@ def build_proposals(
     return Proposals(**{name: _frozen(column) for name, column in (table | absent).items()})
 
 
+def _check_orders(table: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse order types and times in force that there are not.  # R2.1"""
+    for name, kind in (("order_type", OrderType), ("tif", TimeInForce)):
+        wrong = np.flatnonzero((table[name] < 0) | (table[name] > max(kind)))
+        if len(wrong):
+            row = int(wrong[0])
+            raise ProposalError(f"proposal row {row}: {name} {table[name][row]} is not one of {[one.name.lower() for one in kind]}")
+    short = np.flatnonzero((table["tif"] == TimeInForce.BARS) & (table["tif_value"] < 1))
+    if len(short):
+        row = int(short[0])
+        raise ProposalError(f"proposal row {row}: tif_value {table['tif_value'][row]} is not a number of bars; bars(n) has n from 1")
+
+
 def _execution_series(dataset: Dataset, symbol: str, interval: str) -> Series:
     series = dataset.find("bars", symbol, interval)
     if series is None:
@@ -274,6 +296,19 @@ def _execution_series(dataset: Dataset, symbol: str, interval: str) -> Series:
         have = f"; it has {', '.join(known)}" if known else f"; the dataset has {', '.join(dataset.symbols[:8])}"
         raise DatasetError(f"no bars for {symbol}{f' at {interval}' if interval else ''}{have}")
     return series
+
+
+def _check_volume(volume: Floats, ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> None:
+    """Refuse bars without volume where a share of it limits the fills.  # R2.6"""
+    for series, begin, end in zip(bars, first, stop, strict=True):
+        rows = slice(max(series.start, begin - 1), end)
+        missing = np.flatnonzero(~(volume[rows] >= 0.0))
+        if len(missing):
+            at = np.datetime64(int(ts[rows][missing[0]]), "us")
+            raise DatasetError(
+                f"bars of {series.symbol}: {len(missing)} of {end - rows.start} have no volume, the first closes at {at}Z; "
+                "execution.participation is a share of it: leave participation or the symbol out"
+            )
 
 
 def _sample_grid(ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> tuple[Ints, Ints]:
@@ -358,6 +393,8 @@ def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settin
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
         spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
         spec["group"] = groups.index(instrument.group) if instrument.group else NONE
+        series = dataset.find("bars", instrument.symbol, settings.interval)
+        spec["interval_us"] = series.interval_us if series is not None else 0
     return _frozen(specs)
 
 
@@ -405,7 +442,9 @@ def _refuse_action(symbol: str, rows: Mapping[str, NDArray[Any]], wrong: NDArray
         raise DatasetError(f"actions: {symbol}: {kind}{said} at {when}Z: {rule}")
 
 
-_DEFAULTS: dict[str, float] = {"score": 0.0, "stop_loss": np.nan, "take_profit": np.nan, "trailing": np.nan, "break_even": np.nan}
+_DEFAULTS: dict[str, float] = {"score": 0.0} | dict.fromkeys(
+    ("stop_loss", "take_profit", "trailing", "break_even", "limit_price", "stop_price"), np.nan
+)
 
 
 def _proposal_column(name: str, columns: Mapping[str, Any], n: int) -> NDArray[Any]:

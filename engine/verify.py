@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from engine.instrument import KINDS
 from engine.ledger import Ledger, LedgerError
-from engine.schema import DAY_US, MAKER, NONE, RECORD, Accounting, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NONE, RECORD, Accounting, OrderType, Reason, RecordKind
 
 WINDOW_US = 30 * DAY_US
 
@@ -35,6 +35,15 @@ MAX_TERM = 1000  # of a split
 
 
 @dataclass
+class _Order:
+    """An entry order: its side, the lots it may still fill, and its limit, 0 where it has none."""
+
+    side: int
+    lots: int
+    limit: float
+
+
+@dataclass
 class Totals:
     """What a ledger adds up to.
 
@@ -46,6 +55,8 @@ class Totals:
         What each fill, or cash in lieu, realised, by seq, until its POSITION record has been read.
     owed
         Fee of a reversal's second part, by order, until that has been read.
+    orders
+        Entry orders, by id.
     lots, costs
         Signed lots and cost of each (strategy, symbol) still held.
     """
@@ -59,6 +70,7 @@ class Totals:
     cash_in_lieu: int = 0
     realised_by_fill: dict[int, int] = field(default_factory=dict)  # of fills whose POSITION is still to come
     owed: dict[int, int] = field(default_factory=dict)  # fee left for the second part of a reversal, by order
+    orders: dict[int, _Order] = field(default_factory=dict)
     lots: dict[tuple[int, int], int] = field(default_factory=dict)
     costs: dict[tuple[int, int], int] = field(default_factory=dict)
     rest: "_Rest | None" = None  # of a split whose CASH_IN_LIEU is still to come
@@ -153,7 +165,11 @@ def _apply(
     if kind == RecordKind.DEPOSIT:
         totals.cash += row["amount"]
         totals.deposits += row["amount"]
+    elif kind == RecordKind.ORDER and row["reason"] == Reason.NONE:
+        limited = row["flags"] & 3 in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+        totals.orders[row["order_id"]] = _Order(row["side"], row["qty"], row["price"] if limited else 0.0)
     elif kind == RecordKind.FILL:
+        _check_order(seq, row, totals)
         _fill(seq, row, totals, instruments[row["symbol"]], rates, _opened_with(seq, row, rows))
     elif kind == RecordKind.FUNDING:
         value = instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"])
@@ -193,6 +209,20 @@ def _fee(row: dict[str, Any], totals: Totals, instrument: _Instrument, bps: floa
     if opened:
         totals.owed[row["order_id"]] = whole - part
     return part
+
+
+def _check_order(seq: int, row: dict[str, Any], totals: Totals) -> None:
+    """An entry fills no more than was ordered, and a limit at no worse a price than its own.  # R2.5"""
+    order = totals.orders.get(row["order_id"])
+    if order is None or order.side != row["side"]:  # the fill of an exit, which a bracket books under the entry's id
+        return
+    if order.limit and order.side * (row["price"] - order.limit) > 0:
+        raise LedgerError(f"record {seq}: order {row['order_id']} fills at {row['price']}, beyond its limit of {order.limit}")
+    order.lots -= row["qty"]
+    if order.lots < 0:
+        raise LedgerError(f"record {seq}: order {row['order_id']} fills {-order.lots} lots more than were ordered")
+    if bool(row["flags"] & MORE) != (order.lots > 0):
+        raise LedgerError(f"record {seq}: order {row['order_id']} has {order.lots} lots to fill, and its flags say otherwise")
 
 
 def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument, rates: _Rates, opened: int) -> None:

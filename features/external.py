@@ -1,5 +1,7 @@
 """External proposals: a user's own table, checked row by row; causal by its ``available_ts`` only.         # R11.4"""
 
+from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -7,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind, OrderType, TimeInForce
 from features.proposals import DEFAULTS, DTYPES, ProposalError, ProposalTable, places
 from features.rules import nearest
 
 REQUIRED = ("ts", "symbol", "strategy", "action")
 LARGEST = 2**31 - 1
+CODES: Mapping[str, type[IntEnum]] = {"order_type": OrderType, "tif": TimeInForce}
 KNOWN = (*PROPOSAL_COLUMNS, *OPTIONAL_COLUMNS, "row")
 
 
@@ -42,6 +45,7 @@ def read(table: pa.Table, where: str) -> ProposalTable:
             columns[name] = _numbers(table, name, dtype, where)
     optional = {name: np.dtype(dtype).type for name, dtype in OPTIONAL_COLUMNS.items() if name in table.column_names}
     columns |= {name: _numbers(table, name, dtype, where) for name, dtype in optional.items()}
+    _check_orders(columns, where)
     columns["row"] = np.full(len(table), -1)
     columns["sequence"] = _sequence(table, columns, where)
     order = np.lexsort([columns[name] for name in ("sequence", "strategy", "symbol", "available_ts")])
@@ -79,7 +83,18 @@ def _names(table: pa.Table, name: str, where: str) -> tuple[tuple[str, ...], NDA
     return known, np.array([codes[text] for text in texts], np.int32)
 
 
-def _codes(table: pa.Table, name: str, kind: type[Action] | type[LevelKind], where: str) -> NDArray[np.int8]:
+def _check_orders(columns: dict[str, NDArray[Any]], where: str) -> None:
+    """Refuse orders that could not mean what they say.  # R2.1"""
+    types, tifs, values = columns["order_type"], columns["tif"], columns["tif_value"]
+    exits = (columns["action"] != Action.ENTER_LONG) & (columns["action"] != Action.ENTER_SHORT)
+    _refuse(exits & (types != OrderType.MARKET), types, "order_type", where, "exits are market orders")
+    for name, kinds in (("limit_price", (OrderType.LIMIT, OrderType.STOP_LIMIT)), ("stop_price", (OrderType.STOP, OrderType.STOP_LIMIT))):
+        idle = ~np.isnan(columns[name]) & ~np.isin(types, kinds)
+        _refuse(idle, columns[name], name, where, f"its order_type has no {name}; give {' or '.join(kind.name.lower() for kind in kinds)}")
+    _refuse((tifs == TimeInForce.BARS) & (values < 1), values, "tif_value", where, "bars are counted from 1")
+
+
+def _codes(table: pa.Table, name: str, kind: type[IntEnum], where: str) -> NDArray[np.int8]:
     values = _whole(table, name, where).to_pylist()
     known = {member.name.lower(): int(member) for member in kind} | {int(member): int(member) for member in kind}
     for row, value in enumerate(values):
@@ -93,7 +108,11 @@ def _numbers(table: pa.Table, name: str, dtype: Any, where: str) -> NDArray[Any]
         return np.full(len(table), DEFAULTS.get(name, 0), dtype)
     if name.endswith("_kind"):
         return _codes(table, name, LevelKind, where)
+    if name in CODES:
+        return _codes(table, name, CODES[name], where)
     column = table.column(name)
+    if name == "tif_value" and pa.types.is_timestamp(column.type):
+        return _times(table, name, where)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise ProposalError(f"{where}: {name} is {column.type}; it is a number")
     if dtype is np.float64:
@@ -101,8 +120,9 @@ def _numbers(table: pa.Table, name: str, dtype: Any, where: str) -> NDArray[Any]
         _refuse(np.isinf(numbers), numbers, name, where, "it is finite, or missing where there is none")
         return numbers
     values = np.asarray(_whole(table, name, where))
-    whole = (values >= 0) & (values <= LARGEST) & (values == np.floor(values))
-    _refuse(~whole, values, name, where, f"it is a whole number from 0 to {LARGEST}")
+    largest = 2**62 if name == "tif_value" else LARGEST
+    whole = (values >= 0) & (values <= largest) & (values == np.floor(values))
+    _refuse(~whole, values, name, where, f"it is a whole number from 0 to {largest}")
     return values.astype(np.int64)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import Series
-from engine.schema import OPTIONAL_COLUMNS, Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, Action, LevelKind, TimeInForce
 from features.causality import Certificate
 from features.evaluate import Column, Crossed, rows_where, values_at
-from features.strategy import SIDE, Plan
+from features.strategy import SIDE, Order, Plan
 
 DTYPES: Mapping[str, Any] = {
     "ts": np.int64,
@@ -29,6 +29,11 @@ DTYPES: Mapping[str, Any] = {
     "break_even": np.float64,
     "break_even_kind": np.int8,
     "max_bars": np.int64,
+    "order_type": np.int8,
+    "limit_price": np.float64,
+    "stop_price": np.float64,
+    "tif": np.int8,
+    "tif_value": np.int64,
     "sequence": np.int64,
     "row": np.int64,
 }
@@ -39,6 +44,8 @@ DEFAULTS: Mapping[str, float] = {
     "take_profit": np.nan,
     "trailing": np.nan,
     "break_even": np.nan,
+    "limit_price": np.nan,
+    "stop_price": np.nan,
     "row": -1,
     **{name: np.nan if dtype == "float64" else 0 for name, dtype in OPTIONAL_COLUMNS.items()},
 }
@@ -97,7 +104,7 @@ class Found(NamedTuple):
     rows
         Rows in the dataset's bars, in time order.
     values
-        Score, levels and ``max_bars`` of entries, by column, where the strategy gives them.
+        Score, order, levels and ``max_bars`` of entries, by column, where the strategy gives them.
     kinds
         ``LevelKind`` of those levels, by column.
     """
@@ -122,7 +129,9 @@ def find(plan: Plan, columns: Mapping[str, Column], job: Job, symbol: int, strat
 
 
 def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], side: float) -> dict[str, NDArray[np.float64]]:
-    rules = {"score": plan.score, "max_bars": plan.max_bars} | {name: level.rule for name, level in plan.levels.items()} | dict(plan.sizing)
+    order = plan.order
+    rules = {"score": plan.score, "max_bars": plan.max_bars} | dict(order.prices) | dict(plan.sizing)
+    rules |= {name: level.rule for name, level in plan.levels.items()}
     sides = {SIDE: np.full(len(rows), side)}
     values = {name: values_at(rule, columns, rows, sides) for name, rule in rules.items() if rule is not None}
     endless = [np.isinf(found) for name, found in values.items() if name != "max_bars"]
@@ -132,6 +141,9 @@ def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.in
         values["max_bars"] = np.where(values["max_bars"] >= 1.0, np.minimum(values["max_bars"], 2.0**31), 0.0)
     if "leg" in values:
         values["leg"] = np.where(values["leg"] >= 1.0, np.minimum(values["leg"], 2.0**31), 0.0)
+    if order != Order():
+        constants = {"order_type": order.type, "tif": order.tif, "tif_value": order.tif_value}
+        values |= {name: np.full(len(rows), float(value)) for name, value in constants.items()}
     return values
 
 
@@ -150,6 +162,7 @@ def assemble(found: Iterable[Found], ts: NDArray[np.int64]) -> dict[str, NDArray
     for name, dtype in DTYPES.items():
         if name not in columns:
             columns[name] = _column(name, dtype, parts, lengths, order)
+    columns["tif_value"] = columns["tif_value"] + np.where(columns["tif"] == TimeInForce.GTD, columns["ts"], 0)
     for name, dtype in OPTIONAL_COLUMNS.items():
         if any(name in part.values for part in parts):
             columns[name] = _column(name, dtype, parts, lengths, order)

@@ -14,6 +14,7 @@ YAML, its values rules or expressions. A part is addressed as ``name_part``: ``b
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +22,7 @@ from typing import Any
 
 import polars as pl
 
-from engine.schema import OPTIONAL_COLUMNS, Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, Action, LevelKind, OrderType, TimeInForce
 from features.catalogue import make
 from features.causality import check
 from features.columns import COLUMNS
@@ -39,21 +40,16 @@ CONDITIONS = {
 }
 """Rules that are true or false, in the order in which they propose at one close."""
 
+PRICES = ("limit_price", "stop_price")
 LEVELS = ("stop_loss", "take_profit", "trailing", "break_even")
 TRIGGERS = ("level", "edge")
 SIZING = tuple(OPTIONAL_COLUMNS)
-KEYS = (*CONDITIONS, "score", *LEVELS, "max_bars", *SIZING, "trigger")
-LATER = (
-    "limit_price",
-    "stop_price",
-    "order_type",
-    "time_in_force",
-    "tags",
-)
+KEYS = (*CONDITIONS, "score", *PRICES, "tif", *LEVELS, "max_bars", *SIZING, "trigger")
+LATER = ("tags",)
 """Keys that a proposal will have, and has not yet."""
 
 SIDE = "side"
-"""In levels: +1 for a long entry, -1 for a short one, so that ``close - side * 2 * atr`` serves both."""
+"""In levels and order prices: +1 for a long entry, -1 for a short one, so that ``close - side * 2 * atr`` serves both."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +86,36 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Order:
+    """How entries are to be filled: at market, or by a limit, a stop or both, and for how long.                 # R2.1
+
+    Attributes
+    ----------
+    prices
+        ``limit_price`` and ``stop_price``, where given; which of them are given makes the type.
+    tif, tif_value
+        Time in force; for ``BARS`` their number, for ``GTD`` microseconds from the close of the proposal.
+    """
+
+    prices: Mapping[str, Rule] = field(default_factory=dict)
+    tif: TimeInForce = TimeInForce.GTC
+    tif_value: int = 0
+
+    @property
+    def type(self) -> OrderType:
+        """Limit, stop, stop-limit, or market where no price is given."""
+        return _TYPES[frozenset(self.prices)]
+
+
+_TYPES = {
+    frozenset[str](): OrderType.MARKET,
+    frozenset(["limit_price"]): OrderType.LIMIT,
+    frozenset(["stop_price"]): OrderType.STOP,
+    frozenset(PRICES): OrderType.STOP_LIMIT,
+}
+
+
+@dataclass(frozen=True)
 class Plan:
     """A checked strategy: only the features its rules use, and the rules.
 
@@ -103,6 +129,8 @@ class Plan:
         Rules by action, in the order of ``CONDITIONS``.
     score
         Rank of an entry; None: 0.
+    order
+        How entries are to be filled.
     levels
         Stop, target, trailing and break-even distance, by name.
     max_bars
@@ -119,6 +147,7 @@ class Plan:
     features: Mapping[str, Feature]
     conditions: Mapping[Action, Rule]
     score: Rule | None
+    order: Order
     levels: Mapping[str, Level]
     max_bars: Rule | None
     sizing: Mapping[str, Rule]
@@ -128,7 +157,7 @@ class Plan:
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Names of the columns and features that the rules use, sorted."""
-        rules = _all(self.conditions, self.score, self.levels, self.max_bars, self.sizing)
+        rules = _all(self.conditions, self.score, self.order, self.levels, self.max_bars, self.sizing)
         return tuple(sorted({name.name for rule in rules for name in rule.inputs} - {SIDE}))
 
 
@@ -175,19 +204,20 @@ class _Builder:
             self.feature(feature)
         conditions = {action: self.rule(key, condition=True) for key, action in CONDITIONS.items() if key in self.rules}
         score = self.rule("score") if "score" in self.rules else None
+        order = self.order()
         levels = {key: self.level(key) for key in LEVELS if key in self.rules}
         max_bars = self.max_bars()
         sizing = {key: self.rule(key) for key in SIZING if key in self.rules}
         edge = self.rules.get("trigger", "level") == "edge"
-        used = {n.name for rule in _all(conditions, score, levels, max_bars, sizing) for n in rule.inputs} & set(self.columns)
+        used = {n.name for rule in _all(conditions, score, order, levels, max_bars, sizing) for n in rule.inputs} & set(self.columns)
         checked = {feature: self.checked(feature) for feature in sorted(self.columns)}
         features = {feature: checked[feature] for feature in sorted(used)}
-        digest = _digest(features, conditions, score, levels, max_bars, sizing, edge)
-        return Plan(name, features, conditions, score, levels, max_bars, sizing, edge, digest)
+        digest = _digest(features, conditions, score, order, levels, max_bars, sizing, edge)
+        return Plan(name, features, conditions, score, order, levels, max_bars, sizing, edge, digest)
 
     def check_key(self, key: Any) -> None:
         if key in LATER:
-            raise StrategyError(f"{self.where}: propose.{key} is not supported yet; entries are market orders: remove it")
+            raise StrategyError(f"{self.where}: propose.{key} is not supported yet: remove it")
         if key not in KEYS:
             raise StrategyError(f"{self.where}: propose has no key {key!r}; {nearest(str(key), KEYS)}")
         if key == "trigger" and self.rules[key] not in TRIGGERS:
@@ -249,7 +279,7 @@ class _Builder:
             name = f"propose_{key}"
             self.add(name, text.cast(pl.Float64), where)
             return parse(f"{name} > 0" if condition else name, {*names, name}, where, condition=condition)
-        return parse(text, names | {SIDE} if key in LEVELS else names, where, condition=condition)
+        return parse(text, names | {SIDE} if key in (*LEVELS, *PRICES) else names, where, condition=condition)
 
     def level(self, key: str) -> Level:
         value, kind = self.rules[key], LevelKind.PRICE
@@ -262,6 +292,25 @@ class _Builder:
             raise StrategyError(f"{where}: {value!r} is not a {'fraction between 0 and 1' if kind else 'price'}")
         return Level(self.rule(key, value), kind)
 
+    def order(self) -> Order:
+        prices = {key: self.rule(key) for key in PRICES if key in self.rules}
+        tif, value = self.time_in_force()
+        return Order(prices, tif, value)
+
+    def time_in_force(self) -> tuple[TimeInForce, int]:
+        """Read ``gtc``, ``ioc``, ``{bars: 3}`` or ``{for: 8h}``."""
+        said = self.rules.get("tif", "gtc")
+        match said:
+            case "gtc":
+                return TimeInForce.GTC, 0
+            case "ioc":
+                return TimeInForce.IOC, 0
+            case {"bars": int() as bars, **others} if not others and not isinstance(bars, bool) and 1 <= bars < 2**31:
+                return TimeInForce.BARS, bars
+            case {"for": str() as text, **others} if not others and (found := _DURATION.fullmatch(text)):
+                return TimeInForce.GTD, int(found[1]) * _UNITS_US[found[2]]
+        raise StrategyError(f"{self.where}: propose.tif is gtc, ioc, {{bars: 3}} or {{for: 8h}} (s, m, h or d), not {said!r}")
+
     def max_bars(self) -> Rule | None:
         if "max_bars" not in self.rules:
             return None
@@ -271,21 +320,27 @@ class _Builder:
         return self.rule("max_bars")
 
 
+_DURATION = re.compile(r"([1-9]\d{0,8})(s|m|h|d)")
+_UNITS_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+
+
 def _all(
     conditions: Mapping[Action, Rule],
     score: Rule | None,
+    order: Order,
     levels: Mapping[str, Level],
     max_bars: Rule | None,
     sizing: Mapping[str, Rule],
 ) -> list[Rule]:
     others = [rule for rule in (score, max_bars) if rule is not None]
-    return [*conditions.values(), *(level.rule for level in levels.values()), *others, *sizing.values()]
+    return [*conditions.values(), *order.prices.values(), *(level.rule for level in levels.values()), *others, *sizing.values()]
 
 
 def _digest(
     features: Mapping[str, Feature],
     conditions: Mapping[Action, Rule],
     score: Rule | None,
+    order: Order,
     levels: Mapping[str, Level],
     max_bars: Rule | None,
     sizing: Mapping[str, Rule],
@@ -295,6 +350,7 @@ def _digest(
         "features": {name: feature.digest for name, feature in features.items()},
         "conditions": {action.name: rule.text for action, rule in conditions.items()},
         "score": score and score.text,
+        "order": [{name: rule.text for name, rule in order.prices.items()}, order.tif.name, order.tif_value],
         "levels": {name: [level.rule.text, level.kind.name] for name, level in levels.items()},
         "max_bars": max_bars and max_bars.text,
         "edge": edge,

@@ -162,7 +162,15 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
 
 
 def _require_volume(config: RunConfig, dataset: Dataset, series: Sequence[Series]) -> None:
-    """Slippage by volume needs volumes.  # R2.6"""
+    """Slippage by volume and participation need volumes.  # R2.6"""
+    if config.execution.participation is not None:
+        for one in series:
+            missing = int((~(dataset.columns["bars"]["volume"][one.start : one.stop] >= 0)).sum())
+            if missing:
+                raise ConfigError(
+                    f"execution.participation: {missing} of {one.stop - one.start} bars of {one.symbol} have no volume in {config.dataset}; "
+                    "leave participation out, or the symbol out of symbols"
+                )
     slippage = config.execution.slippage
     name = "volume_share" if slippage.volume_share is not None else "sqrt_impact"
     if slippage.volume_share is None and slippage.sqrt_impact is None:
@@ -334,6 +342,8 @@ def _execution(config: RunConfig) -> dict[str, Any]:
         "latency_us": duration_us(execution.latency),
         "intrabar": Intrabar.PESSIMISTIC if execution.intrabar == "bounds" else Intrabar[execution.intrabar.upper()],
         "limit_gap": None if execution.limit_gap is None else LimitGap[execution.limit_gap.upper()],
+        "participation": math.inf if execution.participation is None else execution.participation.share,
+        "participation_current": execution.participation is not None and execution.participation.of == "current",
         "limit_touch": LimitTouch[execution.limit_touch.upper()],
         "stop_anchor": StopAnchor[execution.stop_anchor.upper()],
         "stop_from": StopFrom[execution.stop_from.upper()],

@@ -31,7 +31,6 @@ NOT_YET = frozenset(
         "allocation",
         "combine",
         "equity_every",
-        "execution.participation",
         "sweep",
         "walkforward",
     }
@@ -435,6 +434,20 @@ class Models(Section):
     exit: ModelPath | None = Field(default=None, description="stop level after each close of a held bar")
 
 
+class Participation(Section):
+    """How much of a bar's volume fills at most; a number is short for its share of the last closed bar."""
+
+    share: Fraction = Field(description="of the volume, for all orders of a symbol together")
+    of: Literal["last", "current"] = Field(
+        default="last", description="the last closed bar, or the filling bar itself, which is optimistic"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return {"share": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 class Execution(Section):
     """How orders become fills."""
 
@@ -445,7 +458,7 @@ class Execution(Section):
         default="pessimistic",
         description="which exit a bar that reaches several gives; bounds: the pessimistic, and the optimistic replay beside it",
     )
-    limit_gap: Literal["price", "open"] | None = Field(default=None, description="price of a target passed by the open")
+    limit_gap: Literal["price", "open"] | None = Field(default=None, description="price of a limit or target passed by the open")
     limit_touch: Literal["touch", "through"] = Field(
         default="touch", description="whether a price that only equals a limit or target fills it"
     )
@@ -458,6 +471,10 @@ class Execution(Section):
     )
     trailing_mode: Literal["close", "intrabar"] = Field(
         default="close", description="intrabar: a bar's own extreme moves a trailing stop before the bar is tested against it; optimistic"
+    )
+    participation: Participation | None = Field(
+        default=None,
+        description="largest share of a bar's volume that fills in it, such as 0.1 (default: no limit); needs volume in the data",
     )
     fees: Fees = Fees()
     slippage: SlippageConfig = SlippageConfig()

@@ -81,6 +81,8 @@ def _large_sizes(result: "Result") -> str:
     impact = (
         "no impact is modelled" if result.replay.settings.slippage < Slippage.VOLUME_SHARE else "their impact is that of execution.slippage"
     )
+    if result.config.execution.participation is not None:
+        impact = f"execution.participation holds them to {result.config.execution.participation.share:.0%} of a bar; {impact}"
     return (
         f"{large} of {len(share)} fills are larger than 1 % of the volume of the bar before (the largest {np.nanmax(share):.1%}); {impact}"
     )
@@ -110,6 +112,8 @@ def _optimistic(result: "Result") -> str:
         chosen.append("timing: close fills at the very price that was decided on")
     if execution.intrabar == "optimistic":
         chosen.append("intrabar: optimistic takes the best exit a bar allows")
+    if execution.participation is not None and execution.participation.of == "current":
+        chosen.append("participation: current lets a bar's own volume, not known before its close, say how much of it fills")
     if execution.trailing_mode == "intrabar":
         chosen.append("trailing_mode: intrabar lets a bar's best price move the stop before its worst price is seen")
     if _free_of_fees(result.replay.settings):

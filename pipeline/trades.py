@@ -46,6 +46,7 @@ TRADE = np.dtype(
         ("pnl", "<i8"),  # the sum of these, fees subtracted
         ("side", "i1"),
         ("exit_reason", "u1"),  # NONE while open
+        ("entry_phase", "u1"),  # EventKind
         ("exit_phase", "u1"),  # EventKind
         ("ambiguous", "u1"),
         ("open", "u1"),
@@ -105,6 +106,7 @@ def _begin(trade: Any, fill: Any) -> None:
     trade["strategy"] = fill["strategy"]
     trade["side"] = fill["side"]
     trade["entry_ts"] = fill["ts"]
+    trade["entry_phase"] = fill["phase"]
     trade["entry_price"] = fill["price"]
     trade["exit_price"] = np.nan
     trade["open"] = 1
@@ -207,7 +209,7 @@ def sum_by(codes: NDArray[Any], amounts: Ints, count: int) -> Ints:
 class Excursions(NamedTuple):
     """How far each trade went; shape (n_trades,).
 
-    ``bars`` counts the bars that closed at or before the exit, the bar of a touch included.  ``mae`` and ``mfe`` are the worst and
+    ``bars`` counts the bars that closed at or before the exit, the bar of a touch included, at either end.  ``mae`` and ``mfe`` are the worst and
     the best exit-side price of the bars held to their close, and of the exit fill, in the units of the exit, as a signed fraction of the entry price: ``mae``
     is at most 0, ``mfe`` at least 0, and the costs of the exit are in both.
     """
@@ -231,7 +233,8 @@ def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: 
         trade = trades[i]
         side, entry, symbol = trade["side"], trade["entry_price"], trade["symbol"]
         begin, end = tape.first[symbol], tape.stop[symbol]
-        first = begin + np.searchsorted(tape.open_ts[begin:end], trade["entry_ts"])
+        touched = trade["entry_phase"] == EventKind.BAR_PATH  # filled inside the bar that closed then
+        first = begin + np.searchsorted(tape.ts[begin:end] if touched else tape.open_ts[begin:end], trade["entry_ts"])
         exit_ts = end_us if trade["open"] else trade["exit_ts"]
         stop = max(first, begin + np.searchsorted(tape.ts[begin:end], exit_ts, side="right"))
         bars[i] = stop - first
@@ -242,8 +245,12 @@ def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: 
         inside = trade["open"] == 0 and trade["exit_phase"] == EventKind.BAR_PATH
         splits = known_until(tape.action_ts, tape.action_first[symbol], tape.action_stop[symbol], exit_ts - before)
         for row in range(first, stop - 1 if inside else stop):
-            high = across_splits(tape, symbol, tape.bid_high[row] if side > 0 else -tape.ask_low[row], tape.ts[row], splits)
-            low = across_splits(tape, symbol, tape.bid_low[row] if side > 0 else -tape.ask_high[row], tape.ts[row], splits)
+            high = tape.bid_high[row] if side > 0 else -tape.ask_low[row]
+            low = tape.bid_low[row] if side > 0 else -tape.ask_high[row]
+            if touched and row == first:  # of that bar, only the close is sure to come after the entry
+                high = low = tape.bid_close[row] if side > 0 else -tape.ask_close[row]
+            high = across_splits(tape, symbol, high, tape.ts[row], splits)
+            low = across_splits(tape, symbol, low, tape.ts[row], splits)
             best = max(best, high - side * entry)
             worst = min(worst, low - side * entry)
         if not trade["open"]:

@@ -1,5 +1,6 @@
 """A random market told otherwise: in another order, with another future, on fewer symbols, or upside down."""
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
@@ -120,7 +121,7 @@ def _available(proposals: Mapping[str, list[Any]]) -> list[int]:
 
 def _overwrite(proposals: dict[str, list[Any]], row: int, rng: Generator) -> None:
     proposals["action"][row] = int(rng.integers(0, 5))
-    for name in ("score", "stop_loss", "take_profit", "trailing", "break_even"):
+    for name in ("score", "stop_loss", "take_profit", "trailing", "break_even", "limit_price", "stop_price"):
         if name in proposals:
             proposals[name][row] = float(rng.choice([np.nan, -1.0, 0.5, 1e9]))
 
@@ -225,6 +226,10 @@ def upright(case: Case, halt: float) -> Case:
             level = float(np.rint(proposals[name][row] / ticks[symbol]))
             is_price = proposals[f"{name}_kind"][row] == LevelKind.PRICE and level > 0.0
             proposals[f"{name}_kind"][row], proposals[name][row] = int(LevelKind.PRICE), level if is_price else np.nan
+    for name in ("limit_price", "stop_price"):
+        if name in proposals:  # what is no price has no mirror image either
+            steps = [np.rint(price / ticks[symbol]) for price, symbol in zip(proposals[name], proposals["symbol"], strict=True)]
+            proposals[name] = [float(price) if price > 0.0 else math.nan for price in steps]
     return Case(from_columns(tables), proposals, settings)
 
 
@@ -244,7 +249,7 @@ def mirrored(case: Case) -> Case:
         Action.EXIT_SHORT: Action.EXIT_LONG,
     }
     proposals = case.proposals | {"action": [int(swapped.get(Action(action), Action.EXIT)) for action in case.proposals["action"]]}
-    for name in ("stop_loss", "take_profit"):
+    for name in ("stop_loss", "take_profit", "limit_price", "stop_price"):
         if name in proposals:
             proposals[name] = [MIRROR - price for price in proposals[name]]
     return Case(from_columns(tables), proposals, settings)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from engine.schema import Action, LevelKind, OnHeld, SizeKind
+from engine.schema import Action, LevelKind, OnHeld, OrderType, SizeKind, TimeInForce
 from engine.settings import Settings
 from tests.market_data import MINUTE, Symbol, chance, pick
 
@@ -23,6 +23,7 @@ class _Habits(NamedTuple):
     fractions: bool
     max_bars: float
     legs: float
+    rests: float
 
 
 def random_proposals(rng: Generator, symbols: list[Symbol], settings: Settings, begin: int, span: int) -> dict[str, list[Any]]:
@@ -35,6 +36,7 @@ def random_proposals(rng: Generator, symbols: list[Symbol], settings: Settings, 
         chance(rng, 0.3),
         pick(rng, 0.0, 0.3),
         pick(rng, 0.0, 0.0, 0.4),
+        pick(rng, 0.0, 0.4, 1.0),
     )
     moments = _moments(rng, symbols, begin, span)
     for _ in range(int(pick(rng, 3, 15, 40, 80))):
@@ -111,11 +113,31 @@ def _proposal(rng: Generator, symbol: Symbol, settings: Settings, ts: int, habit
         "payoff": float(pick(rng, 0.5, 1.0, 2.0, math.inf, 0.0, math.nan)),
         "leg": int(rng.integers(1, 3)) if chance(rng, habits.legs) else 0,
     }
+    row |= _order(rng, symbol, side, price, ts + late, habits)
     risky = any(one.size == SizeKind.FIXED_RISK and one.id == row["strategy"] for one in settings.strategies)
     row |= _level(rng, "stop_loss", symbol, price, -side, 0.9 if risky else habits.levels, habits)
     row |= _level(rng, "take_profit", symbol, price, side, habits.levels, habits)
     row |= _level(rng, "trailing", symbol, 0.0, 1, habits.levels / 2, habits)
     return row | _level(rng, "break_even", symbol, 0.0, 1, habits.levels / 3, habits)
+
+
+def _order(rng: Generator, symbol: Symbol, side: int, price: float, ts: int, habits: _Habits) -> dict[str, Any]:
+    """How an entry is to be filled: limits mostly below the price, triggers mostly above it (short: the reverse), often met."""
+    kind = OrderType(int(rng.integers(1, 4))) if chance(rng, habits.rests) else OrderType.MARKET
+
+    def away(direction: int) -> float:
+        steps = float(pick(rng, 0, 0.4, 1, 1, 2, 3, 6)) * (-1 if chance(rng, 0.15) else 1)
+        return price + direction * side * steps * symbol.step
+
+    limit, trigger = away(-1), away(1)
+    if kind == OrderType.STOP_LIMIT:
+        limit = trigger + side * float(pick(rng, -2, -1, -0.3, 0, 0.5, 1, 3)) * symbol.step
+    if chance(rng, 0.02):
+        limit = trigger = float(pick(rng, math.nan, -1.0, 0.001 * symbol.step))
+    tif = TimeInForce(int(rng.integers(0, 4))) if chance(rng, 0.6) else TimeInForce.GTC
+    till = ts + int(rng.integers(-1 if chance(rng, 0.1) else 1, 40)) * int(pick(rng, symbol.interval, 7 * MINUTE))
+    value = {TimeInForce.GTD: till, TimeInForce.BARS: int(pick(rng, 1, 1, 2, 3, 10, 500))}.get(tif, 0)
+    return {"order_type": int(kind), "limit_price": limit, "stop_price": trigger, "tif": int(tif), "tif_value": value}
 
 
 def _level(rng: Generator, name: str, symbol: Symbol, price: float, direction: int, share: float, habits: _Habits) -> dict[str, Any]:

@@ -143,6 +143,8 @@ def _tiers(rng: Generator, cash: int) -> tuple[FeeTier, ...]:
 def _brackets(rng: Generator) -> dict[str, Any]:
     return {
         "limit_touch": pick(rng, LimitTouch.TOUCH, LimitTouch.THROUGH),
+        "participation": float(pick(rng, 0.3, 0.05, 0.005, 1.0)) if chance(rng, 0.25) else math.inf,
+        "participation_current": chance(rng, 0.2),
         "stop_anchor": pick(rng, StopAnchor.FILL, StopAnchor.ENTRY_CLOSE),
         "stop_from": pick(rng, StopFrom.FILL, StopFrom.FILL, StopFrom.NEXT_BAR),
         "stop_check": pick(rng, StopCheck.RANGE, StopCheck.RANGE, StopCheck.RANGE, StopCheck.CLOSE),

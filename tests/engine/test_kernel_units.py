@@ -219,15 +219,15 @@ def test_the_distance_to_the_stop_is_positive_on_the_losing_side() -> None:  # R
 def test_outlay_is_margin_or_value_with_fee_and_half_spread() -> None:  # R5.2
     linear = session(leverage=4.0, taker_bps=10.0)
     spot = session(leverage=4.0, taker_bps=10.0, instruments=(instrument(kind="spot", shortable=True),))
-    assert outlay(linear.tape, linear.state.rules[0], 0, 1, 3, 100.0, 0.01) == 7_500 + 30 + 300
-    assert outlay(spot.tape, spot.state.rules[0], 0, 1, 3, 100.0, 0.01) == 30_000 + 30 + 300
-    assert outlay(spot.tape, spot.state.rules[0], 0, -1, 3, 100.0, 0.01) == 7_500 + 30 + 300
+    assert outlay(linear.tape, linear.state.rules[0], 0, 1, 3, 100.0, 0.01, False) == 7_500 + 30 + 300
+    assert outlay(spot.tape, spot.state.rules[0], 0, 1, 3, 100.0, 0.01, False) == 30_000 + 30 + 300
+    assert outlay(spot.tape, spot.state.rules[0], 0, -1, 3, 100.0, 0.01, False) == 7_500 + 30 + 300
 
 
 @pytest.mark.parametrize(("limit", "lots"), [(0, 0), (10_009, 0), (10_010, 1), (50_049, 4), (50_050, 5), (10**9, 5), (-1, 0)])
 def test_the_most_lots_whose_outlay_fits(limit: int, lots: int) -> None:  # R5.2
     run = session(taker_bps=10.0)  # 100.10 a lot
-    assert most_lots(run.tape, run.state.rules[0], 0, 1, limit, 5, 100.0, 0.0, 1) == lots
+    assert most_lots(run.tape, run.state.rules[0], 0, 1, limit, 5, 100.0, 0.0, 1, False) == lots
 
 
 @pytest.mark.parametrize(("limit", "lots"), [(-1, 0), (0, 0), (9_999, 0), (10_000, 1), (49_999, 4), (50_000, 5), (10**9, 5)])
@@ -239,7 +239,7 @@ def test_the_most_lots_of_a_value(limit: int, lots: int) -> None:  # R5.2
 @pytest.mark.parametrize(("limit", "lots"), [(-1, 0), (10_009, 0), (10_010, 1), (100_099, 9), (100_100, 10), (777_777_777, 77_700)])
 def test_all_in_takes_the_most_lots(limit: int, lots: int) -> None:  # R5.1
     run = session(taker_bps=10.0)
-    assert all_in_lots(run.tape, run.state.rules[0], 0, 1, limit, 100.0, 0.0, 1) == lots
+    assert all_in_lots(run.tape, run.state.rules[0], 0, 1, limit, 100.0, 0.0, 1, False) == lots
 
 
 def test_a_day_ends_at_the_first_midnight_at_or_after() -> None:  # R5.3

@@ -238,11 +238,9 @@ def images(case: Case, result: ReplayResult, sign: int) -> list[tuple[object, ..
     for row in rows_of(result):
         price = MIRROR - row["price"] if sign < 0 and row["price"] != 0.0 else row["price"]
         amount = 0 if row["kind"] == RecordKind.APPROVED else row["amount"]
-        same = [
-            row[name]
-            for name in ("ts", "kind", "reason", "order_id", "proposal", "qty", "cash", "value", "cause", "rank", "flags", "phase")
-        ]
-        seen.append((*same, amount, price, sign * row["side"], sign * row["position"]))
+        value = MIRROR - row["value"] if sign < 0 and row["kind"] == RecordKind.ORDER and row["value"] else row["value"]
+        same = [row[name] for name in ("ts", "kind", "reason", "order_id", "proposal", "qty", "cash", "cause", "rank", "flags", "phase")]
+        seen.append((*same, amount, price, value, sign * row["side"], sign * row["position"]))
     return seen
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.dataset import DatasetError, from_columns
-from engine.schema import Action, LevelKind
+from engine.schema import Action, LevelKind, OrderType, TimeInForce
 from features import compute, frames
 from features.catalogue import FACTORIES
 from features.causality import CausalityError
@@ -112,6 +112,28 @@ def test_an_endless_score_or_level_is_an_unknown_score():  # R4.1: INVALID
     assert np.array_equal(run(data, [StrategySpec("s", {}, rules)]).columns["score"], [0.5, np.nan, 1, 0.5], equal_nan=True)
     rules = {"long": "close > 1", "stop_loss": "1 / (close - 3)"}
     assert np.array_equal(run(data, [StrategySpec("s", {}, rules)]).columns["score"], [0, 0, np.nan, 0], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("prices", "tif", "kind", "force"),
+    [
+        ({"limit_price": "close - side"}, "gtc", OrderType.LIMIT, (TimeInForce.GTC, 0)),
+        ({"stop_price": "close + side"}, "ioc", OrderType.STOP, (TimeInForce.IOC, 0)),
+        ({"limit_price": "close", "stop_price": "close"}, {"bars": 3}, OrderType.STOP_LIMIT, (TimeInForce.BARS, 3)),
+        ({}, {"for": "2h"}, OrderType.MARKET, (TimeInForce.GTD, 2 * 60 * MINUTE)),
+    ],
+)
+def test_the_prices_given_make_the_type_of_the_order(prices, tif, kind, force):  # R2.1
+    data = market({"A": [10, 20, 5]})
+    spec = StrategySpec("s", {}, {"long": "close == 10", "short": "close == 20", "exit": "close < 6", "tif": tif} | prices)
+    table = run(data, [spec]).columns
+    assert table["order_type"].tolist() == [kind, kind, OrderType.MARKET]
+    later = table["ts"] if force[0] == TimeInForce.GTD else np.zeros(3, np.int64)
+    assert table["tif"].tolist() == [force[0], force[0], TimeInForce.GTC]
+    assert table["tif_value"].tolist() == [force[1] + later[0], force[1] + later[1], 0]
+    for name, away in (("limit_price", -1), ("stop_price", 1)):
+        expected = [10 + away, 20 - away] if f"close {'+' if away > 0 else '-'} side" in prices.get(name, "") else [10, 20]
+        assert np.array_equal(table[name], [*expected, np.nan] if name in prices else [np.nan] * 3, equal_nan=True)
 
 
 def test_level_proposes_while_true_and_edge_when_it_becomes_true():

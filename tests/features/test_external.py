@@ -5,7 +5,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from engine.schema import Action
+from engine.schema import Action, OrderType, TimeInForce
 from features.proposal_files import read_proposals
 from features.proposals import ProposalError
 
@@ -63,12 +63,29 @@ def test_names_and_timestamps_are_understood(tmp_path):
         ),
         ({"score": [1.0, float("-inf"), float("inf")]}, "row 1: score -inf: it is finite"),
         ({"take_profit": [1.0, 2.0, float("inf")]}, "row 2: take_profit inf: it is finite"),
+        ({"order_type": ["limit", "market", "iceberg"]}, "row 2: order_type 'iceberg'; it is one of market, limit, stop, stop_limit"),
+        ({"order_type": ["market", "limit", "market"]}, "row 1: order_type 1: exits are market orders"),
+        ({"limit_price": [5.0, None, None]}, "row 0: limit_price 5.0: its order_type has no limit_price; give limit or stop_limit"),
+        ({"order_type": ["limit", "market", "market"], "stop_price": [5.0, None, None]}, "row 0: stop_price 5.0"),
+        ({"tif": ["day", "gtc", "gtc"]}, "row 0: tif 'day'; it is one of gtc, gtd, ioc, bars"),
+        ({"tif": [3, 0, 0]}, "row 0: tif_value 0: bars are counted from 1"),
+        ({"tif_value": [-1, 0, 0]}, "row 0: tif_value -1: it is a whole number from 0"),
         ({"sequence": [1, 1, 0]}, "row 1: sequence 1: it comes twice"),
     ],
 )
 def test_refused_table_names_row_column_and_rule(changed, reason):
     with pytest.raises(ProposalError, match=reason):
         read_proposals(frame(**changed))
+
+
+def test_orders_are_read_by_name_and_their_times_as_timestamps():  # R2.1
+    until = pl.Series([T0 + 10**9] * 3).cast(pl.Datetime("us", "UTC"))
+    mixed = {"order_type": pl.Series(["stop_limit", "market", "limit"]), "limit_price": [5.0, None, 6.0], "stop_price": [4.0, None, None]}
+    table = read_proposals(frame(**mixed, tif=["gtd", "gtc", "ioc"], tif_value=until)).columns
+    assert table["order_type"].tolist() == [OrderType.LIMIT, OrderType.MARKET, OrderType.STOP_LIMIT]
+    assert table["tif"].tolist() == [TimeInForce.IOC, TimeInForce.GTC, TimeInForce.GTD]
+    assert table["tif_value"].tolist() == [T0 + 10**9] * 3
+    assert table["limit_price"].tolist()[::2] == [6.0, 5.0] and table["stop_price"].tolist()[2] == 4.0
 
 
 def test_missing_column_and_missing_or_broken_file_are_refused(tmp_path):

@@ -14,9 +14,14 @@ from tests.features.markets import market, walk
 LONG = {"long": "close > 1"}
 
 REFUSED = [
-    ({}, LONG | {"limit_price": "close"}, "propose.limit_price is not supported yet"),
     ({}, LONG | {"tags": 1}, "propose.tags is not supported yet"),
-    ({}, LONG | {"order_type": "limit"}, "propose.order_type is not supported yet"),
+    ({}, LONG | {"order_type": "limit"}, "no key 'order_type'"),
+    ({}, LONG | {"limit_price": "close > 1"}, "a number is needed"),
+    ({}, LONG | {"tif": "day"}, "propose.tif is gtc, ioc, {bars: 3} or {for: 8h}"),
+    ({}, LONG | {"tif": {"bars": 0}}, "not {'bars': 0}"),
+    ({}, LONG | {"tif": {"bars": True}}, "not {'bars': True}"),
+    ({}, LONG | {"tif": {"for": "0h"}}, "not {'for': '0h'}"),
+    ({}, LONG | {"tif": {"bars": 2, "for": "8h"}}, "propose.tif is"),
     ({}, LONG | {"stoploss": "close"}, "no key 'stoploss'; did you mean 'stop_loss'"),
     ({}, LONG | {"trigger": "always"}, "level or edge"),
     ({}, {"exit_long": "close > 1"}, "neither long nor short"),
@@ -86,6 +91,8 @@ def test_digest_depends_on_what_is_computed_alone():
     assert digest({"a": {"sma": 3}}, rules) != digest({"a": {"sma": 4}}, rules)
     assert digest({"a": {"sma": 3}}, rules) != digest({"a": {"sma": 3}}, {"long": "close >= a"})
     assert digest({"a": {"sma": 3}}, rules) != digest({"a": {"sma": 3}}, rules | {"trigger": "edge"})
+    assert digest({"a": {"sma": 3}}, rules) != digest({"a": {"sma": 3}}, rules | {"limit_price": "a"})
+    assert digest({"a": {"sma": 3}}, rules | {"tif": {"bars": 2}}) != digest({"a": {"sma": 3}}, rules | {"tif": {"bars": 3}})
 
 
 def strategy_file(folder: Path, body: str) -> str:

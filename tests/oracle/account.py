@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, Reason, RecordKind
+from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, OrderType, Reason, RecordKind
 from engine.settings import Settings
 from tests.oracle.contract import Contract, checked
 from tests.oracle.events import Market
@@ -40,9 +40,17 @@ class Entry:
     reservation: int
     rank: int
     cause: int  # of its next record
+    decided_close: float  # last close at the decision
     order_id: int = 0
     acts_from: int = 0
     victim: Key | None = None  # the position that it rotates out
+    kind: OrderType = OrderType.MARKET
+    limit: float | None = None
+    trigger: float | None = None
+    at_close: bool = False  # it is to fill at a close
+    fresh: bool = True  # it has met no open yet
+    bars: int = 0  # that closed and in which it could act
+    begun: bool = False  # whether any of it has filled
 
 
 @dataclass
@@ -117,6 +125,7 @@ class Position:
     max_bars: int = 0
     bars: int = 0
     exit: ExitOrder | None = None
+    reach: Any = None  # how its bar reached an entry that filled inside it
 
     def unrealised(self, mark: float) -> int:
         """Value at the mark less cost."""
@@ -216,6 +225,7 @@ class Account:
             cause=cause,
         )
         position.exit = ExitOrder(order_id, seq, proposal, reason, acts_from, at_open)
+        self.cancel_rest(position, seq)
 
     def cancel_exit(self, position: Position, reason: Reason, cause: int, lots: int | None = None) -> None:
         """End a position's pending exit unfilled."""
@@ -232,6 +242,11 @@ class Account:
             reason=reason,
             cause=cause,
         )
+
+    def cancel_rest(self, position: Position, cause: int) -> None:
+        """End what a position still has pending to open, since it is being closed.  # R2.1"""
+        for entry in [one for one in self.entries if one.proposal.key == position.key]:
+            self.cancel_entry(entry, Reason.POSITION_CLOSED, cause)
 
     def cancel_entry(self, entry: Entry, reason: Reason, cause: int | None = None) -> None:
         """End a pending entry unfilled; the cause is its ORDER unless another is given."""

@@ -5,7 +5,8 @@ from tests.oracle.account import Account, Entry, Position
 from tests.oracle.brackets import split_levels
 from tests.oracle.contract import checked
 from tests.oracle.events import Action
-from tests.oracle.fills import close_position
+from tests.oracle.fills import close_lots
+from tests.oracle.orders import split_prices
 
 
 def corporate_action(account: Account, symbol: str, action: Action) -> None:
@@ -29,6 +30,9 @@ def split_entry(account: Account, entry: Entry, action: Action) -> None:
         account.cancel_entry(entry, Reason.BELOW_MIN_QTY)
         return
     entry.lots, entry.reference = entry.proposal.side * lots, action.price(entry.reference)
+    if not split_prices(entry, action, account.now):
+        account.cancel_entry(entry, Reason.INVALID)
+        return
     account.write(
         RecordKind.SPLIT,
         entry.proposal.key,
@@ -56,6 +60,8 @@ def split_position(account: Account, position: Position, action: Action) -> None
     cause = pay_rest(account, position, rest, rest / before if lots else 1.0, action.den, price, cause)
     if lots == 0 and position.exit is not None:
         account.cancel_exit(position, Reason.POSITION_CLOSED, cause, before // action.num)
+    if lots == 0:
+        account.cancel_rest(position, cause)
 
 
 def pay_rest(account: Account, position: Position, rest: int, part: float, den: int, price: float, cause: int) -> int:
@@ -101,4 +107,4 @@ def delist(account: Account, symbol: str, action: Action) -> None:
     for position in account.in_order(symbol):
         last = account.markets[symbol].last_close
         price = last * (1 - position.side * account.settings.delist_haircut)
-        close_position(account, position, price, None, Reason.DELISTED)
+        close_lots(account, position, abs(position.lots), price, None, Reason.DELISTED)

@@ -1,6 +1,7 @@
 """Stops, targets, trailing levels, and which of them one bar reaches.  # R3"""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -9,8 +10,19 @@ from engine.models import ModelKind
 from engine.schema import EventKind, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopAnchor, StopCheck, StopFrom, TrailingMode
 from engine.settings import Settings
 from tests.oracle.account import Account, Change, Closed, Entry, Level, Position, Stop
+from tests.oracle.contract import Contract
 from tests.oracle.events import Action, Bar
 from tests.oracle.proposals import Proposal
+
+
+class Reach(NamedTuple):
+    """How the inside of a bar reached an entry: what comes after it for certain is the close and the marked extremes.  # R3.4"""
+
+    bar: Bar
+    raw: float
+    segment: int  # of the path: the fill lies before the point of this number
+    low: bool
+    high: bool
 
 
 class Exit(NamedTuple):
@@ -22,9 +34,17 @@ class Exit(NamedTuple):
     ambiguous: bool = False
 
 
+class Rest(NamedTuple):
+    """What the rest of a bar does to a position opened inside it."""
+
+    taken: Exit | None
+    ambiguous: bool
+
+
 def attach(account: Account, position: Position, entry: Entry) -> None:
     """Give a position, just filled, the levels of its proposal.  # R2.1"""
-    position.acts_from = position.opened_ts + _held_back(account)
+    inside_first_bar = account.phase in (EventKind.BAR_OPEN, EventKind.BAR_PATH) and account.settings.stop_from == StopFrom.NEXT_BAR
+    position.acts_from = position.opened_ts + inside_first_bar
     position.max_bars = entry.proposal.max_bars
     position.extreme, position.since = position.price, position.opened_ts
     position.entries.append(Level(position.opened_ts, position.price))
@@ -52,7 +72,7 @@ def replace_levels(account: Account, position: Position, proposal: Proposal) -> 
 
 def _anchor(account: Account, entry: Entry, fill: float) -> float:
     """What fractions of a stop or a target are of."""
-    return entry.reference if account.settings.stop_anchor == StopAnchor.ENTRY_CLOSE else fill
+    return entry.decided_close if account.settings.stop_anchor == StopAnchor.ENTRY_CLOSE else fill
 
 
 def _held_back(account: Account) -> int:
@@ -120,6 +140,8 @@ def trail(account: Account, position: Position, bar: Bar) -> None:
     if bar.open_ts < position.since:
         return
     candle = bar.side(-position.side)
+    if opened_inside(position, bar):
+        candle = candle._replace(high=candle.close, low=candle.close)
     extreme = max(position.extreme, candle.high) if position.side > 0 else min(position.extreme, candle.low)
     acts_from = bar.ts + account.settings.latency_us
     closed = Closed(bar.ts, acts_from, extreme, candle.high, candle.low, candle.close, position.bars + 1)
@@ -184,12 +206,63 @@ def passed_by_open(position: Position, bar: Bar, settings: Settings) -> Exit | N
     if target_met(position, bar, opening, settings):
         target = acting(position.targets, bar)
         assert target is not None
-        gap = settings.limit_gap
-        if gap is None:
-            gap = LimitGap.OPEN if position.contract.instrument.sessions else LimitGap.PRICE
+        gap = gap_of(settings, position.contract)
         sold = position.contract.on_tick(opening, bar.open_ts, up=side < 0)
         return Exit(sold if gap == LimitGap.OPEN else target, Reason.TAKE_PROFIT, maker=True)
     return None
+
+
+def gap_of(settings: Settings, contract: Contract) -> LimitGap:
+    """At which price a resting limit fills that the open has passed.  # R2.4"""
+    if settings.limit_gap is not None:
+        return settings.limit_gap
+    return LimitGap.OPEN if contract.instrument.sessions else LimitGap.PRICE
+
+
+def opened_inside(position: Position, bar: Bar) -> bool:
+    """Whether the position was opened by a touch inside this bar."""
+    return position.reach is not None and position.reach.bar is bar
+
+
+def path(bar: Bar, side: int, settings: Settings, *, of: int) -> tuple[float, float, float, float]:
+    """The four points that a bar's path is taken to visit; ``side`` is the position's, ``of`` that of the prices.  # R3.3"""
+    leads, candle = bar.side(-side), bar.side(of)
+    low_first = settings.intrabar == Intrabar.OLHC or (settings.intrabar == Intrabar.ADAPTIVE and leads.close > leads.open)
+    turns = (candle.low, candle.high) if low_first else (candle.high, candle.low)
+    return (candle.open, *turns, candle.close)
+
+
+def touched_after_entry(position: Position, bar: Bar, settings: Settings) -> Rest:
+    """The stop or target reached in the bar of an entry by touch, after that entry.  # R3.4"""
+    side, reach, candle = position.side, position.reach, bar.side(-position.side)
+    stop, target = ranged_stop(position, bar, settings), acting(position.targets, bar)
+
+    def stops(prices: Iterable[float]) -> bool:
+        return stop is not None and any(side * price <= side * stop.level for price in prices)
+
+    def gains(prices: Iterable[float]) -> bool:
+        return any(target_met(position, bar, price, settings) for price in prices)
+
+    def offered(price: float) -> float:
+        """A price on the exit side: where bid and ask have candles of their own, theirs."""
+        return min(max(price, candle.low), candle.high)
+
+    if stops([reach.raw]) or gains([reach.raw]):
+        return Rest(Exit(offered(reach.raw), Reason.CROSSED_AT_ENTRY, maker=False), ambiguous=False)
+    certain = [candle.close, *([candle.low] if reach.low else []), *([candle.high] if reach.high else [])]
+    possible = [candle.close, candle.low, candle.high]
+    worst = "stop" if stops(possible) else "target" if gains(certain) else ""
+    best = "target" if gains(possible) else "stop" if stops(certain) else ""
+    chosen = {Intrabar.PESSIMISTIC: worst, Intrabar.OPTIMISTIC: best}.get(settings.intrabar)
+    if chosen is None:
+        after = path(bar, side, settings, of=-side)[reach.segment :]
+        chosen = next((name for price in after for name, meets in (("stop", stops), ("target", gains)) if meets([price])), "")
+    ambiguous = worst != best
+    if chosen == "stop" and stop is not None:
+        return Rest(Exit(offered(stop.level), stop.reason, maker=False, ambiguous=ambiguous), ambiguous)
+    if chosen == "target" and target is not None:
+        return Rest(Exit(target, Reason.TAKE_PROFIT, maker=True, ambiguous=ambiguous), ambiguous)
+    return Rest(None, ambiguous)
 
 
 def touched(position: Position, bar: Bar, settings: Settings) -> Exit | None:
@@ -234,6 +307,8 @@ def raised_inside(position: Position, bar: Bar, stop: Stop | None, settings: Set
     """The stop, or the level to which the bar's own extreme, short of the target, trails it.  # R3.5"""
     trailing, target = acting(position.trailings, bar), acting(position.targets, bar)
     if settings.trailing_mode != TrailingMode.INTRABAR or trailing is None or bar.open_ts < position.acts_from:
+        return stop
+    if opened_inside(position, bar):  # the close is all that is sure to come after the fill, and it comes last
         return stop
     side, candle = position.side, bar.side(-position.side)
     extreme = candle.high if side > 0 else candle.low

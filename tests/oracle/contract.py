@@ -83,9 +83,9 @@ class Contract:
             return 0
         return round(abs(self.value(lots, price)) / self.settings.leverage)
 
-    def outlay(self, lots: int, price: float, bps: float) -> int:
-        """What opening the signed lots takes from free cash, its taker fee included; a rebate is not counted on."""
-        fee = max(self.fee(lots, price, max(bps, 0.0), maker=False), 0)
+    def outlay(self, lots: int, price: float, bps: float, *, maker: bool = False) -> int:
+        """What opening the signed lots takes from free cash, its fee included; a rebate is not counted on."""
+        fee = max(self.fee(lots, price, max(bps, 0.0), maker=maker), 0)
         if self.spot and lots > 0:
             return self.value(lots, price) + fee
         return self.margin(lots, price) + fee

@@ -6,6 +6,7 @@ from tests.oracle.account import Account, Entry, Position
 from tests.oracle.fills import close_at_market, fill_entry, fill_exit, quote_close
 from tests.oracle.gate import approve
 from tests.oracle.halts import Halts
+from tests.oracle.orders import end_immediate, is_old, rest
 from tests.oracle.proposals import Proposal
 from tests.oracle.selection import select
 
@@ -90,7 +91,9 @@ class Decisions:
         for position in self.account.in_order():
             order = position.exit
             if order is not None and not order.at_open and self.may_fill_at_close(position.key[0], order.acts_from):
-                fill_exit(self.account, position, quote_close(self.account.markets[position.key[0]], -position.side, self.account.now))
+                market = self.account.markets[position.key[0]]
+                assert market.bar is not None
+                fill_exit(self.account, position, market, market.bar, quote_close(market, -position.side, self.account.now))
 
     def may_fill_at_close(self, symbol: str, acts_from: int) -> bool:
         """Whether a bar of the symbol closes now that the order may act in."""
@@ -103,13 +106,13 @@ class Decisions:
     def execute(self, approved: list[Entry]) -> None:
         """Entries due at this close fill; the approved become orders.  # R2.3"""
         if self.settings.timing == Timing.NEXT_CLOSE:
-            for entry in [one for one in self.account.entries if one.order_id]:
+            for entry in [one for one in self.account.entries if one.order_id and one.at_close]:
                 if self.may_fill_at_close(entry.proposal.symbol, entry.acts_from):
                     self.fill_at_close(entry)
         for entry in approved:
             self.rotate_out(entry)
-            self.order(entry)
-            if self.settings.timing != Timing.CLOSE:
+            rest(self.account, entry)
+            if not entry.at_close or self.settings.timing != Timing.CLOSE:
                 continue
             if entry.proposal.symbol in self.closed:
                 self.fill_at_close(entry)
@@ -125,20 +128,13 @@ class Decisions:
         if self.settings.timing == Timing.CLOSE and position.key[0] in self.closed:
             fill_exit(self.account, position, quote_close(self.account.markets[position.key[0]], -position.side))
 
-    def order(self, entry: Entry) -> None:
-        """Make an approved entry an order."""
-        entry.order_id = self.account.next_order_id()
-        entry.acts_from = self.account.now + self.settings.latency_us
-        entry.cause = self.account.write(
-            RecordKind.ORDER,
-            entry.proposal.key,
-            order_id=entry.order_id,
-            side=entry.proposal.side,
-            qty=self.account.order_lots(entry),
-            proposal=entry.proposal.row,
-            cause=entry.cause,
-        )
-
     def fill_at_close(self, entry: Entry) -> None:
-        """Fill an entry at the close just seen."""
-        fill_entry(self.account, entry, quote_close(self.account.markets[entry.proposal.symbol], entry.proposal.side, self.account.now))
+        """Fill an entry at the close just seen; what is left of it waits for opens.  # R2.3 R2.6"""
+        market = self.account.markets[entry.proposal.symbol]
+        bar = market.bar
+        assert bar is not None
+        fill_entry(self.account, entry, market, bar, quote_close(market, entry.proposal.side, self.account.now))
+        entry.at_close = False
+        end_immediate(self.account, entry)
+        if entry in self.account.entries and is_old(entry, bar, market.interval_us):
+            self.account.cancel_entry(entry, Reason.EXPIRED)

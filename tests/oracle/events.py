@@ -84,8 +84,12 @@ class Market:
 
     contract: Contract
     default_half_spread: float
+    interval_us: int
     listed: bool = True
     bar: Bar | None = None  # the last closed one
+    bar_before: Bar | None = None  # and the one before it
+    filled: dict[int, int] = field(default_factory=dict)  # lots that orders took of a bar, by its open
+    promised: int = 0  # lots of the present bar that its exits will take
     mark: float = math.nan
     snapshot: float | None = None  # half-spread of the last snapshot
     snapshot_at_open: float | None = None  # and of the last one known when the present bar opened
@@ -121,6 +125,8 @@ class Market:
             for name in ("stop_loss", "take_profit", "trailing", "break_even"):
                 if getattr(proposal, f"{name}_kind") == LevelKind.PRICE:
                     proposal = proposal._replace(**{name: split.price(getattr(proposal, name))})
+            for name in ("limit_price", "stop_price"):
+                proposal = proposal._replace(**{name: split.price(getattr(proposal, name))})
         return proposal
 
     @property
@@ -148,7 +154,7 @@ def read_tape(dataset: Dataset, settings: Settings) -> Tape:
         series = dataset.find("bars", symbol, settings.interval)
         if series is None:
             raise ValueError(f"{symbol}: the dataset has no bars {settings.interval!r} of it")
-        markets[symbol] = Market(Contract(instrument, settings), settings.default_spread_bps / 20000)
+        markets[symbol] = Market(Contract(instrument, settings), settings.default_spread_bps / 20000, series.interval_us)
         bars[symbol] = list(_bars(dataset, series, settings))
         events += _bar_events(series, bars[symbol])
         events += _other_events(dataset, markets[symbol], settings)

@@ -67,6 +67,7 @@ def table(*rows: Row) -> dict[str, list[Any]]:
         "break_even": math.nan,
     }
     plain |= {"stop_loss_kind": 0, "take_profit_kind": 0, "trailing_kind": 0, "break_even_kind": 0, "max_bars": 0}
+    plain |= {"order_type": 0, "limit_price": math.nan, "stop_price": math.nan, "tif": 0, "tif_value": 0}
     full = [plain | {"available_ts": row["ts"]} | row for row in rows]
     return {name: [row[name] for row in full] for name in full[0]}
 

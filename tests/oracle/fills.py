@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from engine.model_call import event_key
 from engine.models import ModelKind
-from engine.schema import AMBIGUOUS, MAKER, MORE, NONE, Reason, RecordKind, Slippage
+from engine.schema import AMBIGUOUS, MAKER, MORE, NONE, EventKind, OrderType, Reason, RecordKind, Slippage
 from engine.settings import Settings
 from tests.oracle.account import Account, Entry, Position
 from tests.oracle.brackets import Exit, add_levels, attach
 from tests.oracle.contract import Contract, checked
 from tests.oracle.events import Bar, Market
+from tests.oracle.volume import left, take
 
 
 class Quote(NamedTuple):
@@ -65,78 +66,96 @@ def taker_price(contract: Contract, settings: Settings, side: int, lots: int, me
     return contract.on_tick(price, met.ts, up=side > 0)
 
 
-def fill_entry(account: Account, entry: Entry, met: Quote) -> Position | None:
-    """Open a position with the most lots that free cash pays for, or add to it, or reverse it; None if it pays for none.  # R4.3 R5.2"""
+def fill_entry(
+    account: Account, entry: Entry, market: Market, bar: Bar, met: Quote, *, maker: bool = False, flags: int = 0
+) -> Position | None:
+    """Fill what the bar has left and free cash pays for; the position, if this opens one or begins to add to it.  # R2.6 R4.3 R5.2"""
     contract, side = entry.contract, entry.proposal.side
     held = account.positions.get(entry.proposal.key)
     if held is not None and held.side != side:
-        return reverse_position(account, held, entry, met)
+        return reverse_position(account, held, entry, market, bar, met, maker=maker, flags=flags)
     if held is not None and held.exit is not None:
         account.cancel_entry(entry, Reason.POSITION_CLOSED, held.exit.seq)
         return None
-    free, bps = account.free_cash(without=entry), account.fee_bps(maker=False)
+    step = contract.step(account.now)
+    if abs(entry.lots) < step:
+        account.cancel_entry(entry, Reason.BELOW_MIN_QTY)
+        return None
+    wanted = left(account, market, bar, abs(entry.lots), promised=market.promised) // step * step
+    if wanted == 0:
+        return None
+    free, bps = account.free_cash(without=entry), account.fee_bps(maker=maker)
 
     def fits(count: int) -> bool:
         """The cost of a buy at its own price; a sale gets less the larger it is, and is judged by the best it may get."""
-        price = taker_price(contract, account.settings, side, count if side > 0 else 0, met)
-        return contract.outlay(side * count, price, bps) <= free
+        price = entry_price(account, entry, count if side > 0 else 0, met, maker=maker)
+        return contract.outlay(side * count, price, bps, maker=maker) <= free
 
-    step = contract.step(account.now)
-    wanted = abs(entry.lots) // step * step
     lots = most_lots(wanted, fits, step)
-    rest = Reason.BELOW_MIN_QTY if lots == wanted else Reason.INSUFFICIENT_CASH
     if lots == 0:
-        account.cancel_entry(entry, rest)
+        account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
         return None
-    price = taker_price(contract, account.settings, side, lots, met)
-    if held is not None:
-        return add_to_position(account, held, entry, lots, rest, price)
-    return open_position(account, entry, lots, rest, price)
+    take(market, bar, lots)
+    price = entry_price(account, entry, lots, met, maker=maker)
+    opened = fill_lots(account, entry, bar, lots, price, flags | (MAKER if maker else 0))
+    end_rest(account, entry, unpaid=lots < wanted)
+    return opened
 
 
-def reverse_position(account: Account, held: Position, entry: Entry, met: Quote) -> Position | None:
-    """Close a position and open the other side by one order, whose fee is split by lots.  # R6.4"""
+def end_rest(account: Account, entry: Entry, *, unpaid: bool) -> None:
+    """End what a fill leaves of an entry, if it could not be paid or is less than a lot of the time."""
+    if unpaid:
+        account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
+    elif 0 < abs(entry.lots) < entry.contract.step(account.now):
+        account.cancel_entry(entry, Reason.BELOW_MIN_QTY)
+
+
+def reverse_position(
+    account: Account, held: Position, entry: Entry, market: Market, bar: Bar, met: Quote, *, maker: bool, flags: int
+) -> Position | None:
+    """Close a position and open the other side by one order, whose fee is split by lots; what closes comes first.  # R2.6 R6.4"""
     contract, side, before = entry.contract, entry.proposal.side, abs(held.lots)
-    mark, bps = account.markets[held.key[0]].mark, account.fee_bps(maker=False)
+    mark, bps, step = account.markets[held.key[0]].mark, account.fee_bps(maker=maker), contract.step(account.now)
 
     def fits(count: int) -> bool:
         """Whether cash pays for so many lots of the new side, the old one closed, at the price of both together."""
-        price = taker_price(contract, account.settings, side, before + count if side > 0 else 0, met)
+        price = entry_price(account, entry, before + count if side > 0 else 0, met, maker=maker)
         closing = contract.value(held.lots, price)
         freed = closing if contract.spot and held.side > 0 else closing - contract.value(held.lots, mark) + held.margin
         claim = contract.value(count, price) if contract.spot and side > 0 else contract.margin(side * count, price)
-        return claim + contract.fee(before + count, price, bps, maker=False) <= account.free_cash(without=entry) + freed
+        return claim + contract.fee(before + count, price, bps, maker=maker) <= account.free_cash(without=entry) + freed
 
-    step = contract.step(account.now)
-    wanted = abs(entry.lots) // step * step
-    lots = most_lots(wanted, fits, step)
-    rest = Reason.BELOW_MIN_QTY if lots == wanted else Reason.INSUFFICIENT_CASH
-    price = taker_price(contract, account.settings, side, before + lots, met)
-    fee = contract.fee(before + lots, price, bps, maker=False)
-    first = round(fee * (before / (before + lots)))
-    order = {"order_id": entry.order_id, "proposal": entry.proposal.row, "cause": entry.cause}
-    closed = reduce_position(account, held, before, price, None, Reason.REVERSED, flags=MORE, fee=first, **order)
-    if held.exit is not None:
-        account.cancel_exit(held, Reason.POSITION_CLOSED, closed, before)
-    if lots == 0:
-        account.cancel_entry(entry, rest)
+    room = left(account, market, bar, before + abs(entry.lots) // step * step, promised=market.promised)
+    closed = min(room, before)
+    if closed == 0:
         return None
-    return open_position(account, entry, lots, rest, price, fee=fee - first)
+    wanted = (room - closed) // step * step
+    lots = most_lots(wanted, fits, step) if closed == before else 0
+    price = entry_price(account, entry, closed + lots, met, maker=maker)
+    fee = contract.fee(closed + lots, price, bps, maker=maker)
+    first = round(fee * (closed / (closed + lots)))
+    take(market, bar, closed + lots)
+    order = {"order_id": entry.order_id, "proposal": entry.proposal.row, "cause": entry.cause}
+    marks = flags | (MAKER if maker else 0)
+    seq = reduce_position(account, held, closed, price, None, Reason.REVERSED, flags=marks | MORE, fee=first, **order)
+    if closed < before:
+        return None
+    if held.exit is not None:
+        account.cancel_exit(held, Reason.POSITION_CLOSED, seq, closed)
+    opened = fill_lots(account, entry, bar, lots, price, marks, fee=fee - first) if lots > 0 else None
+    end_rest(account, entry, unpaid=lots < wanted)
+    return opened
 
 
-def add_to_position(account: Account, position: Position, entry: Entry, lots: int, rest: Reason, price: float) -> Position:
-    """Add to a position; levels that come with the add change the position's.  # R4.3"""
-    whole = lots == abs(entry.lots)
-    entry.reservation = 0
-    add_lots(account, position, entry, position.side * lots, price, more=not whole)
-    if whole:
-        account.entries.remove(entry)
-    else:
-        entry.lots -= position.side * lots
-        account.cancel_entry(entry, rest)
-    position.adds += 1
-    add_levels(account, position, entry, price)
-    return position
+def entry_price(account: Account, entry: Entry, lots: int, met: Quote, *, maker: bool) -> float:
+    """Price of an entry's fill; a limit is never filled beyond its own.  # R2.5"""
+    side = entry.proposal.side
+    if maker:
+        return met.price
+    price = taker_price(entry.contract, account.settings, side, lots, met)
+    if entry.kind == OrderType.LIMIT and entry.limit is not None:
+        return min(price, entry.limit) if side > 0 else max(price, entry.limit)
+    return price
 
 
 def most_lots(limit: int, fits: Callable[[int], bool], step: int = 1) -> int:
@@ -148,28 +167,39 @@ def most_lots(limit: int, fits: Callable[[int], bool], step: int = 1) -> int:
     return low * step
 
 
-def open_position(account: Account, entry: Entry, lots: int, rest: Reason, price: float, fee: int | None = None) -> Position:
-    """Turn an order, or the part of it that can be paid and is whole lots, into a position; the rest ends.  # R5.2"""
-    proposal, whole = entry.proposal, lots == abs(entry.lots)
-    position = Position(proposal.key, entry.contract, proposal.side, 0, price, 0, 0, account.now, entry.order_id)
-    account.positions[proposal.key] = position
-    entry.reservation = 0
-    position.seq = add_lots(account, position, entry, proposal.side * lots, price, more=not whole, fee=fee)
+def fill_lots(account: Account, entry: Entry, bar: Bar, lots: int, price: float, flags: int, fee: int | None = None) -> Position | None:
+    """Book a fill of an entry, which opens a position or comes to the one its order opened before.  # R2.6 R5.2"""
+    proposal, whole, part = entry.proposal, lots == abs(entry.lots), lots / abs(entry.lots)
+    released = entry.reservation if whole else round(entry.reservation * part)
+    value = entry.value if whole else round(entry.value * part)
+    entry.reservation, entry.value = entry.reservation - released, entry.value - value
+    entry.lots -= proposal.side * lots
+    begins_to_add, entry.begun = proposal.key in account.positions and not entry.begun, True
+    position, opens = account.positions.get(proposal.key), proposal.key not in account.positions
+    if position is None:
+        begins = bar.open_ts if account.phase == EventKind.BAR_PATH else account.now
+        position = Position(proposal.key, entry.contract, proposal.side, 0, price, 0, 0, begins, entry.order_id)
+        account.positions[proposal.key] = position
+    seq = add_lots(account, position, entry, proposal.side * lots, price, flags if whole else flags | MORE, fee)
     if whole:
         account.entries.remove(entry)
-    else:
-        entry.lots -= proposal.side * lots
-        account.cancel_entry(entry, rest)
+    if begins_to_add:
+        position.adds += 1
+        add_levels(account, position, entry, price)
+    if not opens:
+        return position if begins_to_add else None
     position.score = proposal.score
+    position.seq = seq
     attach(account, position, entry)
     return position
 
 
-def add_lots(account: Account, position: Position, entry: Entry, lots: int, price: float, *, more: bool, fee: int | None = None) -> int:
-    """Book an opening fill as a taker; the seq of its POSITION.  # R6.2 R6.4"""
+def add_lots(account: Account, position: Position, entry: Entry, lots: int, price: float, flags: int, fee: int | None = None) -> int:
+    """Book an opening fill; the seq of its POSITION.  # R6.2 R6.4"""
     contract = position.contract
     cost = checked(contract.symbol, contract.value(lots, price))
-    fee = contract.fee(lots, price, account.fee_bps(maker=False), maker=False) if fee is None else fee
+    maker = bool(flags & MAKER)
+    fee = contract.fee(lots, price, account.fee_bps(maker=maker), maker=maker) if fee is None else fee
     amount = -cost - fee if contract.spot else -fee
     account.pay(contract.symbol, amount)
     position.lots += lots
@@ -184,47 +214,68 @@ def add_lots(account: Account, position: Position, entry: Entry, lots: int, pric
         price=price,
         fee=fee,
         amount=amount,
-        reason=Reason.PARTIAL if more else Reason.FILLED,
-        flags=MORE if more else 0,
+        reason=Reason.PARTIAL if flags & MORE else Reason.FILLED,
+        flags=flags,
         proposal=entry.proposal.row,
         cause=entry.cause,
     )
     return account.write(RecordKind.POSITION, position.key, order_id=entry.order_id, qty=abs(position.lots), price=price, cause=fill)
 
 
-def take_exit(account: Account, position: Position, met: Quote, reason: Reason, flags: int = 0) -> None:
-    """Close a position as a taker, led to by its opening."""
-    price = taker_price(position.contract, account.settings, -position.side, position.lots, met)
-    close_position(account, position, price, account.fee_bps(maker=False), reason, flags=flags)
+def take_exit(account: Account, position: Position, market: Market, bar: Bar, met: Quote, reason: Reason, flags: int = 0) -> None:
+    """Leave a position as a taker, led to by its opening; what the bar has no volume for becomes a market order.  # R2.6"""
+    lots = left(account, market, bar, abs(position.lots))
+    if lots > 0:
+        price = taker_price(position.contract, account.settings, -position.side, lots, met)
+        take(market, bar, lots)
+        close_lots(account, position, lots, price, account.fee_bps(maker=False), reason, flags=flags)
+    if position.lots == 0:
+        return
+    position.stops, position.targets, position.trailings, position.break_evens, position.moves = [], [], [], [], []
+    if position.exit is None:
+        account.order_exit(position, reason, acts_from=account.now, at_open=True, cause=position.seq)
+    else:
+        position.exit.acts_from, position.exit.at_open = account.now, True
 
 
 def close_at_market(account: Account, position: Position, reason: Reason) -> None:
-    """Close a position at its last close as a taker."""
-    take_exit(account, position, quote_close(account.markets[position.key[0]], -position.side, account.now), reason)
+    """Close a position at its last close as a taker, by force: whatever the volume."""
+    met = quote_close(account.markets[position.key[0]], -position.side, account.now)
+    price = taker_price(position.contract, account.settings, -position.side, position.lots, met)
+    close_lots(account, position, abs(position.lots), price, account.fee_bps(maker=False), reason)
 
 
 def bracket_exit(account: Account, position: Position, market: Market, bar: Bar, found: Exit, *, at_open: bool) -> None:
-    """Close a position at a stop (a taker) or a target (a maker) of its own."""
+    """Leave a position at a stop (a taker) or a target (a maker) of its own."""
     flags = AMBIGUOUS if found.ambiguous else 0
     if not found.maker:
-        take_exit(account, position, quote(market, bar, found.price, bar.open_ts, at_open=at_open), found.reason, flags)
+        take_exit(account, position, market, bar, quote(market, bar, found.price, bar.open_ts, at_open=at_open), found.reason, flags)
         return
-    close_position(account, position, found.price, account.fee_bps(maker=True), found.reason, flags=flags | MAKER)
+    lots = left(account, market, bar, abs(position.lots))
+    if lots > 0:
+        take(market, bar, lots)
+        close_lots(account, position, lots, found.price, account.fee_bps(maker=True), found.reason, flags=flags | MAKER)
 
 
-def fill_exit(account: Account, position: Position, met: Quote) -> None:
-    """Fill a position's pending exit as a taker."""
+def fill_exit(account: Account, position: Position, market: Market, bar: Bar, met: Quote) -> None:
+    """Fill a position's pending exit as a taker; what is left waits for the next open.  # R2.6"""
     order = position.exit
     assert order is not None
-    position.exit = None
-    price = taker_price(position.contract, account.settings, -position.side, position.lots, met)
-    bps = account.fee_bps(maker=False)
-    close_position(account, position, price, bps, order.reason, order_id=order.order_id, proposal=order.proposal, cause=order.seq)
+    lots = left(account, market, bar, abs(position.lots))
+    if lots > 0:
+        price = taker_price(position.contract, account.settings, -position.side, lots, met)
+        take(market, bar, lots)
+        if lots == abs(position.lots):
+            position.exit = None
+        reason, bps = order.reason, account.fee_bps(maker=False)
+        close_lots(account, position, lots, price, bps, reason, order_id=order.order_id, proposal=order.proposal, cause=order.seq)
+    order.acts_from, order.at_open = account.now, True
 
 
-def close_position(
+def close_lots(
     account: Account,
     position: Position,
+    count: int,
     price: float,
     fee_bps: float | None,
     reason: Reason,
@@ -234,13 +285,12 @@ def close_position(
     proposal: int = NONE,
     cause: int | None = None,
 ) -> None:
-    """Close a position whole, and end an exit that was still pending; ``fee_bps`` None is free of any fee."""
-    lots = abs(position.lots)
-    fill = reduce_position(account, position, lots, price, fee_bps, reason, flags=flags, order_id=order_id, proposal=proposal, cause=cause)
-    if position.exit is not None:
-        account.cancel_exit(position, Reason.POSITION_CLOSED, fill, lots)
-    for entry in [one for one in account.entries if one.proposal.key == position.key]:
-        account.cancel_entry(entry, Reason.POSITION_CLOSED, fill)
+    """Close lots of a position; closed whole, it ends an exit that was still pending.  ``fee_bps`` None is free of any fee."""
+    held = abs(position.lots)
+    fill = reduce_position(account, position, count, price, fee_bps, reason, flags=flags, order_id=order_id, proposal=proposal, cause=cause)
+    if position.exit is not None and count == held:
+        account.cancel_exit(position, Reason.POSITION_CLOSED, fill, held)
+    account.cancel_rest(position, fill)
 
 
 def reduce_position(

@@ -9,6 +9,7 @@ from engine.settings import StrategySettings
 from tests.oracle.account import Account, Entry, Position
 from tests.oracle.contract import Contract, nearest_step
 from tests.oracle.fills import most_lots
+from tests.oracle.orders import reference_of
 from tests.oracle.proposals import Proposal
 from tests.oracle.selection import Selected
 
@@ -99,7 +100,7 @@ class Gate:
             RecordKind.REJECTED,
             proposal.key,
             side=proposal.side,
-            price=self.account.markets[proposal.symbol].last_close,
+            price=reference_of(proposal, self.account.markets[proposal.symbol], self.account.now),
             proposal=proposal.row,
             cause=selected.seq,
             value=proposal.value,
@@ -116,16 +117,19 @@ class Gate:
         self.free -= reservation
         if self.reverses(proposal):
             self.books.remove(self.book(self.account.positions[proposal.key]))
-        reference, signed = market.last_close, proposal.side * lots
+        reference, signed = reference_of(proposal, market, self.account.now), proposal.side * lots
         value = market.contract.value(signed, reference)
         self.books.append(Book(*proposal.key, value))
-        return Entry(proposal, market.contract, signed, reference, value, reservation, selected.rank, selected.seq, victim=selected.victim)
+        last_close, victim = market.last_close, selected.victim
+        return Entry(
+            proposal, market.contract, signed, reference, value, reservation, selected.rank, selected.seq, last_close, victim=victim
+        )
 
     def lots(self, selected: Selected, *, clip: bool) -> int:
         """The lots to order, or Refused with the first reason against."""
         proposal = selected.proposal
         market = self.account.markets[proposal.symbol]
-        contract, reference = market.contract, market.last_close
+        contract, reference = market.contract, reference_of(proposal, market, self.account.now)
         if contract.spot and proposal.side < 0 and not contract.instrument.shortable:
             raise Refused(Reason.SHORT_NOT_ALLOWED)
         lots = self.wanted(selected, contract, reference)
@@ -202,7 +206,8 @@ class Gate:
         """What so many lots of an entry would hold back."""
         market = self.account.markets[proposal.symbol]
         half_spread, bps = market.close_half_spread(), self.account.fee_bps(maker=False)
-        return lambda lots: market.contract.reservation(proposal.side * lots, market.last_close, bps, half_spread)
+        reference = reference_of(proposal, market, self.account.now)
+        return lambda lots: market.contract.reservation(proposal.side * lots, reference, bps, half_spread)
 
     def limits(self, selected: Selected, contract: Contract, reference: float) -> Iterator[Limit]:
         """The limits in the order in which they are tested.  # R5.2"""

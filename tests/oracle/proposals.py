@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind, OrderType, TimeInForce
 from engine.settings import Settings
 
 DEFAULTS = {
@@ -23,6 +23,11 @@ DEFAULTS = {
     "win_probability": math.nan,
     "payoff": math.nan,
     "leg": 0,
+    "order_type": OrderType.MARKET,
+    "limit_price": math.nan,
+    "stop_price": math.nan,
+    "tif": TimeInForce.GTC,
+    "tif_value": 0,
 }
 
 
@@ -49,6 +54,11 @@ class Proposal(NamedTuple):
     win_probability: float
     payoff: float
     leg: int
+    order_type: OrderType
+    limit_price: float
+    stop_price: float
+    tif: TimeInForce
+    tif_value: int
     sequence: int
     row: int = 0
 

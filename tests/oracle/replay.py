@@ -12,15 +12,17 @@ from itertools import groupby
 from typing import Any
 
 from engine.dataset import Dataset
-from engine.schema import OUTSIDE, EventKind, Reason, RecordKind, Timing
+from engine.schema import OUTSIDE, EventKind, Reason, RecordKind
 from engine.settings import Settings
 from tests.oracle.account import Account, Position
 from tests.oracle.actions import corporate_action
-from tests.oracle.brackets import crossed_at_entry, passed_by_open, stopped_by_close, touched, trail
+from tests.oracle.brackets import opened_inside, passed_by_open, stopped_by_close, touched, trail
 from tests.oracle.decisions import Decisions
 from tests.oracle.events import Bar, Event, read_tape
-from tests.oracle.fills import bracket_exit, close_at_market, fill_entry, fill_exit, quote_open, take_exit
+from tests.oracle.fills import bracket_exit, close_at_market, fill_exit, quote_open
+from tests.oracle.orders import acts_in, expire
 from tests.oracle.proposals import Proposal, read_proposals
+from tests.oracle.resting import leave_inside, meet_open, meet_path
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,19 @@ class Replay:
     def bar_path(self, event: Event) -> None:
         """Touches inside the bar that ends now; then its close is the last price.  # R3"""
         market, bar = self.account.markets[event.symbol], event.payload
+        market.promised = sum(abs(one.lots) for one in self.account.in_order(event.symbol) if touched(one, bar, self.settings))
+        for entry in [one for one in self.account.entries if one.proposal.symbol == event.symbol]:
+            if acts_in(entry, bar) and not entry.at_close:
+                meet_path(self.account, entry, market, bar)
+        market.promised = 0
         for position in self.account.in_order(event.symbol):
+            if opened_inside(position, bar):
+                leave_inside(self.account, position, market, bar)
+                continue
             found = touched(position, bar, self.settings)
             if found is not None:
                 bracket_exit(self.account, position, market, bar, found, at_open=True)
-        market.bar = bar
+        market.bar_before, market.bar = market.bar, bar
 
     def funding(self, event: Event) -> None:
         """Each position pays its value at the mark times the rate.  # R7.1"""
@@ -136,6 +146,8 @@ class Replay:
             position.bars += 1
             if 0 < position.max_bars <= position.bars and position.exit is None:
                 self.decisions.order_exit(position, Reason.MAX_BARS, position.seq)
+        for entry in [one for one in self.account.entries if one.proposal.symbol == event.symbol and bar.of_run]:
+            expire(self.account, entry, bar, event.interval_us)
 
     def spread_snapshot(self, event: Event) -> None:
         """The last bid and ask."""
@@ -162,16 +174,10 @@ class Replay:
         for position in self.account.in_order():
             if position.key[0] in bars:
                 self.exit_at_open(position, bars[position.key[0]])
-        if self.settings.timing != Timing.NEXT_OPEN:
-            return
         for entry in list(self.account.entries):
             bar = bars.get(entry.proposal.symbol)
-            if bar is None or bar.open_ts < entry.acts_from:
-                continue
-            market = self.account.markets[entry.proposal.symbol]
-            opened = fill_entry(self.account, entry, quote_open(market, bar, entry.proposal.side))
-            if opened is not None and crossed_at_entry(opened, bar, self.settings):
-                take_exit(self.account, opened, quote_open(market, bar, -opened.side), Reason.CROSSED_AT_ENTRY)
+            if bar is not None and acts_in(entry, bar) and not entry.at_close and entry in self.account.entries:
+                meet_open(self.account, entry, self.account.markets[entry.proposal.symbol], bar)
 
     def exit_at_open(self, position: Position, bar: Bar) -> None:
         """A level that the open has passed, else the pending exit."""
@@ -180,7 +186,7 @@ class Replay:
         if found is not None:
             bracket_exit(self.account, position, market, bar, found, at_open=False)
         elif order is not None and order.at_open and bar.open_ts >= order.acts_from:
-            fill_exit(self.account, position, quote_open(market, bar, -position.side))
+            fill_exit(self.account, position, market, bar, quote_open(market, bar, -position.side))
 
     def finish(self) -> None:
         """The end of the run, at the last sample.  # R8.6"""

@@ -9,6 +9,7 @@ from engine.schema import COUNTED, OnHeld, Reason, RecordKind
 from tests.oracle.account import Account, Key, Position
 from tests.oracle.brackets import replace_levels
 from tests.oracle.halts import Halts
+from tests.oracle.orders import is_invalid
 from tests.oracle.proposals import Proposal
 
 
@@ -126,7 +127,8 @@ def drop_reasons(account: Account, entries: list[Proposal], halts: Halts) -> dic
         reasons.update((one.row, reason) for one in hit)
 
     markets, start = account.markets, account.settings.start_us
-    drop(Reason.INVALID, lambda one: math.isnan(one.score) or not math.isfinite(markets[one.symbol].last_close))
+    drop(Reason.INVALID, lambda one: math.isnan(one.score) or is_invalid(one, markets[one.symbol], account.now))
+    drop(Reason.INVALID, lambda one: not math.isfinite(markets[one.symbol].last_close))
     drop(Reason.NOT_IN_UNIVERSE, lambda one: not markets[one.symbol].listed)
     drop(Reason.WARMUP, lambda one: one.ts < start)
     drop(Reason.HALTED, lambda one: halts.refuses(one.symbol, one.strategy))

@@ -42,6 +42,8 @@ def test_defaults_are_the_pessimistic_ones() -> None:
         ("account.leverage=true", "account.leverage", "True", "number"),
         ("period.start=soon", "period.start", "'soon'", "2025-06-01"),
         ("period={start: 2025-02-01, end: 2025-01-01}", "period", "2025-01-01", "after start"),
+        ("execution.participation=2", "execution.participation.share", "2", "less than or equal to 1"),
+        ("execution.participation={share: 0.1, of: next}", "execution.participation.of", "'next'", "'last'"),
         ("execution.latency=5", "execution.latency", "5", "250ms"),
         ("execution.latency=999999999d", "execution.latency", "999999999d", "at most 36500d"),
         ("selector.max_positions=1.5", "selector.max_positions", "1.5", "must be an integer"),

@@ -11,13 +11,45 @@ import polars as pl
 import pytest
 
 from engine.dataset import Dataset, from_columns, write_folder
-from engine.schema import RecordKind
+from engine.schema import MAKER, MORE, Reason, RecordKind
 from pipeline.errors import ConfigError, RunError
 from pipeline.folder import save
 from pipeline.launch import run
 from pipeline.result import Result
 from pipeline.verify import verify_run
 from tests.pipeline.small import VALUES, config, only
+
+RESTING = (
+    "strategies.trend.propose.limit_price=close - side * 0.3 * atr",
+    "strategies.trend.propose.tif={bars: 4}",
+    "strategies.dip.propose.stop_price=high",
+    "strategies.dip.propose.tif={for: 6h}",
+    "execution.participation=0.0005",
+)
+
+
+def test_entries_that_rest_and_fill_in_parts_add_up_too(market: Dataset, tmp_path: Path) -> None:  # R2.1 R2.6
+    found = run(config(*RESTING, "ledger=full"), dataset=market)
+    records = found.replay.records
+    fills = records[records["kind"] == RecordKind.FILL]
+    assert {Reason.EXPIRED, Reason.PARTIAL} <= set(records["reason"].tolist())
+    assert (fills["flags"] & MAKER).any() and (fills["flags"] & MORE).any()
+    trades = found._trades[0]
+    assert int(trades["pnl"].sum()) == found.replay.final_equity - found.replay.settings.cash
+    assert (trades["lots"] == trades["closed_lots"]).all()
+    verify_run(save(found, tmp_path))
+
+
+def test_the_filling_bar_s_own_volume_is_said_to_be_optimistic(market: Dataset) -> None:  # R2.6
+    found = run(config("execution.participation={share: 0.1, of: current}"), dataset=market)
+    assert any("participation: current" in notice for notice in found.notices)
+
+
+def test_participation_without_volume_is_refused(market: Dataset) -> None:  # R2.6
+    tables = {kind: {(s.symbol, s.name, s.interval_us): market.view(kind, s) for s in found} for kind, found in market.series.items()}
+    bars = {key: columns | {"volume": np.full(len(columns["ts"]), np.nan)} for key, columns in tables["bars"].items()}
+    with pytest.raises(ConfigError, match=r"execution.participation: \d+ of \d+ bars of \w+ have no volume"):
+        run(config("execution.participation=0.1"), dataset=from_columns(tables | {"bars": bars}))
 
 
 @pytest.mark.parametrize("finalize", ["close", "mark"])

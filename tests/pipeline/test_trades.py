@@ -7,7 +7,7 @@ import pytest
 
 from engine.dataset import Dataset, from_columns
 from engine.instrument import Decimals, Instrument
-from engine.schema import AMBIGUOUS, RECORD, EventKind, Reason, RecordKind
+from engine.schema import AMBIGUOUS, MORE, RECORD, EventKind, Reason, RecordKind
 from engine.settings import Settings, StrategySettings
 from engine.tape import Tape, build_tape
 from pipeline.trades import TRADE, excursions, sum_by, trades_of
@@ -54,6 +54,17 @@ def test_profit_is_realised_less_fees_plus_funding() -> None:  # R6.4
     assert Reason(trade["exit_reason"]) == Reason.SIGNAL
     assert totals.fills == 2
     assert totals.traded.tolist() == [10 * 100.0 + 10 * 110.0]
+
+
+def test_several_fills_make_one_trade() -> None:  # R2.6
+    first = fill(1, 1, 4, 4, 100.0, fee=1, reason=Reason.PARTIAL, flags=MORE)
+    rest = fill(2, 1, 6, 10, 110.0, fee=2, reason=Reason.FILLED)
+    part = fill(3, -1, 5, 5, 120.0, realised=70, fee=3, reason=Reason.STOP_LOSS, flags=MORE)
+    last = fill(4, -1, 5, 0, 100.0, realised=-30, fee=4, reason=Reason.STOP_LOSS)
+    trades, totals = trades_of(records(first, rest, part, last), 1, 1)
+    (trade,) = trades
+    assert (trade["entry_price"], trade["exit_price"], trade["lots"], trade["closed_lots"]) == (106.0, 110.0, 10, 10)
+    assert (trade["realised"], trade["fees"], trade["pnl"], trade["exit_ts"], totals.fills) == (40, 10, 30, 4, 4)
 
 
 def test_trades_of_interleaved_positions_are_kept_apart() -> None:
@@ -120,7 +131,13 @@ def market(*bars: tuple[float, float, float, float]) -> tuple[Dataset, Tape]:
 
 
 def trade(
-    entry_ts: int, exit_ts: int, exit_price: float, exit_phase: EventKind, side: int = 1, entry_price: float = 100.0
+    entry_ts: int,
+    exit_ts: int,
+    exit_price: float,
+    exit_phase: EventKind,
+    side: int = 1,
+    entry_price: float = 100.0,
+    entry_phase: EventKind = EventKind.BAR_OPEN,
 ) -> np.ndarray[Any, Any]:
     made = np.zeros(1, TRADE)
     for name, value in locals().items():
@@ -143,6 +160,16 @@ def test_the_bar_of_a_stop_counts_but_its_range_does_not() -> None:
     assert found.bars[0] == 2
     assert found.mfe[0] == pytest.approx(0.04)
     assert found.mae[0] == pytest.approx(-0.05)
+
+
+def test_of_the_bar_of_a_touch_entry_the_close_counts() -> None:  # R3.4
+    _, tape = market((100, 150, 50, 101), (101, 104, 99, 100))
+    found = excursions(trade(1, 2, 102.0, EventKind.BAR_OPEN, entry_phase=EventKind.BAR_PATH), tape, 2)
+    assert found.bars[0] == 2
+    assert found.mfe[0] == pytest.approx(0.04)
+    assert found.mae[0] == pytest.approx(-0.01)
+    same_bar = excursions(trade(1, 1, 97.0, EventKind.BAR_PATH, entry_phase=EventKind.BAR_PATH), tape, 2)
+    assert (same_bar.bars[0], same_bar.mfe[0], same_bar.mae[0]) == (1, 0.0, pytest.approx(-0.03))
 
 
 def test_a_stop_at_the_next_open_held_the_bar_before_to_its_close() -> None:
