@@ -451,6 +451,9 @@ class Participation(Section):
 class Execution(Section):
     """How orders become fills."""
 
+    profile: Literal["vectorbt", "backtesting_py"] | None = Field(
+        default=None, description="options under which a run equals another package's; any key given beside it prevails"
+    )
     timing: Literal["next_open", "close", "next_close"] = Field(default="next_open", description="close is optimistic")
     latency: Duration = Field(default="0s", description="an order acts only in bars that open at least this long after the decision")
     interval: str | None = Field(default=None, description="series that fills and marks (default: each symbol's finest)")

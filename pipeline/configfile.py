@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pipeline.config import NOT_YET, NOT_YET_VALUES, RunConfig
 from pipeline.errors import ConfigError
+from pipeline.profiles import with_profile
 
 MOST_BYTES = 1_000_000
 MOST_NODES = 100_000
@@ -54,7 +55,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 def parse_config(values: Mapping[str, Any], source: str = "config") -> RunConfig:
     """Check plain values, as they come from YAML, against the models."""
     try:
-        return RunConfig.model_validate(dict(values))
+        return RunConfig.model_validate(with_profile(values))
     except ValidationError as error:
         lines = [_explain(dict(item)) for item in error.errors(include_url=False)]
         raise ConfigError(f"{source}: " + "\n  ".join(["", *lines] if len(lines) > 1 else lines)) from None

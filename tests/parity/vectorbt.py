@@ -1,0 +1,123 @@
+"""The same signals through Tapeline that ``vectorbt.Portfolio.from_signals`` was given, and the comparison of orders and equity."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pipeline
+from engine.dataset import Dataset, from_columns
+from engine.schema import Action, EventKind, RecordKind
+
+HOUR_US = 3_600_000_000
+
+
+class Signals(NamedTuple):
+    """One symbol's candles and signals, each of shape (n_bars,)."""
+
+    open_ts: NDArray[np.int64]
+    candles: Mapping[str, NDArray[np.float64]]
+    entry: NDArray[np.bool_]
+    exit: NDArray[np.bool_]
+
+
+class Fill(NamedTuple):
+    """One fill, as vectorbt writes an order; ``open_ts`` is that of the bar it belongs to."""
+
+    open_ts: int
+    symbol: str
+    side: int
+    size: float
+    price: float
+    fees: float
+
+
+class Run(NamedTuple):
+    """What there is to compare."""
+
+    fills: list[Fill]
+    equity: NDArray[np.float64]  # at each close
+
+
+def dataset_of(signals: Mapping[str, Signals], step_us: int = HOUR_US) -> Dataset:
+    """The candles as a dataset of spot symbols that may be sold short, on grids too fine to matter."""
+    tables = {
+        (symbol, "bar", step_us): {
+            "open_ts": one.open_ts,
+            "ts": one.open_ts + step_us,
+            **one.candles,
+            "volume": np.ones(len(one.open_ts)),
+        }
+        for symbol, one in signals.items()
+    }
+    return from_columns({"bars": tables})
+
+
+def config_of(params: Mapping[str, Any], stop: float | None = None) -> dict[str, Any]:
+    """Options of ``from_signals`` in Tapeline's words, over the profile of its defaults."""
+    size: dict[str, Any] | str = "all_in"
+    if params.get("size_type") == "amount":
+        size = {"fixed_qty": params["size"]}
+    elif params.get("size_type") == "percent":
+        size = {"fixed_fraction": params["size"]}
+    instrument: dict[str, Any] = {}
+    if "size_granularity" in params:
+        instrument["lot"] = str(params["size_granularity"])
+    if "min_size" in params:
+        instrument["min_qty"] = params["min_size"]
+    execution: dict[str, Any] = {"profile": "vectorbt", "fees": {"bps": 1e4 * params.get("fees", 0.0), "flat": params.get("fixed_fees", 0.0)}}
+    if not params.get("ohlc_for_stops", True):
+        execution["stop_check"] = "close"
+    return {
+        "name": "parity",
+        "dataset": "memory",
+        "account": {"cash": params["init_cash"]},
+        "instruments": {"default": instrument},
+        "strategies": [{"id": "signals", "proposals": "memory"}],
+        "risk": {"size": size},
+        "execution": execution,
+        "accept": "external",
+    }
+
+
+def proposals_of(signals: Mapping[str, Signals], params: Mapping[str, Any], step_us: int = HOUR_US) -> dict[str, list[Any]]:
+    """Signals as proposals at the close; one that asks for both at once is dropped, as ``from_signals`` does."""
+    first, second = {
+        "longonly": (Action.ENTER_LONG, Action.EXIT_LONG),
+        "shortonly": (Action.ENTER_SHORT, Action.EXIT_SHORT),
+        "both": (Action.ENTER_LONG, Action.ENTER_SHORT),
+    }[params["direction"]]
+    rows: list[tuple[int, str, int]] = []
+    for symbol, one in signals.items():
+        for at, action in ((one.entry & ~one.exit, first), (one.exit & ~one.entry, second)):
+            rows += [(int(ts) + step_us, symbol, int(action)) for ts in one.open_ts[at]]
+    rows.sort()
+    table: dict[str, list[Any]] = {
+        "ts": [row[0] for row in rows],
+        "symbol": [row[1] for row in rows],
+        "action": [row[2] for row in rows],
+    }
+    levels = {"stop_loss": params.get("sl_stop"), "take_profit": params.get("tp_stop")}
+    if params.get("sl_trail"):
+        levels["trailing"] = levels.pop("stop_loss")
+    for name, fraction in levels.items():
+        if fraction is not None:
+            table[name] = [fraction] * len(rows)
+            table[f"{name}_kind"] = [1] * len(rows)
+    return table
+
+
+def run(signals: Mapping[str, Signals], params: Mapping[str, Any], step_us: int = HOUR_US) -> Run:
+    """Tapeline's fills and equity."""
+    proposals = proposals_of(signals, params, step_us)
+    result = pipeline.run(config_of(params), dataset=dataset_of(signals, step_us), proposals={"signals": proposals})
+    replayed, lots = result.replay, {i.symbol: float(i.lot) for i in result.replay.settings.instruments}
+    scale = replayed.settings.scale
+    fills = []
+    for record in replayed.records[replayed.records["kind"] == RecordKind.FILL]:
+        symbol = replayed.symbols[record["symbol"]]
+        opened = int(record["ts"]) - (0 if record["phase"] == EventKind.BAR_OPEN else step_us)
+        size = int(record["qty"]) * lots[symbol]
+        fills.append(Fill(opened, symbol, int(record["side"]), size, float(record["price"]), int(record["fee"]) / scale))
+    return Run(fills, replayed.equity / scale)
