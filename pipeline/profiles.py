@@ -15,14 +15,14 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "account": {"decimals": 10},
         "instruments": {"default": {"kind": "spot", "shortable": True, **FINE_GRIDS}},
         "risk": {"size": "all_in"},
-        "execution": {"timing": "close", "limit_gap": "open"},
+        "execution": {"timing": "close", "limit_gap": "open", "stop_anchor": "entry_close", "finalize": "mark"},
     },
     # backtesting.py 0.6, Backtest: signals fill at the next open, in whole units, with all equity
     "backtesting_py": {
         "account": {"decimals": 10},
         "instruments": {"default": {"kind": "spot", "shortable": True, "tick": "1e-10", "lot": "1"}},
         "risk": {"size": "all_in"},
-        "execution": {"timing": "next_open", "limit_gap": "open"},
+        "execution": {"timing": "next_open", "limit_gap": "open", "finalize": "mark"},
     },
 }
 

@@ -1,5 +1,6 @@
 """The same signals through Tapeline that ``vectorbt.Portfolio.from_signals`` was given, and the comparison of orders and equity."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 import pipeline
 from engine.dataset import Dataset, from_columns
 from engine.schema import Action, EventKind, RecordKind
+from engine.session import ReplayResult
 
 HOUR_US = 3_600_000_000
 
@@ -54,7 +56,13 @@ def dataset_of(signals: Mapping[str, Signals], step_us: int = HOUR_US) -> Datase
     return from_columns({"bars": tables})
 
 
-def config_of(params: Mapping[str, Any], stop: float | None = None) -> dict[str, Any]:
+def grids_of(one: Signals) -> dict[str, str]:
+    """The finest tick on which float64 still tells whole steps apart (R6.3), and a lot of which 2^53 are enough."""
+    price = float(one.candles["high"].max())
+    return {"tick": f"1e-{8 - math.floor(math.log10(price))}", "lot": "1e-12" if price > 10 else "1e-10"}
+
+
+def config_of(signals: Mapping[str, Signals], params: Mapping[str, Any]) -> dict[str, Any]:
     """Options of ``from_signals`` in Tapeline's words, over the profile of its defaults."""
     size: dict[str, Any] | str = "all_in"
     if params.get("size_type") == "amount":
@@ -73,7 +81,7 @@ def config_of(params: Mapping[str, Any], stop: float | None = None) -> dict[str,
         "name": "parity",
         "dataset": "memory",
         "account": {"cash": params["init_cash"]},
-        "instruments": {"default": instrument},
+        "instruments": {symbol: grids_of(one) | instrument for symbol, one in signals.items()},
         "strategies": [{"id": "signals", "proposals": "memory"}],
         "risk": {"size": size},
         "execution": execution,
@@ -108,10 +116,29 @@ def proposals_of(signals: Mapping[str, Signals], params: Mapping[str, Any], step
     return table
 
 
+def equity_after_orders(replayed: ReplayResult) -> NDArray[np.float64]:
+    """Equity at each close after the orders of that close; the samples of a run are taken before them (R5.3)."""
+    tape, records, scale = replayed.tape, replayed.records, replayed.settings.scale
+    lots = {i.symbol: float(i.lot) for i in replayed.settings.instruments}
+    at = np.searchsorted(records["ts"], replayed.sample_ts, side="right")
+    opened = records["phase"] == EventKind.BAR_OPEN  # of the bar that starts at this close: it comes after it
+    equity = []
+    for ts, stop in zip(replayed.sample_ts.tolist(), at.tolist(), strict=True):
+        while stop > 0 and opened[stop - 1] and records["ts"][stop - 1] == ts:
+            stop -= 1
+        held = {int(r["symbol"]): int(r["position"]) for r in records[:stop] if r["symbol"] >= 0}
+        worth = 0.0
+        for symbol, count in held.items():
+            row = int(tape.oldest[symbol] + np.searchsorted(tape.ts[tape.oldest[symbol] : tape.stop[symbol]], ts, side="right")) - 1
+            worth += count * lots[replayed.symbols[symbol]] * float(tape.close[row])
+        equity.append(int(records["cash"][stop - 1]) / scale + worth)
+    return np.array(equity)
+
+
 def run(signals: Mapping[str, Signals], params: Mapping[str, Any], step_us: int = HOUR_US) -> Run:
     """Tapeline's fills and equity."""
     proposals = proposals_of(signals, params, step_us)
-    result = pipeline.run(config_of(params), dataset=dataset_of(signals, step_us), proposals={"signals": proposals})
+    result = pipeline.run(config_of(signals, params), dataset=dataset_of(signals, step_us), proposals={"signals": proposals})
     replayed, lots = result.replay, {i.symbol: float(i.lot) for i in result.replay.settings.instruments}
     scale = replayed.settings.scale
     fills = []
@@ -120,4 +147,4 @@ def run(signals: Mapping[str, Signals], params: Mapping[str, Any], step_us: int 
         opened = int(record["ts"]) - (0 if record["phase"] == EventKind.BAR_OPEN else step_us)
         size = int(record["qty"]) * lots[symbol]
         fills.append(Fill(opened, symbol, int(record["side"]), size, float(record["price"]), int(record["fee"]) / scale))
-    return Run(fills, replayed.equity / scale)
+    return Run(fills, equity_after_orders(replayed))
