@@ -5,8 +5,8 @@ from engine.exits import trail
 from engine.fees import fill_fee
 from engine.kernel import kernel, shared
 from engine.levels import change_levels
-from engine.money import margin, share, value
-from engine.orders import drop_entry, drop_exit
+from engine.money import MONEY_LIMIT, margin, share, value
+from engine.orders import drop_entry, drop_exit, is_unsized
 from engine.portfolio import claim_slot, counts_as_free, free_cash, hold
 from engine.schema import MAKER, MORE, EventKind, Reason, Slippage, StopFrom
 from engine.sizing import most_lots, outlay
@@ -42,7 +42,9 @@ def fill_entry(
     if position["lots"] != 0 and position["exit_id"] != 0:
         drop_entry(state, slot, ts, Reason.POSITION_CLOSED, position["exit_seq"])
         return NOTHING
-    step = tape.rules[rules_at(tape, symbol, ts)]["lot_step"]
+    step, unsized = tape.rules[rules_at(tape, symbol, ts)]["lot_step"], is_unsized(state, slot)
+    if unsized:
+        order["lots"] = most_payable(state, tape, symbol, raw)
     if order["lots"] < step:
         drop_entry(state, slot, ts, Reason.BELOW_MIN_QTY, order["seq"])
         return NOTHING
@@ -54,11 +56,21 @@ def fill_entry(
     if lots == 0:
         drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
         return NOTHING
+    if unsized:
+        order["lots"] = wanted = lots
     price = entry_price(state, tape, slot, lots, raw, row, known, flags)
     take_volume(state, symbol, row, lots)
     done = fill_lots(state, tape, proposals, slot, ts, row, begins, lots, price, flags, OWN_FEE)
     end_rest(state, slot, ts, lots < wanted, step)
     return done
+
+
+@kernel
+def most_payable(state: State, tape: Tape, symbol: int, price: float) -> int:
+    """Lots so many that no account pays for more: their value is half of what money can hold.  # R6.3"""
+    spec = tape.specs[symbol]
+    each = quantity_of(tape, symbol, 1) * price * spec["multiplier"] * state.rules[0]["scale"]
+    return int(min(MONEY_LIMIT / 2, MONEY_LIMIT / 2 / each))
 
 
 @kernel
@@ -215,6 +227,9 @@ def reverse_position(
     position, order = state.positions[slot], state.entries[slot]
     symbol, held = position["symbol"], abs(position["lots"])
     step = tape.rules[rules_at(tape, symbol, ts)]["lot_step"]
+    unsized = is_unsized(state, slot)
+    if unsized:
+        order["lots"] = most_payable(state, tape, symbol, raw)
     whole = order["lots"] - order["lots"] % step
     room = volume_left(state, tape, symbol, row, held + whole, promised)
     closed = min(room, held)
@@ -222,6 +237,8 @@ def reverse_position(
     if closed == 0:
         return NOTHING
     lots = most_lots_beyond(state, tape, slot, wanted, raw, row, known, flags, step) if closed == held else 0
+    if unsized and closed == held:
+        order["lots"] = wanted = lots
     price = entry_price(state, tape, slot, closed + lots, raw, row, known, flags)
     charged = reversal_fee(state, tape, symbol, closed + lots, price, flags & MAKER != 0)
     first = share(charged, closed, closed + lots)
@@ -235,5 +252,5 @@ def reverse_position(
     done: int = NOTHING
     if lots > 0:
         done = fill_lots(state, tape, proposals, slot, ts, row, begins, lots, price, flags, charged - first)
-    end_rest(state, slot, ts, lots < wanted, step)
+    end_rest(state, slot, ts, lots < wanted or (unsized and lots == 0), step)
     return done

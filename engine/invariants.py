@@ -78,7 +78,7 @@ def nothing_rests_and_nothing_overfills(_: ReplayResult, rows: list[Row]) -> Non
                 if rests == number or (number == NONE and orders[rests]["reason"] != Reason.NONE and _same_slot(orders[rests], row)):
                     left[rests] = row["qty"]
         elif row["kind"] == RecordKind.FILL and number in left and orders[number]["side"] == row["side"]:
-            left[number] -= row["qty"]
+            left[number] -= row["qty"] if orders[number]["qty"] else 0  # an order without a quantity takes what cash pays for
             if left[number] < 0:
                 raise _broken(seq, row, f"fills {row['qty']} lots of an order for {left[number] + row['qty']}")
             if not row["flags"] & MORE:

@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.kernel import kernel, shared
 from engine.records import post
-from engine.schema import NEVER, NONE, EventKind, Reason, RecordKind, Timing
+from engine.schema import NEVER, NONE, EventKind, Reason, RecordKind, SizeKind, Timing
 from engine.splits import actions_until
 from engine.state import State
 from engine.tape import Tape, known_until
@@ -21,9 +21,18 @@ def first_row_after(tape: Tape, symbol: int, row: int, ts: int) -> int:
 
 
 @kernel
+def is_unsized(state: State, slot: int) -> bool:
+    """Whether an entry takes what cash pays for when it fills, and has not begun to.  # R5.1"""
+    sized_at_fill = state.rules[0]["size_at_fill"] and state.desks[state.positions[slot]["strategy"]]["size"] == SizeKind.ALL_IN
+    return sized_at_fill and state.entries[slot]["begun"] == 0
+
+
+@kernel
 def order_lots(state: State, slot: int) -> int:
     """Lots of an entry's order: those it opens and, where it reverses a position, those it closes."""
     order, position = state.entries[slot], state.positions[slot]
+    if is_unsized(state, slot):
+        return 0
     if position["lots"] * order["side"] < 0:
         return order["lots"] + abs(position["lots"])
     return order["lots"]

@@ -100,7 +100,7 @@ def sized(
         return 0, Reason.SHORT_NOT_ALLOWED
     if desk["size"] == SizeKind.ALL_IN:
         buffer = money(capital * rules["cash_buffer"])
-        limit = min(free - buffer, money(capital * desk["budget"]))
+        limit = min(money((free - buffer) * desk["amount"]), money(capital * desk["budget"]))
         lots = all_in_lots(tape, rules, symbol, side, limit, reference, half, rule["lot_step"], False)
         return lots, (Reason.NONE if lots > 0 else Reason.NO_SIZE)
     stop, kind = proposals.stop_loss[i], proposals.stop_loss_kind[i]

@@ -30,7 +30,7 @@ class StrategySettings:
     ----------
     amount
         By ``size``: a quantity, an amount of account currency, a fraction of capital, a fraction of capital at risk, a target volatility, a
-        fraction of the Kelly bet, or a multiple of the weight; ``ALL_IN`` does not read it.
+        fraction of the Kelly bet, or a multiple of the weight; ``ALL_IN``: the fraction of free cash.
     cap
         Largest fraction of capital that ``KELLY`` bets.
     on_held, max_adds
@@ -93,6 +93,8 @@ class Settings:
         Initial margin is notional / leverage.                                                              # R7.2
     interval
         Name of the execution series for all symbols; empty: each symbol's finest.                           # R1.8
+    size_at_fill
+        Whether an ``ALL_IN`` entry takes the most that free cash pays for at its fill, whatever that was at the decision.  # R5.1
     latency_us
         An order acts only in bars that open at least this long after the decision.                         # R2.3
     limit_gap
@@ -143,6 +145,7 @@ class Settings:
     leverage: float = 1.0
     interval: str = ""
     timing: Timing = Timing.NEXT_OPEN
+    size_at_fill: bool = False
     latency_us: int = 0
     intrabar: Intrabar = Intrabar.PESSIMISTIC
     limit_gap: LimitGap | None = None

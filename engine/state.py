@@ -171,6 +171,7 @@ RULES = np.dtype(
         ("max_strategy", "<f8"),
         ("delist_haircut", "<f8"),
         ("timing", "u1"),
+        ("size_at_fill", "u1"),
         ("intrabar", "u1"),
         ("limit_touch", "u1"),
         ("participation_current", "u1"),

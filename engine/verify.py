@@ -36,11 +36,12 @@ MAX_TERM = 1000  # of a split
 
 @dataclass
 class _Order:
-    """An entry order: its side, the lots it may still fill, and its limit, 0 where it has none."""
+    """An entry order: its side, the lots it may still fill, its limit, 0 where it has none, and whether it was told how many lots."""
 
     side: int
     lots: int
     limit: float
+    sized: bool
 
 
 @dataclass
@@ -167,7 +168,7 @@ def _apply(
         totals.deposits += row["amount"]
     elif kind == RecordKind.ORDER and row["reason"] == Reason.NONE:
         limited = row["flags"] & 3 in (OrderType.LIMIT, OrderType.STOP_LIMIT)
-        totals.orders[row["order_id"]] = _Order(row["side"], row["qty"], row["price"] if limited else 0.0)
+        totals.orders[row["order_id"]] = _Order(row["side"], row["qty"], row["price"] if limited else 0.0, row["qty"] > 0)
     elif kind == RecordKind.FILL:
         _check_order(seq, row, totals)
         _fill(seq, row, totals, instruments[row["symbol"]], rates, _opened_with(seq, row, rows))
@@ -218,6 +219,8 @@ def _check_order(seq: int, row: dict[str, Any], totals: Totals) -> None:
         return
     if order.limit and order.side * (row["price"] - order.limit) > 0:
         raise LedgerError(f"record {seq}: order {row['order_id']} fills at {row['price']}, beyond its limit of {order.limit}")
+    if not order.sized:
+        return
     order.lots -= row["qty"]
     if order.lots < 0:
         raise LedgerError(f"record {seq}: order {row['order_id']} fills {-order.lots} lots more than were ordered")

@@ -338,6 +338,7 @@ def _execution(config: RunConfig) -> dict[str, Any]:
     execution, fees, slippage = config.execution, config.execution.fees, config.execution.slippage
     return {
         "interval": execution.interval or "",
+        "size_at_fill": execution.size_at == "fill",
         "timing": Timing[execution.timing.upper()],
         "latency_us": duration_us(execution.latency),
         "intrabar": Intrabar.PESSIMISTIC if execution.intrabar == "bounds" else Intrabar[execution.intrabar.upper()],

@@ -204,7 +204,9 @@ class Size(Section):
     )
     kelly: Kelly | None = Field(default=None, description="a part of the Kelly bet on the proposal's win_probability and payoff")
     target_weight: Literal[True] | None = Field(default=None, description="budget x equity x the proposal's weight")
-    all_in: Literal[True] | None = Field(default=None, description="the largest quantity that can be paid, fee included")
+    all_in: Literal[True] | Fraction | None = Field(
+        default=None, description="the largest quantity that this fraction of free cash pays, fee included; true: all of it"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -455,6 +457,9 @@ class Execution(Section):
         default=None, description="options under which a run equals another package's; any key given beside it prevails"
     )
     timing: Literal["next_open", "close", "next_close"] = Field(default="next_open", description="close is optimistic")
+    size_at: Literal["decision", "fill"] = Field(
+        default="decision", description="fill: an all_in entry takes the most that cash pays for when it fills"
+    )
     latency: Duration = Field(default="0s", description="an order acts only in bars that open at least this long after the decision")
     interval: str | None = Field(default=None, description="series that fills and marks (default: each symbol's finest)")
     intrabar: Literal["pessimistic", "optimistic", "olhc", "ohlc", "adaptive", "bounds"] = Field(

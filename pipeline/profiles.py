@@ -14,7 +14,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     "vectorbt": {
         "account": {"decimals": 10},
         "instruments": {"default": {"kind": "spot", "shortable": True, **FINE_GRIDS}},
-        "risk": {"size": "all_in"},
+        "risk": {"size": "all_in", "halts": {"symbol": {"cooldown": {"bars": 1}}}},  # a stop takes the place of its bar's signals
         "execution": {"timing": "close", "limit_gap": "open", "stop_anchor": "entry_close", "finalize": "mark"},
     },
     # backtesting.py 0.6, Backtest: signals fill at the next open, in whole units, with all equity
@@ -22,7 +22,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
         "account": {"decimals": 10},
         "instruments": {"default": {"kind": "spot", "shortable": True, "tick": "1e-10", "lot": "1"}},
         "risk": {"size": "all_in"},
-        "execution": {"timing": "next_open", "limit_gap": "open", "finalize": "mark"},
+        "execution": {"timing": "next_open", "size_at": "fill", "limit_gap": "open", "finalize": "mark"},
     },
 }
 

@@ -70,6 +70,7 @@ def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> S
         "strategies": _strategies(rng, symbols, cash, leverage),
         "decimals": decimals,
         "timing": timing,
+        "size_at_fill": chance(rng, 0.2),
         "latency_us": int(pick(rng, 1, 20 * MINUTE, 2 * HOUR)) if slow else 0,
         "intrabar": Intrabar(int(rng.integers(0, 5))),
         "limit_gap": pick(rng, None, None, LimitGap.PRICE, LimitGap.OPEN),

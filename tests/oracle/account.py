@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, OrderType, Reason, RecordKind
+from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, OrderType, Reason, RecordKind, SizeKind
 from engine.settings import Settings
 from tests.oracle.contract import Contract, checked
 from tests.oracle.events import Market
@@ -262,8 +262,15 @@ class Account:
             cause=entry.cause if cause is None else cause,
         )
 
+    def is_unsized(self, entry: Entry) -> bool:
+        """Whether an entry takes what cash pays for when it fills, and has not begun to.  # R5.1"""
+        strategy = next(one for one in self.settings.strategies if one.id == entry.proposal.strategy)
+        return self.settings.size_at_fill and strategy.size == SizeKind.ALL_IN and not entry.begun
+
     def order_lots(self, entry: Entry) -> int:
         """Lots of an entry's order: those it opens and, where it reverses a position, those it closes."""
+        if self.is_unsized(entry):
+            return 0
         held = self.positions.get(entry.proposal.key)
         return abs(entry.lots) + (abs(held.lots) if held is not None and held.side != entry.proposal.side else 0)
 

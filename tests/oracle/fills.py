@@ -10,7 +10,7 @@ from engine.schema import AMBIGUOUS, MAKER, MORE, NONE, EventKind, OrderType, Re
 from engine.settings import Settings
 from tests.oracle.account import Account, Entry, Position
 from tests.oracle.brackets import Exit, add_levels, attach
-from tests.oracle.contract import Contract, checked
+from tests.oracle.contract import MONEY_LIMIT, Contract, checked
 from tests.oracle.events import Bar, Market
 from tests.oracle.volume import left, take
 
@@ -77,7 +77,9 @@ def fill_entry(
     if held is not None and held.exit is not None:
         account.cancel_entry(entry, Reason.POSITION_CLOSED, held.exit.seq)
         return None
-    step = contract.step(account.now)
+    step, unsized = contract.step(account.now), account.is_unsized(entry)
+    if unsized:
+        entry.lots = side * most_payable(contract, met.price)
     if abs(entry.lots) < step:
         account.cancel_entry(entry, Reason.BELOW_MIN_QTY)
         return None
@@ -95,11 +97,19 @@ def fill_entry(
     if lots == 0:
         account.cancel_entry(entry, Reason.INSUFFICIENT_CASH)
         return None
+    if unsized:
+        wanted, entry.lots = lots, side * lots
     take(market, bar, lots)
     price = entry_price(account, entry, lots, met, maker=maker)
     opened = fill_lots(account, entry, bar, lots, price, flags | (MAKER if maker else 0))
     end_rest(account, entry, unpaid=lots < wanted)
     return opened
+
+
+def most_payable(contract: Contract, price: float) -> int:
+    """Lots so many that no account pays for more.  # R6.3"""
+    each = contract.quantity(1) * price * contract.multiplier * contract.settings.scale
+    return int(min(MONEY_LIMIT / 2, MONEY_LIMIT / 2 / each))
 
 
 def end_rest(account: Account, entry: Entry, *, unpaid: bool) -> None:
@@ -125,12 +135,17 @@ def reverse_position(
         claim = contract.value(count, price) if contract.spot and side > 0 else contract.margin(side * count, price)
         return claim + contract.fee(before + count, price, bps, maker=maker) <= account.free_cash(without=entry) + freed
 
+    unsized = account.is_unsized(entry)
+    if unsized:
+        entry.lots = side * most_payable(contract, met.price)
     room = left(account, market, bar, before + abs(entry.lots) // step * step, promised=market.promised)
     closed = min(room, before)
     if closed == 0:
         return None
     wanted = (room - closed) // step * step
     lots = most_lots(wanted, fits, step) if closed == before else 0
+    if unsized and closed == before:
+        wanted, entry.lots = lots, side * lots
     price = entry_price(account, entry, closed + lots, met, maker=maker)
     fee = contract.fee(closed + lots, price, bps, maker=maker)
     first = round(fee * (closed / (closed + lots)))
@@ -143,7 +158,7 @@ def reverse_position(
     if held.exit is not None:
         account.cancel_exit(held, Reason.POSITION_CLOSED, seq, closed)
     opened = fill_lots(account, entry, bar, lots, price, marks, fee=fee - first) if lots > 0 else None
-    end_rest(account, entry, unpaid=lots < wanted)
+    end_rest(account, entry, unpaid=lots < wanted or (unsized and lots == 0))
     return opened
 
 

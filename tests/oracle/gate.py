@@ -195,7 +195,8 @@ class Gate:
     def all_in(self, selected: Selected, strategy: StrategySettings) -> int:
         """The most lots whose reservation fits the strategy's budget and the cash that is left."""
         reservation = self.reservation(selected.proposal)
-        most = min(self.free + self.freed(selected) - self.buffer, round(self.equity * strategy.budget))
+        free = self.free + self.freed(selected) - self.buffer
+        most = min(round(free * strategy.amount), round(self.equity * strategy.budget))
         step = self.account.markets[selected.proposal.symbol].contract.step(self.account.now)
         bound = step
         while reservation(bound) <= most:

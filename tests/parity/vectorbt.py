@@ -68,13 +68,16 @@ def config_of(signals: Mapping[str, Signals], params: Mapping[str, Any]) -> dict
     if params.get("size_type") == "amount":
         size = {"fixed_qty": params["size"]}
     elif params.get("size_type") == "percent":
-        size = {"fixed_fraction": params["size"]}
+        size = {"all_in": params["size"]}
     instrument: dict[str, Any] = {}
     if "size_granularity" in params:
         instrument["lot"] = str(params["size_granularity"])
     if "min_size" in params:
         instrument["min_qty"] = params["min_size"]
-    execution: dict[str, Any] = {"profile": "vectorbt", "fees": {"bps": 1e4 * params.get("fees", 0.0), "flat": params.get("fixed_fees", 0.0)}}
+    execution: dict[str, Any] = {
+        "profile": "vectorbt",
+        "fees": {"bps": 1e4 * params.get("fees", 0.0), "flat": params.get("fixed_fees", 0.0)},
+    }
     if not params.get("ohlc_for_stops", True):
         execution["stop_check"] = "close"
     return {
@@ -84,6 +87,7 @@ def config_of(signals: Mapping[str, Signals], params: Mapping[str, Any]) -> dict
         "instruments": {symbol: grids_of(one) | instrument for symbol, one in signals.items()},
         "strategies": [{"id": "signals", "proposals": "memory"}],
         "risk": {"size": size},
+        "selector": {"on_held": "reverse"} if params["direction"] == "both" else {},
         "execution": execution,
         "accept": "external",
     }
@@ -141,10 +145,13 @@ def run(signals: Mapping[str, Signals], params: Mapping[str, Any], step_us: int 
     result = pipeline.run(config_of(signals, params), dataset=dataset_of(signals, step_us), proposals={"signals": proposals})
     replayed, lots = result.replay, {i.symbol: float(i.lot) for i in result.replay.settings.instruments}
     scale = replayed.settings.scale
-    fills = []
+    fills: dict[tuple[int, int, int], Fill] = {}  # the two parts of a reversal are one order
     for record in replayed.records[replayed.records["kind"] == RecordKind.FILL]:
         symbol = replayed.symbols[record["symbol"]]
         opened = int(record["ts"]) - (0 if record["phase"] == EventKind.BAR_OPEN else step_us)
         size = int(record["qty"]) * lots[symbol]
-        fills.append(Fill(opened, symbol, int(record["side"]), size, float(record["price"]), int(record["fee"]) / scale))
-    return Run(fills, equity_after_orders(replayed))
+        side, key = int(record["side"]), (int(record["order_id"]), int(record["side"]), opened)
+        before = fills.get(key, Fill(opened, symbol, side, 0.0, 0.0, 0.0))
+        fee = before.fees + int(record["fee"]) / scale
+        fills[key] = before._replace(size=before.size + size, price=float(record["price"]), fees=fee)
+    return Run(sorted(fills.values(), key=lambda fill: fill[:2]), equity_after_orders(replayed))
