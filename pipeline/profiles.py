@@ -7,7 +7,7 @@ filling and sizing, not for its strategy.  Grids are as fine as the integers all
 from collections.abc import Mapping
 from typing import Any
 
-FINE_GRIDS = {"tick": "1e-10", "lot": "1e-12"}
+FINE_GRIDS = {"tick": "1e-5", "lot": "1e-12"}
 
 PROFILES: Mapping[str, Mapping[str, Any]] = {
     # vectorbt 1.2, Portfolio.from_signals: signals fill at the close that made them, with all cash, and stops come after their bar
@@ -20,7 +20,7 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     # backtesting.py 0.6, Backtest: signals fill at the next open, in whole units, with all equity
     "backtesting_py": {
         "account": {"decimals": 10},
-        "instruments": {"default": {"kind": "spot", "shortable": True, "tick": "1e-10", "lot": "1"}},
+        "instruments": {"default": {"kind": "spot", "shortable": True, "tick": "1e-5", "lot": "1"}},
         "risk": {"size": "all_in"},
         "execution": {"timing": "next_open", "size_at": "fill", "limit_gap": "open", "finalize": "mark"},
     },

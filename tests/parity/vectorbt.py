@@ -1,10 +1,13 @@
 """The same signals through Tapeline that ``vectorbt.Portfolio.from_signals`` was given, and the comparison of orders and equity."""
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 import pipeline
@@ -127,9 +130,8 @@ def equity_after_orders(replayed: ReplayResult) -> NDArray[np.float64]:
     at = np.searchsorted(records["ts"], replayed.sample_ts, side="right")
     opened = records["phase"] == EventKind.BAR_OPEN  # of the bar that starts at this close: it comes after it
     equity = []
-    for ts, stop in zip(replayed.sample_ts.tolist(), at.tolist(), strict=True):
-        while stop > 0 and opened[stop - 1] and records["ts"][stop - 1] == ts:
-            stop -= 1
+    for ts, after in zip(replayed.sample_ts.tolist(), at.tolist(), strict=True):
+        stop = after - int((opened[:after] & (records["ts"][:after] == ts)).sum())
         held = {int(r["symbol"]): int(r["position"]) for r in records[:stop] if r["symbol"] >= 0}
         worth = 0.0
         for symbol, count in held.items():
@@ -137,6 +139,47 @@ def equity_after_orders(replayed: ReplayResult) -> NDArray[np.float64]:
             worth += count * lots[replayed.symbols[symbol]] * float(tape.close[row])
         equity.append(int(records["cash"][stop - 1]) / scale + worth)
     return np.array(equity)
+
+
+def scenarios(folder: Path) -> list[tuple[str, dict[str, Signals], dict[str, Any], Run]]:
+    """Name, signals, options and vectorbt's own fills and equity of each reference scenario."""
+    inputs, orders, equity = (pl.read_parquet(folder / f"vectorbt_{name}.parquet") for name in ("inputs", "orders", "equity"))
+    found = []
+    for one in json.loads((folder / "vectorbt_scenarios.json").read_text())["scenarios"]:
+        mine = pl.col("scenario") == one["scenario"]
+        signals = {}
+        for symbol in one["symbols"]:
+            bars = inputs.filter(mine & (pl.col("symbol") == symbol))
+            candles = {name: bars[name].to_numpy() for name in ("open", "high", "low", "close")}
+            signals[symbol] = Signals(
+                bars["open_time"].dt.epoch("us").to_numpy(), candles, bars["entry"].to_numpy(), bars["exit"].to_numpy()
+            )
+        rows = orders.filter(mine).with_columns(
+            pl.col("open_time").dt.epoch("us"), pl.when(pl.col("side") == "Buy").then(1).otherwise(-1).alias("sign")
+        )
+        fills = [Fill(*row) for row in rows.select("open_time", "column", "sign", "size", "price", "fees").iter_rows()]
+        found.append(
+            (
+                one["scenario"],
+                signals,
+                one["params"],
+                Run(sorted(fills, key=lambda fill: fill[:2]), equity.filter(mine)["equity"].to_numpy()),
+            )
+        )
+    return found
+
+
+def difference(ours: Run, theirs: Run) -> str:
+    """Where two runs part: orders, sizes and fees to 1e-9, prices to 1e-12, equity to 1e-9, all relative; empty if nowhere."""
+    for place, (a, b) in enumerate(zip(ours.fills, theirs.fills, strict=False)):
+        if a[:3] != b[:3] or not math.isclose(a.price, b.price, rel_tol=1e-12) or not math.isclose(a.size, b.size, rel_tol=1e-9):
+            return f"order {place}: {a.side:+d} {a.size:.9g} at {a.price:.9g}, theirs {b.side:+d} {b.size:.9g} at {b.price:.9g}"
+        if not math.isclose(a.fees, b.fees, rel_tol=1e-9, abs_tol=1e-9):
+            return f"order {place}: fee {a.fees}, theirs {b.fees}"
+    if len(ours.fills) != len(theirs.fills):
+        return f"{len(ours.fills)} orders, theirs {len(theirs.fills)}"
+    apart = float(np.max(np.abs(ours.equity / theirs.equity - 1.0)))
+    return f"equity differs by {apart:.1e}" if apart > 1e-9 else ""
 
 
 def run(signals: Mapping[str, Signals], params: Mapping[str, Any], step_us: int = HOUR_US) -> Run:

@@ -54,7 +54,7 @@ def test_defaults_are_the_pessimistic_ones() -> None:
         ("strategies.a.file=x.py", "strategies.0", "'a'", "exactly one of"),
         ("strategies.a.params={n: 1}", "strategies.0", "'a'", "no file"),
         ("symbols=[A, A]", "symbols", "'A'", "appears 2 times"),
-        ("execution=3", "execution", "3", "keys among timing"),
+        ("execution=3", "execution", "3", "keys among profile"),
         ("execution.fees={bps: 1, taker_bps: 2}", "execution.fees", "bps", "either"),
         ("execution.fees={bps: 1, tiered: [{from_notional: 0}]}", "execution.fees", "tiered beside bps", "the tiers say both rates"),
         ("execution.fees.tiered=[{from_notional: 5}]", "execution.fees", "5.0", "the first being 0"),
