@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open
+from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open, watches
 from engine.fees import fill_fee, settle_tier
 from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
-from engine.money import margin, quantity, share, value
+from engine.money import margin, money, quantity, share, value
 from engine.orders import drop_entry, drop_exit, time_life, time_other_events
 from engine.portfolio import book_value, claim_slot, free_cash, hold, release, secure, set_lots
 from engine.records import post
@@ -125,11 +125,17 @@ def last_price(state: State, tape: Tape, slot: int) -> float:
 
 
 @kernel
-def revalue_again(state: State, tape: Tape, slot: int) -> None:
-    """Mark a position to its last mark."""
+def last_mark(state: State, tape: Tape, slot: int) -> float:
+    """The mark of the last close, in terms of the units of now."""
     position, symbol = state.positions[slot], state.positions[slot]["symbol"]
     row = position["row"] - 1
-    mark = restated(state, tape, symbol, tape.mark[row], tape.ts[row])
+    return restated(state, tape, symbol, tape.mark[row], tape.ts[row])
+
+
+@kernel
+def revalue_again(state: State, tape: Tape, slot: int) -> None:
+    """Mark a position to its last mark."""
+    position, mark = state.positions[slot], last_mark(state, tape, slot)
     book_value(state, slot, value(position["qty"], mark, position["multiplier"], state.rules[0]["scale"]), position["cost"])
 
 
@@ -148,6 +154,8 @@ def reduce_position(
     if reason != Reason.DELISTED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
         charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0)
+    if reason == Reason.LIQUIDATED:
+        charged += money(abs(worth) * rules["liquidation_fee"])
     released = position["cost"] if whole else share(position["cost"], lots, held)
     realised = worth - released
     amount = (realised if position["linear"] else worth) - charged
@@ -296,7 +304,7 @@ def add_lots(
     set_lots(state, tape, slot, position["lots"] + side * lots)
     book_value(state, slot, position["value"] + worth, position["cost"] + worth)
     revalue_again(state, tape, slot)
-    secure(state, slot, position["margin"] + (margin(abs(worth), rules["leverage"]) if position["backs"] else 0))
+    secure(state, slot, position["margin"] + (margin(abs(worth), spec["leverage"]) if position["backs"] else 0))
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
     settle_tier(state, tape, ts)
     return post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, abs(position["lots"]), price, 0, 0, 0.0, seq, 0, 0)
@@ -342,8 +350,7 @@ def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, ts
     position["first_row"] = position["row"]
     if position["moves"]:
         move_stop(state, tape, slot, ts)
-    none = np.isnan(position["stop"]) and np.isnan(position["target"]) and not position["moves"]
-    position["levels"] = 0 if none else 1
+    position["levels"] = watches(tape, state, slot)
     state.account[0]["n_levels"] += position["levels"]
     bars = proposals.max_bars[proposal]
     position["max_row"] = position["row"] + bars - 1 if bars > 0 else NEVER

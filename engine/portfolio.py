@@ -44,7 +44,7 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
     gained = new_value - position["value"]
     profit = gained - (new_cost - position["cost"])
     account["open_value"] += profit if position["linear"] else gained
-    if position["backs"]:
+    if position["pooled"]:
         account["open_profit"] += profit
     position["value"], position["cost"] = new_value, new_cost
     if abs(new_value) >= MONEY_LIMIT or abs(new_cost) >= MONEY_LIMIT:
@@ -112,4 +112,5 @@ def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
     position["margin"] = 0
     position["linear"] = spec["accounting"] == Accounting.LINEAR
     position["backs"] = counts_as_free(tape, position["symbol"], side)
+    position["pooled"] = position["backs"] and not (position["linear"] and state.rules[0]["isolated"])
     position["multiplier"] = spec["multiplier"]

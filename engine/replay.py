@@ -2,7 +2,7 @@
 
 At each instant, in the order of R1.2:
 
-1. BAR_PATH: touches inside the bars that end now (``bars``)
+1. BAR_PATH: touches inside the bars that end now (``bars``, ``liquidation`` where there is maintenance margin)
 2. FUNDING_UPDATE: payments on positions held (``funding``)
 3. CANDLE_CLOSE: marks and ages (``bars``)
 4. UNIVERSE_UPDATED: symbols that leave (``life``)
@@ -25,6 +25,7 @@ from engine.funding import pay_funding
 from engine.halts import halted, sample_due, sample_equity
 from engine.kernel import kernel
 from engine.life import close_if_ruined, finish, last_sample, update_universe
+from engine.liquidation import margined_opens, margined_paths
 from engine.orders import time_entry, time_position
 from engine.portfolio import equity
 from engine.records import post
@@ -118,7 +119,10 @@ def observe(tape: Tape, state: State, now: int) -> bool:
     settle_tier(state, tape, now)
     account["phase"] = EventKind.BAR_PATH
     if account["n_levels"] > 0:
-        bar_paths(tape, state, now)
+        if state.rules[0]["liquidates"]:
+            margined_paths(tape, state, now)
+        else:
+            bar_paths(tape, state, now)
     account["phase"] = EventKind.FUNDING_UPDATE
     pay_funding(tape, state, now)
     account["phase"] = EventKind.CANDLE_CLOSE
@@ -160,7 +164,10 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
     account["phase"] = EventKind.CORPORATE_ACTION
     corporate_actions(tape, state, now)
     account["phase"] = EventKind.BAR_OPEN
-    open_bars(tape, state, now)
+    if state.rules[0]["liquidates"]:
+        margined_opens(tape, state, now)
+    else:
+        open_bars(tape, state, now)
     if timing == Timing.NEXT_OPEN:
         fill_entries(tape, proposals, state, now, True)
     account["next_due"] = time_all(tape, state, now)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import Block, column
-from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, Slippage, StopCheck, StopFrom, TrailingMode
+from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, MarginMode, Slippage, StopCheck, StopFrom, TrailingMode
 from engine.settings import Settings
 from engine.tape import Proposals, Tape
 
@@ -49,7 +49,8 @@ POSITION = np.dtype(
         ("strategy", "<i4"),
         ("side", "i1"),
         ("linear", "u1"),  # booked as linear, not spot
-        ("backs", "u1"),  # whether its unrealised profit counts as free: of all but spot longs
+        ("backs", "u1"),  # whether margin backs it: all but spot longs
+        ("pooled", "u1"),  # whether its unrealised profit counts as free: of those, all but isolated ones
         ("stop_reason", "u1"),  # STOP_LOSS, or what moved the stop last
         ("moves", "u1"),  # whether closes may move the stop
         ("levels", "u1"),  # whether any level is set
@@ -129,7 +130,7 @@ RULES = np.dtype(
         ("resume_after_us", "<i8"),
         ("max_positions", "<i8"),
         ("scale", "<f8"),
-        ("leverage", "<f8"),
+        ("liquidation_fee", "<f8"),
         ("slippage_amount", "<f8"),
         ("default_half_spread", "<f8"),
         ("slippage_rate", "<f8"),
@@ -147,6 +148,10 @@ RULES = np.dtype(
         ("drawdown_halt", "<f8"),
         ("daily_loss_halt", "<f8"),
         ("delist_haircut", "<f8"),
+        ("isolated", "u1"),
+        ("maintenance_basis", "u1"),
+        ("maintenance_fee", "u1"),
+        ("liquidates", "u1"),  # whether any symbol has maintenance tiers
         ("timing", "u1"),
         ("intrabar", "u1"),
         ("limit_touch", "u1"),
@@ -225,6 +230,8 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     rules["plain_exits"] = options == (LimitTouch.TOUCH, StopFrom.FILL, StopCheck.RANGE, TrailingMode.CLOSE)
     point_to_models(state, settings)
     rules["default_half_spread"] = settings.default_spread_bps / 20000.0
+    rules["isolated"] = settings.margin == MarginMode.ISOLATED
+    rules["liquidates"] = len(tape.margin_tiers) > 0
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
     if len(state.tiers):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, Reason, RecordKind
+from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, MarginMode, Reason, RecordKind
 from engine.settings import Settings
 from tests.oracle.contract import Contract, checked
 from tests.oracle.events import Market
@@ -170,7 +170,8 @@ class Account:
         free = self.cash - sum(entry.reservation for entry in self.entries if entry is not without)
         for position in self.positions.values():
             free -= position.locked
-            if not position.contract.spot or position.lots < 0:
+            isolated = self.settings.margin == MarginMode.ISOLATED and not position.contract.spot
+            if not isolated and (not position.contract.spot or position.lots < 0):
                 free += position.unrealised(self.markets[position.key[0]].mark)
         return free
 

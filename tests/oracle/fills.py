@@ -207,6 +207,8 @@ def reduce_position(
     worth = contract.value(lots, price)
     realised = worth - released
     fee = 0 if fee_bps is None else contract.fee(lots, price, fee_bps, maker=bool(flags & MAKER))
+    if reason == Reason.LIQUIDATED:
+        fee += round(abs(worth) * account.settings.liquidation_fee)
     amount = (worth if contract.spot else realised) - fee
     account.pay(contract.symbol, amount)
     order_id = position.order_id if order_id is None else order_id

@@ -16,10 +16,11 @@ from engine.schema import OUTSIDE, EventKind, Reason, RecordKind, Timing
 from engine.settings import Settings
 from tests.oracle.account import Account, Position
 from tests.oracle.actions import corporate_action
-from tests.oracle.brackets import crossed_at_entry, passed_by_open, stopped_by_close, touched, trail
+from tests.oracle.brackets import crossed_at_entry, passed_by_open, stopped_by_close, trail
 from tests.oracle.decisions import Decisions
 from tests.oracle.events import Bar, Event, read_tape
 from tests.oracle.fills import bracket_exit, close_at_market, fill_entry, fill_exit, quote_open, take_exit
+from tests.oracle.margin import exit_inside, liquidate, liquidation_price, passed_by_mark
 from tests.oracle.proposals import Proposal, read_proposals
 
 
@@ -105,8 +106,12 @@ class Replay:
         """Touches inside the bar that ends now; then its close is the last price.  # R3"""
         market, bar = self.account.markets[event.symbol], event.payload
         for position in self.account.in_order(event.symbol):
-            found = touched(position, bar, self.settings)
-            if found is not None:
+            if position.lots == 0:  # liquidated together with another
+                continue
+            found = exit_inside(self.account, position, bar)
+            if found is not None and found.reason == Reason.LIQUIDATED:
+                liquidate(self.account, position, bar, found.price, ambiguous=found.ambiguous)
+            elif found is not None:
                 bracket_exit(self.account, position, market, bar, found, at_open=True)
         market.bar = bar
 
@@ -159,7 +164,7 @@ class Replay:
             self.account.markets[symbol].snapshot_at_open = self.account.markets[symbol].snapshot
             self.account.markets[symbol].opened_ts = self.account.now
         for position in self.account.in_order():
-            if position.key[0] in bars:
+            if position.key[0] in bars and position.lots != 0:
                 self.exit_at_open(position, bars[position.key[0]])
         if self.settings.timing != Timing.NEXT_OPEN:
             return
@@ -175,6 +180,9 @@ class Replay:
     def exit_at_open(self, position: Position, bar: Bar) -> None:
         """A level that the open has passed, else the pending exit."""
         market, order = self.account.markets[position.key[0]], position.exit
+        if passed_by_mark(position, bar, liquidation_price(self.account, position)):
+            liquidate(self.account, position, bar, bar.side(-position.side).open)
+            return
         found = passed_by_open(position, bar, self.settings)
         if found is not None:
             bracket_exit(self.account, position, market, bar, found, at_open=False)
