@@ -183,7 +183,7 @@ def test_isolated_margin_needs_tiers_and_fills_in_deductions() -> None:  # R7.2
     run = {"dataset": "demo://perps?symbols=2&days=5", "account.margin": "isolated"}
     given = [f"{key}={value}" for key, value in run.items()]
     dataset = dataset_of(config(*given))
-    with pytest.raises(ConfigError, match="has no maintenance tiers.*account.maintenance"):
+    with pytest.raises(ConfigError, match=r"has no maintenance tiers.*account\.maintenance"):
         settings_of(config(*given), dataset)
     found = settings_of(config(*given, "account.maintenance=[{floor: 0, rate: 0.01}, {floor: 1000, rate: 0.02}]"), dataset)
     assert [tuple(tier) for tier in found.instruments[0].maintenance] == [(0.0, 0.01, 0.0), (1000.0, 0.02, 10.0)]
