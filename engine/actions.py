@@ -6,7 +6,7 @@ One symbol at a time, its actions in their order; of a split, pending entries fi
 import numpy as np
 
 from engine.execution import close_position
-from engine.exits import on_tick
+from engine.exits import on_tick, watches
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, quantity, share, value
 from engine.orders import drop_entries, drop_entry, drop_exit, drop_rest, next_due, sweep_queue, time_life, time_other_events
@@ -172,8 +172,7 @@ def split_levels(tape: Tape, state: State, slot: int, den: int, num: int) -> Non
     while at != NONE:
         split_change(tape, state, slot, at, den, num)
         at = state.changes[at]["next"]
-    none = np.isnan(position["stop"]) and np.isnan(position["target"]) and not position["moves"] and position["change"] == NONE
-    if none and position["levels"] != 0:
+    if position["levels"] != 0 and not watches(tape, state, slot):
         position["levels"] = 0
         state.account[0]["n_levels"] -= 1
 

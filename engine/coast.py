@@ -23,7 +23,7 @@ from engine.tape import Proposals, Tape
 def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     """Run over quiet bars of the only position, marking and sampling.  # R10.1"""
     account, rules = state.account[0], state.rules[0]
-    if account["n_held"] != 1 or account["n_queue"] != 0 or account["n_exits"] != 0 or rules["watching"]:
+    if account["n_held"] != 1 or account["n_queue"] != 0 or account["n_exits"] != 0 or rules["watching"] or rules["liquidates"]:
         return
     slot = state.held[0]
     position = state.positions[slot]
@@ -65,7 +65,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     if row == position["row"]:
         return
     account["open_value"] += worth - position["value"]
-    if position["backs"]:
+    if position["pooled"]:
         account["open_profit"] += worth - position["value"]
     position["value"], position["row"] = worth, row
     account["sampled"], account["last_equity"] = k, last

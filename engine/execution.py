@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open
+from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open, watches
 from engine.fees import fill_fee, settle_tier
 from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
-from engine.money import MONEY_LIMIT, margin, quantity, share, value
+from engine.money import MONEY_LIMIT, margin, money, quantity, share, value
 from engine.orders import drop_exit, drop_rest, first_row_after, order_exit, time_life, time_other_events
 from engine.portfolio import book_value, release, secure, set_lots
 from engine.records import post
@@ -128,11 +128,17 @@ def last_price(state: State, tape: Tape, slot: int) -> float:
 
 
 @kernel
-def revalue_again(state: State, tape: Tape, slot: int) -> None:
-    """Mark a position to its last mark."""
+def last_mark(state: State, tape: Tape, slot: int) -> float:
+    """The mark of the last close, in terms of the units of now."""
     position, symbol = state.positions[slot], state.positions[slot]["symbol"]
     row = position["row"] - 1
-    mark = restated(state, tape, symbol, tape.mark[row], tape.ts[row])
+    return restated(state, tape, symbol, tape.mark[row], tape.ts[row])
+
+
+@kernel
+def revalue_again(state: State, tape: Tape, slot: int) -> None:
+    """Mark a position to its last mark."""
+    position, mark = state.positions[slot], last_mark(state, tape, slot)
     book_value(state, slot, value(position["qty"], mark, position["multiplier"], state.rules[0]["scale"]), position["cost"])
 
 
@@ -165,6 +171,8 @@ def reduce_position(
     if reason != Reason.DELISTED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
         charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
+    if reason == Reason.LIQUIDATED:
+        charged += money(abs(worth) * rules["liquidation_fee"])
     released = position["cost"] if whole else share(position["cost"], lots, held)
     realised = worth - released
     amount = (realised if position["linear"] else worth) - charged
@@ -246,7 +254,7 @@ def leave_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row
     entry, opened = position["entry_id"], position["opened_seq"]
     if close_lots(state, tape, slot, ts, row, lots, price, reason, flags, entry, NONE, opened):
         return True
-    drop_levels(state, slot)
+    drop_levels(state, tape, slot)
     if position["exit_id"] == 0:
         order_exit(state, tape, slot, ts, reason, Timing.NEXT_OPEN, 0, NONE, opened)
     else:
@@ -286,13 +294,14 @@ def await_open(state: State, tape: Tape, slot: int, ts: int) -> None:
 
 
 @kernel
-def drop_levels(state: State, slot: int) -> None:
+def drop_levels(state: State, tape: Tape, slot: int) -> None:
     """Take a position's bracket away: its stop was triggered, and the rest is a market order."""
     position = state.positions[slot]
     position["stop"] = position["target"] = position["trailing"] = position["break_even"] = np.nan
     position["moves"], position["change"] = 0, NONE
-    state.account[0]["n_levels"] -= position["levels"]
-    position["levels"] = 0
+    if position["levels"] and not watches(tape, state, slot):
+        state.account[0]["n_levels"] -= 1
+        position["levels"] = 0
 
 
 @kernel
@@ -345,7 +354,7 @@ def add_lots(
     set_lots(state, tape, slot, position["lots"] + side * lots)
     book_value(state, slot, position["value"] + worth, position["cost"] + worth)
     revalue_again(state, tape, slot)
-    secure(state, slot, position["margin"] + (margin(abs(worth), rules["leverage"]) if position["backs"] else 0))
+    secure(state, slot, position["margin"] + (margin(abs(worth), spec["leverage"]) if position["backs"] else 0))
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
     settle_tier(state, tape, ts)
     return post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, abs(position["lots"]), price, 0, 0, 0.0, seq, 0, 0)
@@ -393,8 +402,7 @@ def attach_bracket(state: State, tape: Tape, proposals: Proposals, slot: int, ts
     position["first_row"] = position["row"]
     if position["moves"]:
         move_stop(state, tape, slot, ts)
-    none = np.isnan(position["stop"]) and np.isnan(position["target"]) and not position["moves"]
-    position["levels"] = 0 if none else 1
+    position["levels"] = watches(tape, state, slot)
     state.account[0]["n_levels"] += position["levels"]
     bars = proposals.max_bars[proposal]
     position["max_row"] = position["row"] + bars - 1 if bars > 0 else NEVER

@@ -47,6 +47,17 @@ def reached_by_open(side: int, price: float, stop: float, target: float, limit_t
 
 
 @kernel
+def adverse_first(policy: int, side: int, rises: bool) -> bool:
+    """Whether a policy takes the losing exit of a bar that reaches a winning one as well; ``rises``: it closes above its open.  # R3.3"""
+    if policy == Intrabar.PESSIMISTIC:
+        return True
+    if policy == Intrabar.OPTIMISTIC:
+        return False
+    low_first = policy == Intrabar.OLHC or (policy == Intrabar.ADAPTIVE and rises)
+    return low_first == (side > 0)
+
+
+@kernel
 def touched(
     policy: int, limit_touch: int, side: int, opened: float, high: float, low: float, close: float, stop: float, target: float
 ) -> tuple[int, bool]:
@@ -60,12 +71,7 @@ def touched(
     gained = limit_met(-side, high if side > 0 else low, target, limit_touch)
     if not (stopped and gained):
         return (Reason.STOP_LOSS if stopped else (Reason.TAKE_PROFIT if gained else NO_EXIT)), False
-    if policy == Intrabar.PESSIMISTIC:
-        return Reason.STOP_LOSS, True
-    if policy == Intrabar.OPTIMISTIC:
-        return Reason.TAKE_PROFIT, True
-    low_first = policy == Intrabar.OLHC or (policy == Intrabar.ADAPTIVE and close > opened)
-    return (Reason.STOP_LOSS if low_first == (side > 0) else Reason.TAKE_PROFIT), True
+    return (Reason.STOP_LOSS if adverse_first(policy, side, close > opened) else Reason.TAKE_PROFIT), True
 
 
 @kernel
@@ -84,6 +90,16 @@ def distance_price(distance: float, kind: int, price: float) -> float:
     if kind == LevelKind.FRACTION:
         distance = price * distance
     return distance if 0.0 < distance < np.inf else np.nan
+
+
+@kernel
+def watches(tape: Tape, state: State, slot: int) -> bool:
+    """Whether the bars of a position must be looked into: it has a level, or may be liquidated."""
+    position = state.positions[slot]
+    spec = tape.specs[state.positions[slot]["symbol"]]
+    if spec["tier_first"] < spec["tier_stop"] or position["moves"] or position["change"] != NONE:
+        return True
+    return not (np.isnan(position["stop"]) and np.isnan(position["target"]))
 
 
 @shared

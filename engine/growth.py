@@ -7,7 +7,7 @@ from engine.kernel import kernel, shared
 from engine.levels import change_levels
 from engine.money import MONEY_LIMIT, margin, share, value
 from engine.orders import drop_entry, drop_exit, is_unsized
-from engine.portfolio import claim_slot, counts_as_free, free_cash, hold
+from engine.portfolio import claim_slot, counts_as_free, free_cash, freed_by_closing, hold
 from engine.schema import MAKER, MORE, EventKind, Reason, Slippage, StopFrom
 from engine.sizing import most_lots, outlay
 from engine.state import State
@@ -187,9 +187,9 @@ def left_after(state: State, tape: Tape, slot: int, opened: int, raw: float, row
     multiplier, scale = position["multiplier"], rules["scale"]
     price = entry_price(state, tape, slot, closed + opened if side > 0 else 0, raw, row, known, flags)
     free = free_cash(state) + order["reserved"] + position["margin"] + value(position["qty"], price, multiplier, scale)
-    free -= position["value"] if position["backs"] else 0
+    free += freed_by_closing(state, slot) - position["value"]
     worth = value(quantity_of(tape, symbol, opened), price, multiplier, scale)
-    claimed = margin(worth, rules["leverage"]) if counts_as_free(tape, symbol, side) else worth
+    claimed = margin(worth, tape.specs[symbol]["leverage"]) if counts_as_free(tape, symbol, side) else worth
     return free - claimed - reversal_fee(state, tape, symbol, closed + opened, price, flags & MAKER != 0)
 
 

@@ -172,11 +172,13 @@ def read_ledger(state: State, tape: Tape) -> None:
         kind, money = record["kind"], record["amount"]
         if kind == RecordKind.FILL:
             money = -record["fee"]
-        elif kind != RecordKind.POSITION and kind != RecordKind.FUNDING and kind != RecordKind.DIVIDEND:
+        elif kind != RecordKind.POSITION and kind != RecordKind.FUNDING and kind != RecordKind.DIVIDEND and kind != RecordKind.INSURANCE:
             continue
         symbol, strategy = record["symbol"], record["strategy"]
         slot = symbol * n_strategies + strategy
-        state.trade_profit[slot] += money
+        state.trade_profit[slot] += (
+            money if kind != RecordKind.INSURANCE else 0
+        )  # which takes back a part of the loss of a trade that ended
         ended = kind == RecordKind.POSITION and record["qty"] == 0
         stopped = kind == RecordKind.FILL and is_stop(record["reason"])
         for scope in (0, 1 + strategy, 1 + n_strategies + symbol):

@@ -1,6 +1,7 @@
 """Instrument specifications: dumb data, with ``tick``, ``lot`` and ``multiplier`` as exact decimals."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -44,6 +45,29 @@ class Decimals(NamedTuple):
         return self.units / self.power
 
 
+class MarginTier(NamedTuple):
+    """Maintenance margin of a notional from ``floor`` on: notional * rate - deduction, in account currency.  # R7.2"""
+
+    floor: float
+    rate: float
+    deduction: float
+
+
+def margin_tiers(steps: Sequence[tuple[float, float]]) -> tuple[MarginTier, ...]:
+    """Tiers from (floor, rate), ascending, with the deductions that leave no jump between them.
+
+    The recursion is Binance's "maintenance amount": floor * (rate - rate before) + deduction before.
+
+    >>> margin_tiers([(0, 0.004), (50_000, 0.005), (250_000, 0.01)])[-1]
+    MarginTier(floor=250000.0, rate=0.01, deduction=1300.0)
+    """
+    tiers: list[MarginTier] = []
+    for floor, rate in steps:
+        before = tiers[-1] if tiers else MarginTier(0.0, rate, 0.0)
+        tiers.append(MarginTier(float(floor), float(rate), floor * (rate - before.rate) + before.deduction))
+    return tuple(tiers)
+
+
 @dataclass(frozen=True)
 class Rules:
     """What an exchange asks of orders from a time on (us, UTC), until the next such rules.  # R2.7"""
@@ -73,6 +97,10 @@ class Instrument:
         Whether it trades in sessions: 252 periods a year, and a limit passed by the open fills at the open.  # R2.4
     rules
         Tick, lot and smallest entry from later times on, ascending.
+    leverage
+        Initial margin is notional / leverage; None: the account's.                                                # R7.2
+    maintenance
+        Tiers of maintenance margin, ascending from a floor of 0; none: it is never liquidated on its own.             # R7.2
     """
 
     symbol: str
@@ -86,6 +114,8 @@ class Instrument:
     sessions: bool = False
     group: str = ""
     rules: tuple[Rules, ...] = ()
+    leverage: float | None = None
+    maintenance: tuple[MarginTier, ...] = ()
 
     @property
     def base_lot(self) -> Decimals:
@@ -103,3 +133,8 @@ class Instrument:
     def accounting(self) -> Accounting:
         """How its fills move cash."""
         return KINDS[self.kind]
+
+    @property
+    def tiers(self) -> tuple[MarginTier, ...]:
+        """Tiers of maintenance margin; a spot instrument has none.  # R7.2"""
+        return () if self.accounting == Accounting.SPOT else self.maintenance

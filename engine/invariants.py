@@ -104,6 +104,12 @@ def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
         at = _bar_of(tape, row)
         if _in_new_units(tape, row["symbol"], 1.0, int(tape.open_ts[at]), int(tape.ts[at])) != 1.0:
             continue  # a split while the bar was open: its prices are of two units
+        if row["reason"] == Reason.LIQUIDATED:  # one price for both sides
+            low, high = min(tape.bid_low[at], tape.ask_low[at]), max(tape.bid_high[at], tape.ask_high[at])
+            tick = max(ticks[row["symbol"]])
+            if not low - tick <= row["price"] <= high + tick:
+                raise _broken(seq, row, f"a liquidation at {row['price']} is outside its bar's {low} to {high}  # R7.3")
+            continue
         side, slack = row["side"], 1e-9 * row["price"]
         worst_best = _best_offered(tape, row, at)
         if not own and side * (row["price"] - worst_best) < -slack:

@@ -95,6 +95,8 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
             "lot": list(instrument.base_lot),
             "tick": list(instrument.tick),
             "multiplier": list(instrument.multiplier),
+            "leverage": settings.leverage if instrument.leverage is None else instrument.leverage,
+            "maintenance": [list(tier) for tier in instrument.tiers],
         }
         for instrument in settings.instruments
     }
@@ -105,6 +107,12 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
         "strategies": list(result.strategies),
         "instruments": instruments,
         "decimals": settings.decimals,
+        "margin": {
+            "mode": settings.margin.name,
+            "maintenance_basis": settings.maintenance_basis.name,
+            "maintenance_fee": settings.maintenance_fee.name,
+            "liquidation_fee": settings.liquidation_fee,
+        },
         "fees": {
             **{name: getattr(settings, name) for name in ("maker_bps", "taker_bps", "per_unit", "flat", "min_fee")},
             "tiers": [[tier.from_notional, tier.maker_bps, tier.taker_bps] for tier in settings.fee_tiers],

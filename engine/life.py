@@ -4,6 +4,7 @@ from engine.execution import close_as_taker, last_price
 from engine.fees import settle_tier
 from engine.halts import fill_samples
 from engine.kernel import kernel, shared
+from engine.liquidation import heaviest, undersecured
 from engine.orders import drop_all_entries, drop_entries, drop_exit, next_due, order_exit
 from engine.portfolio import equity
 from engine.records import post
@@ -39,10 +40,10 @@ def leaves(tape: Tape, symbol: int, now: int) -> bool:
 
 @shared
 def close_if_ruined(tape: Tape, state: State, now: int) -> None:
-    """Close positions while equity does not exceed maintenance, which is zero; end the run if none is left.  # R7.4"""
+    """Close positions while equity does not cover maintenance, the heaviest first; end the run if none is left.  # R7.4"""
     account = state.account[0]
-    while account["n_held"] > 0 and equity(state) <= 0:
-        slot = state.held[0]
+    while account["n_held"] > 0 and undersecured(tape, state):
+        slot = heaviest(tape, state)
         row = state.positions[slot]["row"] - 1
         raw = last_price(state, tape, slot)
         close_as_taker(state, tape, slot, now, raw, row, now, Reason.LIQUIDATED_AT_CLOSE, 0)

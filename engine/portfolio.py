@@ -44,11 +44,20 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
     gained = new_value - position["value"]
     profit = gained - (new_cost - position["cost"])
     account["open_value"] += profit if position["linear"] else gained
-    if position["backs"]:
+    if position["pooled"]:
         account["open_profit"] += profit
     position["value"], position["cost"] = new_value, new_cost
     if abs(new_value) >= MONEY_LIMIT or abs(new_cost) >= MONEY_LIMIT:
         note_overflow(account, position["symbol"])
+
+
+@kernel
+def freed_by_closing(state: State, slot: int) -> int:
+    """Free cash that the end of a position brings at its mark, its margin aside: what does not count as free yet.  # R5.2"""
+    position = state.positions[slot]
+    if position["pooled"]:
+        return 0
+    return position["value"] - position["cost"] if position["backs"] else position["value"]
 
 
 @kernel
@@ -113,4 +122,5 @@ def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
     position["change"], position["adds"], position["busy_at"] = NONE, 0, -NEVER
     position["linear"] = spec["accounting"] == Accounting.LINEAR
     position["backs"] = counts_as_free(tape, position["symbol"], side)
+    position["pooled"] = position["backs"] and not (position["linear"] and state.rules[0]["isolated"])
     position["multiplier"] = spec["multiplier"]

@@ -2,7 +2,7 @@
 
 At each instant, in the order of R1.2:
 
-1. BAR_PATH: touches inside the bars that end now (``bars``), of entries that rest too (``resting``)
+1. BAR_PATH: touches inside the bars that end now (``bars``), of entries that rest too (``resting``), and ``liquidation``
 2. FUNDING_UPDATE: payments on positions held (``funding``)
 3. CANDLE_CLOSE: marks and ages (``bars``)
 4. UNIVERSE_UPDATED: symbols that leave (``life``)
@@ -25,6 +25,7 @@ from engine.funding import pay_funding
 from engine.halts import fill_samples, is_sample, sample_equity
 from engine.kernel import kernel
 from engine.life import close_if_ruined, finish, last_sample, update_universe
+from engine.liquidation import margined_opens, margined_paths
 from engine.orders import time_entry, time_position
 from engine.portfolio import equity
 from engine.records import post
@@ -123,6 +124,8 @@ def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> bool:
     account["phase"] = EventKind.BAR_PATH
     if resting and account["n_queue"] > 0:
         resting_paths(tape, proposals, state, now)
+    elif account["n_levels"] > 0 and state.rules[0]["liquidates"]:
+        margined_paths(tape, state, now)
     elif account["n_levels"] > 0:
         bar_paths(tape, state, now)
     account["phase"] = EventKind.FUNDING_UPDATE
@@ -171,7 +174,10 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
     account["phase"] = EventKind.CORPORATE_ACTION
     corporate_actions(tape, state, now)
     account["phase"] = EventKind.BAR_OPEN
-    open_bars(tape, state, now)
+    if state.rules[0]["liquidates"]:
+        margined_opens(tape, state, now)
+    else:
+        open_bars(tape, state, now)
     if state.rules[0]["resting"] or timing == Timing.NEXT_OPEN:
         fill_entries(tape, proposals, state, now, True)
     account["next_due"] = time_all(tape, state, now)

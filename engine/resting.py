@@ -7,6 +7,7 @@ from engine.execution import close_price, half_spread, leave_as_taker, leave_at_
 from engine.exits import limit_met, on_tick, ranged_stop, reached_by_open
 from engine.growth import NOTHING, OPENED, fill_entry, leave_after_open
 from engine.kernel import kernel, shared
+from engine.liquidation import leave_margined
 from engine.orders import drop_entry, sweep_queue
 from engine.records import mark_record
 from engine.schema import AMBIGUOUS, MAKER, NEVER, NONE, Intrabar, LimitGap, OrderType, Reason, TimeInForce
@@ -182,6 +183,8 @@ def resting_paths(tape: Tape, proposals: Proposals, state: State, now: int) -> N
                 continue
             if position["reach_row"] == position["row"]:
                 leave_inside(tape, state, slot, position["row"], now)
+            elif state.rules[0]["liquidates"]:
+                leave_margined(tape, state, slot, position["row"], now)
             else:
                 leave_if_touched(tape, state, slot, position["row"], now)
         symbol = next_inside(tape, state, symbol, now)

@@ -6,7 +6,7 @@ from engine.crowd import is_first_leg, leg_of, place_of_strategy, same_unit
 from engine.execution import half_spread_of_close, reserve
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, grid_steps, money, quantity, value, whole_lots
-from engine.portfolio import counts_as_free, equity, free_cash, note_overflow
+from engine.portfolio import counts_as_free, equity, free_cash, freed_by_closing, note_overflow
 from engine.records import post
 from engine.schema import NONE, Action, Reason, RecordKind, SizeKind
 from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, own_share, stop_distance, wanted_quantity
@@ -86,7 +86,7 @@ def freed(state: State, slot: int, side: int) -> int:
     if left == NONE:
         return 0
     position = state.positions[left]
-    return position["margin"] + (0 if position["backs"] else position["value"])
+    return position["margin"] + freed_by_closing(state, left)
 
 
 @kernel

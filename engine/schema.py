@@ -50,6 +50,7 @@ class RecordKind(IntEnum):
     SPLIT = 14
     CASH_IN_LIEU = 15
     DIVIDEND = 16
+    INSURANCE = 17  # what an isolated position lost beyond its margin, given back
 
 
 class Reason(IntEnum):
@@ -96,6 +97,7 @@ class Reason(IntEnum):
     DATA_ENDED = 50
     RUN_ENDED = 51
     LIQUIDATED_AT_CLOSE = 52
+    LIQUIDATED = 100
     BREAK_EVEN = 59
     MODEL_STOP = 140  # a stop that the user's exit model set
     # life of an order, a halt, a run
@@ -149,6 +151,27 @@ class TimeInForce(IntEnum):
     GTD = 1  # in bars that close by a time
     IOC = 2  # at one open
     BARS = 3  # in so many bars
+
+
+class MarginMode(IntEnum):
+    """What secures a linear position.  # R7.2"""
+
+    CROSS = 0  # the whole account
+    ISOLATED = 1  # its own initial margin
+
+
+class MaintenanceBasis(IntEnum):
+    """The notional that maintenance margin is charged on.  # R7.2"""
+
+    MARK = 0
+    ENTRY = 1
+
+
+class MaintenanceFee(IntEnum):
+    """Whether maintenance margin holds the fee of closing.  # R7.2"""
+
+    NONE = 0
+    TAKER_AT_BANKRUPTCY = 1
 
 
 class Timing(IntEnum):

@@ -9,6 +9,9 @@ from engine.schema import (
     Intrabar,
     LimitGap,
     LimitTouch,
+    MaintenanceBasis,
+    MaintenanceFee,
+    MarginMode,
     OnHeld,
     SizeKind,
     Slippage,
@@ -90,7 +93,11 @@ class Settings:
     cash
         Initial cash, in money units (``10**-decimals`` of the account currency).
     leverage
-        Initial margin is notional / leverage.                                                              # R7.2
+        Initial margin is notional / leverage, where an instrument names none of its own.                   # R7.2
+    margin, maintenance_basis, maintenance_fee
+        What secures a position, and what its maintenance margin is charged on and holds.                   # R7.2
+    liquidation_fee
+        Fraction of the notional that a liquidation costs beyond the taker fee.                              # R7.3
     interval
         Name of the execution series for all symbols; empty: each symbol's finest.                           # R1.8
     size_at_fill
@@ -143,6 +150,10 @@ class Settings:
     strategies: tuple[StrategySettings, ...]
     decimals: int = 6
     leverage: float = 1.0
+    margin: MarginMode = MarginMode.CROSS
+    maintenance_basis: MaintenanceBasis = MaintenanceBasis.MARK
+    maintenance_fee: MaintenanceFee = MaintenanceFee.NONE
+    liquidation_fee: float = 0.0
     interval: str = ""
     timing: Timing = Timing.NEXT_OPEN
     size_at_fill: bool = False

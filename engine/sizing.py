@@ -16,7 +16,7 @@ def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price:
     spec = tape.specs[symbol]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
-    claimed = margin(worth, rules["leverage"]) if counts_as_free(tape, symbol, side) else worth
+    claimed = margin(worth, spec["leverage"]) if counts_as_free(tape, symbol, side) else worth
     rate = rules["maker_rate"] if maker else rules["taker_rate"]
     claimed += max(fill_fee(rules, worth, max(rate, 0.0), qty, maker), 0)
     return claimed + money(worth * half_spread)

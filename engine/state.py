@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import Block, column
-from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, OnHeld, Slippage, StopCheck, StopFrom, TrailingMode
+from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, MarginMode, OnHeld, Slippage, StopCheck, StopFrom, TrailingMode
 from engine.settings import UNLIMITED, HaltLimits, Settings
 from engine.tape import Proposals, Tape
 
@@ -54,11 +54,12 @@ POSITION = np.dtype(
         ("strategy", "<i4"),
         ("side", "i1"),
         ("linear", "u1"),  # booked as linear, not spot
-        ("backs", "u1"),  # whether its unrealised profit counts as free: of all but spot longs
+        ("backs", "u1"),  # whether margin backs it: all but spot longs
         ("reach_row", "<i8"),  # bar inside which its entry filled by touch; NONE: at an open or a close
         ("reach_raw", "<f8"),  # at which raw price
         ("reach_certain", "u1"),  # extremes of that bar that come after the entry for certain
         ("reach_segment", "u1"),  # of the bar's path
+        ("pooled", "u1"),  # whether its unrealised profit counts as free: of those, all but isolated ones
         ("stop_reason", "u1"),  # STOP_LOSS, or what moved the stop last
         ("moves", "u1"),  # whether closes may move the stop
         ("levels", "u1"),  # whether any level is set
@@ -151,7 +152,7 @@ RULES = np.dtype(
         ("max_per_strategy", "<i8"),
         ("rotate_margin", "<f8"),
         ("scale", "<f8"),
-        ("leverage", "<f8"),
+        ("liquidation_fee", "<f8"),
         ("slippage_amount", "<f8"),
         ("default_half_spread", "<f8"),
         ("participation", "<f8"),
@@ -170,6 +171,10 @@ RULES = np.dtype(
         ("max_group", "<f8"),
         ("max_strategy", "<f8"),
         ("delist_haircut", "<f8"),
+        ("isolated", "u1"),
+        ("maintenance_basis", "u1"),
+        ("maintenance_fee", "u1"),
+        ("liquidates", "u1"),  # whether any symbol has maintenance tiers
         ("timing", "u1"),
         ("size_at_fill", "u1"),
         ("intrabar", "u1"),
@@ -314,6 +319,8 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     point_to_models(state, settings)
     rules["default_half_spread"] = settings.default_spread_bps / 20000.0
     rules["resting"] = settings.participation < float("inf")
+    rules["isolated"] = settings.margin == MarginMode.ISOLATED
+    rules["liquidates"] = len(tape.margin_tiers) > 0
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
     if len(state.tiers):

@@ -14,6 +14,7 @@ from engine.block import Block, column
 from engine.dataset import ACTIONS, COLUMNS, QUOTE_COLUMNS, Dataset, DatasetError, Series, column_dtype
 from engine.instrument import Instrument, Rules
 from engine.kernel import kernel
+from engine.margin import MARGIN_TIER
 from engine.schema import NEVER, NONE, OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Accounting, Action, LimitGap, OrderType, TimeInForce
 from engine.settings import Settings
 
@@ -30,6 +31,9 @@ SPEC = np.dtype(
         ("multiplier", "<f8"),
         ("group", "<i4"),  # NONE: in no group
         ("interval_us", "<i8"),
+        ("leverage", "<f8"),
+        ("tier_first", "<i8"),  # its rows of Tape.margin_tiers
+        ("tier_stop", "<i8"),
         ("accounting", "u1"),
         ("shortable", "u1"),
         ("limit_gap", "u1"),
@@ -62,6 +66,9 @@ class Tape(Block):
     close: Floats = column(np.float64)  # last price; the mid where bars are bid and ask candles
     volume: Floats = column(np.float64)
     mark: Floats = column(np.float64)  # price of valuation                                                                # R6.5
+    mark_open: Floats = column(np.float64)  # the mark candle, or the bar's own; of runs with maintenance margin           # R7.3
+    mark_high: Floats = column(np.float64)
+    mark_low: Floats = column(np.float64)
     bid_open: Floats = column(np.float64)
     bid_high: Floats = column(np.float64)
     bid_low: Floats = column(np.float64)
@@ -102,6 +109,7 @@ class Tape(Block):
     rules: NDArray[Any] = column(RULE)  # RULE
     rule_first: Ints = column(np.int64)
     rule_stop: Ints = column(np.int64)
+    margin_tiers: NDArray[Any] = column(MARGIN_TIER)  # MARGIN_TIER
     grid: Ints = column(np.int64)  # sample times                                                                        # R5.3
 
 
@@ -179,6 +187,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     grid, clock = _sample_grid(ts, bars, first, stop)
     end = int(grid[-1]) if len(grid) else settings.start_us
     sides, quoted = _both_sides(columns)
+    tiers = _frozen(np.array([tier for instrument in instruments for tier in instrument.tiers], MARGIN_TIER))
     funding = _events(dataset, "funding", ("ts", "rate", "mark"), instruments, end)
     spread = _events(dataset, "spread", ("ts", "bid", "ask"), instruments if settings.spread_events else [], end, len(instruments))
     universe = _events(dataset, "universe", ("ts", "listed"), instruments, end)
@@ -190,6 +199,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         close=columns["close"],
         volume=columns["volume"],
         mark=_marks(dataset, bars),
+        **{f"mark_{name}": _marks(dataset, bars, name) if len(tiers) else columns[name] for name in ("open", "high", "low")},
         **sides,
         quoted=quoted,
         oldest=_ints([s.start for s in bars]),
@@ -220,6 +230,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         action_stop=actions["stop"],
         specs=_specs(dataset, instruments, settings),
         **_rules(instruments),
+        margin_tiers=tiers,
         grid=grid,
     )
 
@@ -343,22 +354,22 @@ def _both_sides(columns: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Floats],
     return sides, _frozen(complete.astype(np.int8))
 
 
-def _marks(dataset: Dataset, bars: Sequence[Series]) -> Floats:
-    """Mark price of each bar: its mark candle's close where one covers exactly the bar, else the bar's own close.  # R6.5"""
+def _marks(dataset: Dataset, bars: Sequence[Series], name: str = "close") -> Floats:
+    """A price of each bar's mark: of its mark candle where one covers exactly the bar, else of the bar.  # R6.5"""
     columns = dataset.columns["bars"]
-    mark: Floats = columns["close"]
+    mark: Floats = columns[name]
     for series in bars:
         found = dataset.find("marks", series.symbol, series.name)
         if found is None or found.start == found.stop:
             continue
-        if mark is columns["close"]:
+        if mark is columns[name]:
             mark = mark.copy()
         marks = dataset.view("marks", found)
         rows = slice(series.start, series.stop)
         ts = columns["ts"][rows]
         at = np.minimum(np.searchsorted(marks["ts"], ts), len(marks["ts"]) - 1)
-        same = (marks["ts"][at] == ts) & (marks["open_ts"][at] == columns["open_ts"][rows]) & np.isfinite(marks["close"][at])
-        mark[rows] = np.where(same, marks["close"][at], mark[rows])
+        same = (marks["ts"][at] == ts) & (marks["open_ts"][at] == columns["open_ts"][rows]) & np.isfinite(marks[name][at])
+        mark[rows] = np.where(same, marks[name][at], mark[rows])
     return _frozen(mark)
 
 
@@ -381,11 +392,14 @@ def _events(
 
 
 def _specs(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings) -> NDArray[Any]:
-    specs = np.zeros(len(instruments), SPEC)
+    specs, tier = np.zeros(len(instruments), SPEC), 0
     groups = sorted({instrument.group for instrument in instruments} - {""})
     for spec, instrument in zip(specs, instruments, strict=True):
         spec["lot_units"], spec["lot_power"] = instrument.base_lot
         spec["multiplier"] = float(instrument.multiplier)
+        spec["leverage"] = settings.leverage if instrument.leverage is None else instrument.leverage
+        spec["tier_first"], spec["tier_stop"] = tier, tier + len(instrument.tiers)
+        tier += len(instrument.tiers)
         spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
         if instrument.accounting == Accounting.LINEAR:
             spec["shortable"] = 1

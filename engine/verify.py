@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from engine.instrument import KINDS
 from engine.ledger import Ledger, LedgerError
-from engine.schema import DAY_US, MAKER, MORE, NONE, RECORD, Accounting, OrderType, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NONE, RECORD, Accounting, MarginMode, OrderType, Reason, RecordKind
 
 WINDOW_US = 30 * DAY_US
 
@@ -27,6 +27,7 @@ CAUSES = {
     RecordKind.SPLIT: (RecordKind.POSITION, RecordKind.ORDER),
     RecordKind.CASH_IN_LIEU: (RecordKind.SPLIT,),
     RecordKind.DIVIDEND: (RecordKind.POSITION,),
+    RecordKind.INSURANCE: (RecordKind.FILL,),
 }
 """Kinds of record that may lead to a kind.  # R11.1"""
 
@@ -50,7 +51,7 @@ class Totals:
 
     Attributes
     ----------
-    cash, deposits, realised, funding, fees, dividends, cash_in_lieu
+    cash, deposits, realised, funding, insurance, fees, dividends, cash_in_lieu
         Money units; ``cash_in_lieu`` is the profit on what splits left of lots.
     realised_by_fill
         What each fill, or cash in lieu, realised, by seq, until its POSITION record has been read.
@@ -66,6 +67,7 @@ class Totals:
     deposits: int = 0
     realised: int = 0
     funding: int = 0
+    insurance: int = 0
     fees: int = 0
     dividends: int = 0
     cash_in_lieu: int = 0
@@ -75,6 +77,8 @@ class Totals:
     lots: dict[tuple[int, int], int] = field(default_factory=dict)
     costs: dict[tuple[int, int], int] = field(default_factory=dict)
     rest: "_Rest | None" = None  # of a split whose CASH_IN_LIEU is still to come
+    margins: dict[tuple[int, int], int] = field(default_factory=dict)
+    insured: dict[int, int] = field(default_factory=dict)  # insurance, by the FILL it is for
     final_equity: int = 0
 
 
@@ -95,6 +99,10 @@ def verify_ledger(ledger: Ledger) -> Totals:
             raise LedgerError(f"record {seq}: ts {row['ts']} is before the record's before it; ledger time never decreases")
         previous_ts = row["ts"]
         _check_cause(seq, row, rows)
+        if totals.insured and row["kind"] in (RecordKind.FILL, RecordKind.RUN_END):
+            raise LedgerError(
+                f"record {seq}: the liquidation of record {min(totals.insured)} lost more than its margin, and no INSURANCE follows it"
+            )
         _apply(seq, row, rows, totals, instruments, rates)
         _equal(seq, "cash", row["cash"], totals.cash)
         key = (row["strategy"], row["symbol"])
@@ -120,6 +128,9 @@ class _Instrument:
         self.spot = KINDS[spec["kind"]] == Accounting.SPOT
         self.lot = spec["lot"]
         self.multiplier = spec["multiplier"][0] / spec["multiplier"][1]
+        self.leverage = spec["leverage"]
+        self.isolated = header["margin"]["mode"] == MarginMode.ISOLATED.name
+        self.liquidation_fee = header["margin"]["liquidation_fee"]
         self.scale = float(10 ** header["decimals"])
         self.fees = header["fees"]
 
@@ -186,6 +197,10 @@ def _apply(
         _equal(seq, "dividend", row["amount"], instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"]))
         totals.cash += row["amount"]
         totals.dividends += row["amount"]
+    elif kind == RecordKind.INSURANCE:
+        _equal(seq, "insurance", row["amount"], totals.insured.pop(row["cause"], 0))
+        totals.cash += row["amount"]
+        totals.insurance += row["amount"]
     elif kind == RecordKind.POSITION:
         fill = rows[row["cause"]]
         _equal(seq, "lots left", row["qty"], abs(totals.lots.get(key, 0)))
@@ -233,12 +248,15 @@ def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument
     fee = 0
     if row["reason"] != Reason.DELISTED:
         fee = _fee(row, totals, instrument, rates.bps(row["ts"], maker=bool(row["flags"] & MAKER)), opened)
+        if row["reason"] == Reason.LIQUIDATED:
+            fee += round(abs(instrument.value(row["qty"], row["price"])) * instrument.liquidation_fee)
         rates.note(row["ts"], abs(instrument.value(row["qty"], row["price"])))
     _equal(seq, "fee", row["fee"], fee)
     before, value = totals.lots.get(key, 0), instrument.value(signed, row["price"])
     realised, after = 0, before + signed
     if before * signed >= 0:
         totals.costs[key] = totals.costs.get(key, 0) + value
+        totals.margins[key] = totals.margins.get(key, 0) + round(abs(value) / instrument.leverage)
     elif before * after < 0:
         raise LedgerError(f"record {seq}: {row['qty']} lots close a position of {abs(before)}; a reversal is two fills")
     else:
@@ -246,9 +264,12 @@ def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument
         released = round(cost * (row["qty"] / abs(before))) if after else cost
         realised = -value - released
         totals.costs[key] = cost - released
+        if row["reason"] == Reason.LIQUIDATED and instrument.isolated and fee - realised > totals.margins[key]:
+            totals.insured[seq] = fee - realised - totals.margins[key]
+        totals.margins[key] -= round(totals.margins[key] * (row["qty"] / abs(before)))
     totals.lots[key] = after
     if after == 0:
-        del totals.lots[key], totals.costs[key]
+        del totals.lots[key], totals.costs[key], totals.margins[key]
     totals.realised_by_fill[seq] = realised
     amount = (-value if instrument.spot else realised) - fee
     _equal(seq, "amount", row["amount"], amount)
@@ -278,8 +299,9 @@ def _pay_rest(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instru
     worth = round(quantity * row["price"] * instrument.multiplier * instrument.scale)
     released = round(cost * (rest.parts / rest.before)) if lots else cost
     totals.costs[key] = cost - released
+    totals.margins[key] -= round(totals.margins[key] * (rest.parts / rest.before))
     if lots == 0:
-        del totals.lots[key], totals.costs[key]
+        del totals.lots[key], totals.costs[key], totals.margins[key]
     amount = worth if instrument.spot else worth - released
     _equal(seq, "amount", row["amount"], amount)
     totals.cash += amount

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.dataset import Dataset, Series, open_dataset
-from engine.instrument import KINDS, Decimals, Instrument, Rules
+from engine.instrument import KINDS, Decimals, Instrument, MarginTier, Rules, margin_tiers
 from engine.models import Model, ModelError, ModelKind, load_model
 from engine.schema import (
     NEVER,
+    Accounting,
     Intrabar,
     LimitGap,
     LimitTouch,
+    MaintenanceBasis,
+    MaintenanceFee,
+    MarginMode,
     OnHeld,
     SizeKind,
     Slippage,
@@ -29,6 +33,7 @@ from engine.schema import (
 from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
 from pipeline.config import (
     InstrumentConfig,
+    MaintenanceTier,
     RulesConfig,
     RunConfig,
     ScopeHalts,
@@ -156,6 +161,10 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
         leverage=config.account.leverage,
         models=_models(config),
         seed=config.seed,
+        margin=MarginMode[config.account.margin.upper()],
+        maintenance_basis=MaintenanceBasis[config.account.maintenance_basis.upper()],
+        maintenance_fee=MaintenanceFee[config.account.maintenance_fee.upper()],
+        liquidation_fee=config.account.liquidation_fee,
         **_decisions(config),
         **_execution(config),
     )
@@ -243,9 +252,12 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
     values: dict[str, Any] = {
         name: value for name, value in dataset.instruments.get(symbol, {}).items() if name in _FIELDS and value is not None
     }
+    tiers = config.account.maintenance
     for name in ("default", symbol):
         if name in config.instruments:
-            values |= config.instruments[name].model_dump(exclude_none=True, by_alias=True)
+            given = config.instruments[name]
+            values |= given.model_dump(exclude_none=True, by_alias=True)
+            tiers = tiers if given.maintenance is None else given.maintenance
     if values.get("kind", "linear_perp") not in KINDS:
         raise ConfigError(
             f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
@@ -259,7 +271,21 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
     except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"instrument {symbol}: {error}") from None
     group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
-    return _with_rules(Instrument(symbol, **values, group=group), InstrumentConfig(rules=rows).rules or ())
+    values["maintenance"] = _tiers(tiers or ())
+    instrument = _with_rules(Instrument(symbol, **values, group=group), InstrumentConfig(rules=rows).rules or ())
+    if config.account.margin == "isolated" and instrument.accounting != Accounting.SPOT and not instrument.tiers:
+        raise ConfigError(
+            f"account.margin = isolated: {symbol} has no maintenance tiers, so it could lose more than its margin; "
+            f"give account.maintenance or instruments.{symbol}.maintenance, such as [{{floor: 0, rate: 0.005}}]"
+        )
+    return instrument
+
+
+def _tiers(tiers: Sequence[MaintenanceTier]) -> tuple[MarginTier, ...]:
+    """Tiers of maintenance margin, their deductions filled in where the config leaves them out.  # R7.2"""
+    if any(tier.deduction is None for tier in tiers):
+        return margin_tiers([(tier.floor, tier.rate) for tier in tiers])
+    return tuple(MarginTier(float(tier.floor), tier.rate, tier.deduction or 0.0) for tier in tiers)
 
 
 def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrument:

@@ -10,7 +10,17 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from engine.instrument import Decimals
 
@@ -24,10 +34,6 @@ NOT_YET = frozenset(
     {
         "account.deposits",
         "account.interest",
-        "account.liquidation_fee",
-        "account.maintenance",
-        "account.maintenance_basis",
-        "account.maintenance_fee",
         "allocation",
         "combine",
         "equity_every",
@@ -38,7 +44,6 @@ NOT_YET = frozenset(
 """Keys whose meaning is settled but which no part of this version acts on: refused by name rather than ignored."""
 
 NOT_YET_VALUES = {
-    "account.margin": ("isolated",),
     "instruments.*.kind": ("inverse_perp", "future", "option"),
 }
 
@@ -129,6 +134,30 @@ class Period(Section):
         return self
 
 
+class MaintenanceTier(Section):
+    """Maintenance margin of a notional from ``floor`` on: notional * rate - deduction."""
+
+    floor: NotNegative = Field(description="notional from which it holds, in account currency; the first is 0")
+    rate: float = Field(ge=0, lt=1, description="fraction of the notional")
+    deduction: float | None = Field(default=None, description="amount taken off (default: the one that leaves no jump between tiers)")
+
+
+def _ascending(tiers: list[MaintenanceTier] | None) -> list[MaintenanceTier] | None:
+    if tiers is None:
+        return None
+    if tiers[0].floor != 0:
+        raise ValueError(f"must begin with floor 0, not {tiers[0].floor}")
+    for one, after in itertools.pairwise(tiers):
+        if after.floor <= one.floor or after.rate < one.rate:
+            raise ValueError(f"must ascend: floor {after.floor}, rate {after.rate} comes after floor {one.floor}, rate {one.rate}")
+    if len({tier.deduction is None for tier in tiers}) == 2:
+        raise ValueError("must give a deduction in every tier or in none")
+    return tiers
+
+
+Maintenance = Annotated[list[MaintenanceTier], Field(min_length=1), AfterValidator(_ascending)]
+
+
 class Account(Section):
     """The one account all strategies share."""
 
@@ -137,8 +166,20 @@ class Account(Section):
         default=6, ge=0, le=12, description="money is kept in units of 10**-decimals: 6 for fiat and stablecoins, 8 for coins"
     )
     cash: Positive = Field(default=100_000.0, description="initial cash")
-    margin: Literal["cross"] = "cross"
+    margin: Literal["cross", "isolated"] = Field(
+        default="cross", description="what secures a position: the whole account, or its own initial margin (which needs maintenance tiers)"
+    )
     leverage: float = Field(default=1.0, ge=1, le=1000, description="initial margin of a linear position is its notional / leverage")
+    maintenance: Maintenance | None = Field(
+        default=None, description="tiers of maintenance margin of linear instruments (default: none, and liquidation only at zero equity)"
+    )
+    maintenance_basis: Literal["mark", "entry"] = Field(default="mark", description="notional that maintenance is charged on")
+    maintenance_fee: Literal["none", "taker_at_bankruptcy"] = Field(
+        default="none", description="whether maintenance holds the taker fee of closing"
+    )
+    liquidation_fee: float = Field(
+        default=0.0, ge=0, lt=1, description="fraction of the notional that a liquidation costs beyond the taker fee"
+    )
 
 
 class RulesConfig(Section):
@@ -161,6 +202,8 @@ class InstrumentConfig(Section):
     min_qty: NotNegative | None = Field(default=None, description="smallest entry, in quantity")
     min_notional: NotNegative | None = Field(default=None, description="smallest entry, in account currency at the reference price")
     shortable: bool | None = Field(default=None, description="whether a spot instrument may be sold short")
+    leverage: float | None = Field(default=None, ge=1, le=1000, description="of this instrument (default: the account's)")
+    maintenance: Maintenance | None = Field(default=None, description="tiers of this instrument (default: the account's)")
     sessions: bool | None = Field(default=None, description="whether it trades in sessions (252 periods a year) rather than always (365)")
     rules: list[RulesConfig] | None = Field(
         default=None, max_length=10_000, description="tick, lot, min_qty and min_notional from dates on: [{from: 2024-01-01, tick: 0.1}]"

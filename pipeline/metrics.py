@@ -40,6 +40,8 @@ class Metrics:
         Traded notional, both sides, over the mean of the daily equity; of the whole run, not of a year.
     time_in_market
         Fraction of the period with at least one position.
+    insurance
+        What isolated positions lost beyond their margin, given back.
     cash_in_lieu
         Profit on the parts of lots that splits left.
     expectancy
@@ -67,6 +69,7 @@ class Metrics:
     worst_trade: float | None
     fees: float
     funding: float
+    insurance: float
     dividends: float
     cash_in_lieu: float
     turnover: float | None
@@ -135,6 +138,7 @@ def metrics(
         **_of_trades(trades, scale),
         fees=int(trades["fees"].sum()) / scale,
         funding=int(trades["funding"].sum()) / scale,
+        insurance=int(trades["insurance"].sum()) / scale,
         dividends=int(trades["dividends"].sum()) / scale,
         cash_in_lieu=int(trades["cash_in_lieu"].sum()) / scale,
         turnover=traded * scale / mean if mean > 0 else None,

@@ -69,7 +69,7 @@ def figures(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("best, worst trade", f"{money(summary['best_trade'])}, {money(summary['worst_trade'])}", ""),
         ("fees", money(-summary["fees"]), ""),
         ("funding", money(summary["funding"]), ""),
-        *((name.replace("_", " "), money(summary[name]), "") for name in ("dividends", "cash_in_lieu") if summary[name]),
+        *((name.replace("_", " "), money(summary[name]), "") for name in ("insurance", "dividends", "cash_in_lieu") if summary[name]),
         ("turnover (x equity)", ratio(summary["turnover"]), ""),
         ("time in market", percent(summary["time_in_market"]), ""),
         ("ambiguous bars", f"{summary['ambiguous_bars']:,}", ""),

@@ -1,6 +1,6 @@
 """Trades and profit, from the ledger alone: each trade is one (strategy, symbol) from flat to flat.
 
-    profit of a trade   = realised - fees + funding + dividends + cash in lieu                                   # R6.4
+    profit of a trade   = realised - fees + funding + insurance + dividends + cash in lieu                                   # R6.4
     final equity        = initial cash + profit of all trades + unrealised of the positions still open
 
 All sums are of integer money, so they add up exactly.  A split restates a trade's lots and prices, so that those of its entry and its
@@ -41,6 +41,7 @@ TRADE = np.dtype(
         ("realised", "<i8"),  # money
         ("fees", "<i8"),
         ("funding", "<i8"),
+        ("insurance", "<i8"),  # what an isolated position lost beyond its margin, given back
         ("dividends", "<i8"),
         ("cash_in_lieu", "<i8"),  # profit on what splits left of lots
         ("pnl", "<i8"),  # the sum of these, fees subtracted
@@ -81,7 +82,7 @@ def _read_trades(
     for i in range(len(records)):
         record = records[i]
         kind = record["kind"]
-        if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.DIVIDEND:
+        if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.INSURANCE:
             continue
         slot = record["symbol"] * n_strategies + record["strategy"]
         if kind != RecordKind.FILL:
@@ -136,6 +137,9 @@ def _other(trade: Any, record: Any, following: int) -> None:
     kind = record["kind"]
     if kind == RecordKind.FUNDING:
         trade["funding"] += record["amount"]
+        trade["pnl"] += record["amount"]
+    elif kind == RecordKind.INSURANCE:
+        trade["insurance"] += record["amount"]
         trade["pnl"] += record["amount"]
     elif kind == RecordKind.DIVIDEND:
         trade["dividends"] += record["amount"]
@@ -278,7 +282,7 @@ def trades_frame(
             "entry_price": trades["entry_price"],
             "exit_price": trades["exit_price"],
             "qty": trades["lots"] * lots[trades["symbol"]],
-            **{name: trades[name] / scale for name in ("pnl", "realised", "fees", "funding", "dividends", "cash_in_lieu")},
+            **{name: trades[name] / scale for name in ("pnl", "realised", "fees", "funding", "insurance", "dividends", "cash_in_lieu")},
             "bars": reach.bars,
             "mae": reach.mae,
             "mfe": reach.mfe,

@@ -36,6 +36,7 @@ class Verification:
     realised: float
     fees: float
     funding: float
+    insurance: float
     dividends: float
     cash_in_lieu: float
     open_positions: int
@@ -57,7 +58,7 @@ class Verification:
         ]
 
     def _actions(self) -> str:
-        parts = (("dividends", self.dividends), ("cash in lieu", self.cash_in_lieu))
+        parts = (("insurance", self.insurance), ("dividends", self.dividends), ("cash in lieu", self.cash_in_lieu))
         return "".join(f" + {name} {amount:,.6f}" for name, amount in parts if amount)
 
 
@@ -94,6 +95,7 @@ def verify_run(folder: str | Path, progress: Progress = silent) -> Verification:
         realised=totals.realised / scale,
         fees=totals.fees / scale,
         funding=totals.funding / scale,
+        insurance=totals.insurance / scale,
         dividends=totals.dividends / scale,
         cash_in_lieu=totals.cash_in_lieu / scale,
         open_positions=len(totals.lots),
@@ -117,6 +119,7 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
         "final_equity": totals.final_equity,
         "fees": totals.fees,
         "funding": totals.funding,
+        "insurance": totals.insurance,
         "dividends": totals.dividends,
         "cash_in_lieu": totals.cash_in_lieu,
         "net_profit": totals.final_equity - totals.deposits,
@@ -126,7 +129,7 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
             raise RunError(f"{folder / 'summary.json'}: {name} {summary.get(name)}, but the ledger comes to {units / scale}")
     trades = _table(folder / "trades.parquet")
     parts = trades["pnl_units"].sum() if "pnl_units" in trades.columns else None
-    earned = totals.realised - totals.fees + totals.funding + totals.dividends + totals.cash_in_lieu
+    earned = totals.realised - totals.fees + totals.funding + totals.insurance + totals.dividends + totals.cash_in_lieu
     if parts is None:
         raise RunError(f"{folder / 'trades.parquet'}: not the trades of a run: it has no column pnl_units; run the config anew")
     if parts != earned:

@@ -103,7 +103,7 @@ def poisoned(case: Case, t: int, rng: Generator, *, drop: bool) -> Case:
     for kind, group in tables.items():
         for key, columns in group.items():
             changed = columns | _unknown(kind, columns, t, rng)
-            kept = (columns["open_ts"] if kind == "bars" else columns["ts"]) <= t
+            kept = (columns["open_ts"] if kind in ("bars", "marks") else columns["ts"]) <= t
             group[key] = {name: column[kept] for name, column in changed.items()} if drop else changed
     known = [max(ts, late) <= t for ts, late in zip(case.proposals["ts"], _available(case.proposals), strict=True)]
     proposals = {name: list(column) for name, column in case.proposals.items()}
@@ -174,11 +174,12 @@ def _garbage(
 
 
 def unlimited(settings: Settings, amount: float = 20.0) -> Settings:
-    """The same with a fixed quantity for all strategies, and no limit, halt or lack of cash."""
+    """The same with a fixed quantity for all strategies, and no limit, halt, liquidation or lack of cash."""
     none = {name: float("inf") for name in ("max_position", "max_gross", "max_net", "max_group", "max_strategy")}
     strategies = tuple(replace(one, size=SizeKind.FIXED_QTY, amount=amount) for one in settings.strategies)
     calm = {name: HaltLimits() for name in ("halts", "strategy_halts", "symbol_halts")}
-    return replace(settings, strategies=strategies, cash=10**14, leverage=1.0, cash_buffer=0.0, **none, **calm)
+    instruments = tuple(replace(one, maintenance=(), leverage=None) for one in settings.instruments)
+    return replace(settings, strategies=strategies, instruments=instruments, cash=10**14, leverage=1.0, cash_buffer=0.0, **none, **calm)
 
 
 def upright(case: Case, halt: float) -> Case:

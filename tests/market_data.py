@@ -1,5 +1,6 @@
 """Random market data: a few symbols with bars, quotes, marks, funding, spreads, listings, splits, dividends and delistings."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from engine.dataset import QUOTE_COLUMNS, Dataset, from_columns, interval_name
-from engine.instrument import Decimals, Instrument, Rules
+from engine.instrument import Decimals, Instrument, MarginTier, Rules, margin_tiers
 
 MINUTE = 60_000_000
 QUARTER, HOUR, FOUR_HOURS, DAY = 15 * MINUTE, 60 * MINUTE, 240 * MINUTE, 1440 * MINUTE
@@ -63,6 +64,8 @@ def random_symbol(rng: Generator, name: str, interval: int, begin: int, span: in
         rules=_dated_rules(rng, tick, begin, span) if chance(rng, 0.3) else (),
         group=pick(rng, "", "majors", "majors", "Ä"),
     )
+    if chance(rng, 0.5):
+        instrument = replace(instrument, maintenance=_maintenance(rng), leverage=pick(rng, None, None, 20.0, 50.0))
     return Symbol(name, interval, step, instrument, bars)
 
 
@@ -79,6 +82,15 @@ def _dated_rules(rng: Generator, tick: str, begin: int, span: int) -> tuple[Rule
         )
         for ts in times
     )
+
+
+def _maintenance(rng: Generator) -> tuple[MarginTier, ...]:
+    """Tiers that positions of the random markets fall into; some leave jumps."""
+    floors = [0.0, 300.0, 3_000.0, 50_000.0][: int(rng.integers(1, 5))]
+    rates = np.cumsum(rng.integers(0, 4, len(floors)) * float(pick(rng, 0.004, 0.01, 0.03, 0.1))).tolist()
+    if chance(rng, 0.8):
+        return margin_tiers(list(zip(floors, rates, strict=True)))
+    return tuple(MarginTier(floor, rate, float(pick(rng, 0.0, 0.01, 5.0))) for floor, rate in zip(floors, rates, strict=True))
 
 
 def _bars(rng: Generator, interval: int, begin: int, span: int, step: float) -> Columns:
@@ -167,7 +179,11 @@ def _put(tables: Tables, kind: str, key: tuple[str, str, int], columns: Columns)
 def _marks(rng: Generator, symbol: Symbol) -> Columns:
     keep = rng.random(len(symbol.bars["ts"])) < pick(rng, 1.0, 0.7)
     marks = {name: symbol.bars[name][keep] for name in ("open_ts", "ts", "open", "high", "low", "close")}
-    marks["close"] = marks["close"] + rng.integers(-2, 3, int(keep.sum())) * _step(symbol)
+    for name in ("open", "close"):
+        marks[name] = marks[name] + rng.integers(-2, 3, int(keep.sum())) * _step(symbol)
+    around = rng.integers(0, 3, int(keep.sum())) * _step(symbol)
+    marks["high"] = np.maximum(marks["high"] - around, np.maximum(marks["open"], marks["close"]))
+    marks["low"] = np.minimum(marks["low"] + around, np.minimum(marks["open"], marks["close"]))
     return marks
 
 

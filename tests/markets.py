@@ -16,6 +16,9 @@ from engine.schema import (
     Intrabar,
     LimitGap,
     LimitTouch,
+    MaintenanceBasis,
+    MaintenanceFee,
+    MarginMode,
     OnHeld,
     SizeKind,
     Slippage,
@@ -60,9 +63,10 @@ def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> S
     timing = pick(rng, Timing.NEXT_OPEN, Timing.NEXT_OPEN, Timing.NEXT_OPEN, Timing.CLOSE, Timing.NEXT_CLOSE)
     slow = timing != Timing.CLOSE and chance(rng, 0.4)
     cash, decimals = int(pick(rng, 1_000, 10_000, 1_000_000)), int(pick(rng, 0, 2, 6))
-    leverage = float(pick(rng, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0, 10.0, 20.0))
+    leverage = float(pick(rng, 1.0, 1.0, 1.0, 2.0, 3.0, 10.0, 10.0, 20.0))
     chosen: dict[str, Any] = {
         "leverage": leverage,
+        **_margin(rng),
         "start_us": start,
         "end_us": end,
         "cash": cash * 10**decimals,
@@ -76,6 +80,15 @@ def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> S
         "limit_gap": pick(rng, None, None, LimitGap.PRICE, LimitGap.OPEN),
     }
     return Settings(**chosen, **_costs(rng, cash), **_brackets(rng), **_limits(rng), **_ends(rng))
+
+
+def _margin(rng: Generator) -> dict[str, Any]:
+    return {
+        "margin": pick(rng, MarginMode.CROSS, MarginMode.CROSS, MarginMode.ISOLATED),
+        "maintenance_basis": pick(rng, MaintenanceBasis.MARK, MaintenanceBasis.MARK, MaintenanceBasis.ENTRY),
+        "maintenance_fee": pick(rng, MaintenanceFee.NONE, MaintenanceFee.TAKER_AT_BANKRUPTCY),
+        "liquidation_fee": float(pick(rng, 0.0, 0.0, 0.005, 0.0123)),
+    }
 
 
 def _strategies(rng: Generator, symbols: list[Symbol], cash: int, leverage: float) -> tuple[StrategySettings, ...]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, OrderType, Reason, RecordKind, SizeKind
+from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, MarginMode, OrderType, Reason, RecordKind, SizeKind
 from engine.settings import Settings
 from tests.oracle.contract import Contract, checked
 from tests.oracle.events import Market
@@ -202,12 +202,21 @@ class Account:
             total += position.contract.value(position.lots, mark) if position.contract.spot else position.unrealised(mark)
         return checked("account", total)
 
+    def freed_by_closing(self, position: Position) -> int:
+        """Free cash that the end of a position brings at its mark, its margin aside.  # R5.2"""
+        mark = self.markets[position.key[0]].mark
+        if position.contract.spot and position.side > 0:
+            return position.contract.value(position.lots, mark)
+        isolated = self.settings.margin == MarginMode.ISOLATED and not position.contract.spot
+        return position.unrealised(mark) if isolated else 0
+
     def free_cash(self, *, without: Entry | None = None) -> int:
         """Cash that a new entry may use; ``without`` leaves out one entry's own reservation."""
         free = self.cash - sum(entry.reservation for entry in self.entries if entry is not without)
         for position in self.positions.values():
             free -= position.locked
-            if not position.contract.spot or position.lots < 0:
+            isolated = self.settings.margin == MarginMode.ISOLATED and not position.contract.spot
+            if not isolated and (not position.contract.spot or position.lots < 0):
                 free += position.unrealised(self.markets[position.key[0]].mark)
         return free
 

@@ -277,7 +277,7 @@ def touched(position: Position, bar: Bar, settings: Settings) -> Exit | None:
     if not (stopped or reached):
         return None
     ambiguous = stopped and reached
-    if stopped and not (reached and _target_first(side, candle.close > candle.open, settings.intrabar)):
+    if stopped and (not reached or adverse_first(side, candle.close > candle.open, settings.intrabar)):
         assert stop is not None
         return Exit(stop.level, stop.reason, maker=False, ambiguous=ambiguous)
     assert target is not None
@@ -346,14 +346,14 @@ def crossed_at_entry(position: Position, bar: Bar, settings: Settings) -> bool:
     return stopped or target_met(position, bar, opening, settings)
 
 
-def _target_first(side: int, rises: bool, policy: Intrabar) -> bool:
+def adverse_first(side: int, rises: bool, policy: Intrabar) -> bool:
     """Stop and target lie on either side of the open, so the extreme that the path visits first decides."""
     if policy == Intrabar.PESSIMISTIC:
-        return False
-    if policy == Intrabar.OPTIMISTIC:
         return True
+    if policy == Intrabar.OPTIMISTIC:
+        return False
     low_first = policy == Intrabar.OLHC or (policy == Intrabar.ADAPTIVE and rises)
-    return low_first == (side < 0)
+    return low_first == (side > 0)
 
 
 def _price(level: float, kind: LevelKind, fill: float, direction: int) -> float | None:

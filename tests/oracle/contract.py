@@ -39,6 +39,8 @@ class Contract:
         first = Rules(-NEVER, instrument.tick, instrument.lot, instrument.min_qty, instrument.min_notional)
         self.rules = [first, *instrument.rules]
         self.base = self.common_lot()
+        self.leverage = settings.leverage if instrument.leverage is None else instrument.leverage
+        self.tiers = () if self.spot else instrument.maintenance
         self.multiplier = instrument.multiplier.units / instrument.multiplier.power
 
     def common_lot(self) -> Fraction:
@@ -81,7 +83,7 @@ class Contract:
         """Initial margin of a position; a spot long needs none, it is paid in full.  # R7.2"""
         if self.spot and lots > 0:
             return 0
-        return round(abs(self.value(lots, price)) / self.settings.leverage)
+        return round(abs(self.value(lots, price)) / self.leverage)
 
     def outlay(self, lots: int, price: float, bps: float, *, maker: bool = False) -> int:
         """What opening the signed lots takes from free cash, its fee included; a rebate is not counted on."""

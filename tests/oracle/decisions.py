@@ -6,6 +6,7 @@ from tests.oracle.account import Account, Entry, Position
 from tests.oracle.fills import close_at_market, fill_entry, fill_exit, quote_close
 from tests.oracle.gate import approve
 from tests.oracle.halts import Halts
+from tests.oracle.margin import heaviest, total_maintenance
 from tests.oracle.orders import end_immediate, is_old, rest
 from tests.oracle.proposals import Proposal
 from tests.oracle.selection import select
@@ -43,10 +44,10 @@ class Decisions:
         self.execute(approved)
 
     def liquidate_at_close(self) -> None:
-        """While equity is gone, close what is held; if it stays gone, the run is over.  # R7.4"""
+        """While equity is gone or does not cover maintenance, close what is held; if it stays gone, the run is over.  # R7.4"""
         account = self.account
-        while account.positions and account.equity() <= 0:
-            close_at_market(account, account.in_order()[0], Reason.LIQUIDATED_AT_CLOSE)
+        while account.positions and (account.equity() <= 0 or account.equity() < total_maintenance(account)):
+            close_at_market(account, heaviest(account), Reason.LIQUIDATED_AT_CLOSE)
         if account.equity() > 0:
             return
         account.cancel_entries(Reason.BANKRUPT)

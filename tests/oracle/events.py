@@ -45,6 +45,9 @@ class Bar(NamedTuple):
     ts: int
     close: float
     mark: float
+    mark_open: float
+    mark_high: float
+    mark_low: float
     bid: Candle
     ask: Candle
     volume: float
@@ -177,16 +180,18 @@ def _bars(dataset: Dataset, series: Series, settings: Settings) -> Iterator[Bar]
         quoted = not math.isnan(quote[0])
         bid, ask = (Candle(*quote[:4]), Candle(*quote[4:])) if quoted else (trade, trade)
         of_run = settings.start_us <= open_ts and ts <= settings.end_us
-        yield Bar(open_ts, ts, trade.close, marks.get((open_ts, ts), trade.close), bid, ask, columns["volume"][row], quoted, of_run)
+        mark = marks.get((open_ts, ts), trade)
+        yield Bar(open_ts, ts, trade.close, mark.close, mark.open, mark.high, mark.low, bid, ask, columns["volume"][row], quoted, of_run)
 
 
-def _marks(dataset: Dataset, bars: Series) -> dict[tuple[int, int], float]:
+def _marks(dataset: Dataset, bars: Series) -> dict[tuple[int, int], Candle]:
     series = dataset.find("marks", bars.symbol, bars.name)
     if series is None:
         return {}
     columns = dataset.view("marks", series)
     keys = zip(columns["open_ts"].tolist(), columns["ts"].tolist(), strict=True)
-    return dict(zip(keys, columns["close"].tolist(), strict=True))
+    candles = zip(*(columns[name].tolist() for name in ("open", "high", "low", "close")), strict=True)
+    return {key: Candle(*candle) for key, candle in zip(keys, candles, strict=True)}
 
 
 def _bar_events(series: Series, bars: list[Bar]) -> Iterator[Event]:

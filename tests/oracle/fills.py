@@ -131,7 +131,7 @@ def reverse_position(
         """Whether cash pays for so many lots of the new side, the old one closed, at the price of both together."""
         price = entry_price(account, entry, before + count if side > 0 else 0, met, maker=maker)
         closing = contract.value(held.lots, price)
-        freed = closing if contract.spot and held.side > 0 else closing - contract.value(held.lots, mark) + held.margin
+        freed = closing - contract.value(held.lots, mark) + held.margin + account.freed_by_closing(held)
         claim = contract.value(count, price) if contract.spot and side > 0 else contract.margin(side * count, price)
         return claim + contract.fee(before + count, price, bps, maker=maker) <= account.free_cash(without=entry) + freed
 
@@ -331,6 +331,8 @@ def reduce_position(
     realised = worth - released
     if fee is None:
         fee = 0 if fee_bps is None else contract.fee(lots, price, fee_bps, maker=bool(flags & MAKER))
+    if reason == Reason.LIQUIDATED:
+        fee += round(abs(worth) * account.settings.liquidation_fee)
     amount = (worth if contract.spot else realised) - fee
     account.pay(contract.symbol, amount)
     order_id = position.order_id if order_id is None else order_id

@@ -62,7 +62,7 @@ class Gate:
         leaving = self.leaving(selected)
         if leaving is None:
             return 0
-        return leaving.margin + (self.book(leaving).value if leaving.contract.spot and leaving.side > 0 else 0)
+        return leaving.margin + self.account.freed_by_closing(leaving)
 
     def judge(self, unit: list[Selected]) -> list[Entry]:
         """Approve one entry, or all legs of one decision, or reject them, and write which."""

@@ -73,12 +73,14 @@ def history(account: Account) -> History:
             RecordKind.POSITION: record["amount"],
             RecordKind.FUNDING: record["amount"],
             RecordKind.DIVIDEND: record["amount"],
+            RecordKind.INSURANCE: record["amount"],
         }.get(record["kind"])
         if money is None:
             continue
         key = (symbols[record["symbol"]], strategies[record["strategy"]])
         found.earned[key] = found.earned.get(key, 0) + money
-        running[key] = running.get(key, 0) + money
+        if record["kind"] != RecordKind.INSURANCE:  # it comes after its trade, and takes back a part of its loss
+            running[key] = running.get(key, 0) + money
         if record["kind"] == RecordKind.FILL and record["reason"] in STOPS:
             found.stops.append(StopFill(*key, record["ts"], seq))
         if record["kind"] == RecordKind.POSITION and record["qty"] == 0:

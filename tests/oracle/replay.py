@@ -20,6 +20,7 @@ from tests.oracle.brackets import opened_inside, passed_by_open, stopped_by_clos
 from tests.oracle.decisions import Decisions
 from tests.oracle.events import Bar, Event, read_tape
 from tests.oracle.fills import bracket_exit, close_at_market, fill_exit, quote_open
+from tests.oracle.margin import exit_inside, liquidate, liquidation_price, passed_by_mark
 from tests.oracle.orders import acts_in, expire
 from tests.oracle.proposals import Proposal, read_proposals
 from tests.oracle.resting import leave_inside, meet_open, meet_path
@@ -112,11 +113,15 @@ class Replay:
                 meet_path(self.account, entry, market, bar)
         market.promised = 0
         for position in self.account.in_order(event.symbol):
+            if position.lots == 0:  # liquidated together with another
+                continue
             if opened_inside(position, bar):
                 leave_inside(self.account, position, market, bar)
                 continue
-            found = touched(position, bar, self.settings)
-            if found is not None:
+            found = exit_inside(self.account, position, bar)
+            if found is not None and found.reason == Reason.LIQUIDATED:
+                liquidate(self.account, position, bar, found.price, ambiguous=found.ambiguous)
+            elif found is not None:
                 bracket_exit(self.account, position, market, bar, found, at_open=True)
         market.bar_before, market.bar = market.bar, bar
 
@@ -172,7 +177,7 @@ class Replay:
             self.account.markets[symbol].snapshot_at_open = self.account.markets[symbol].snapshot
             self.account.markets[symbol].opened_ts = self.account.now
         for position in self.account.in_order():
-            if position.key[0] in bars:
+            if position.key[0] in bars and position.lots != 0:
                 self.exit_at_open(position, bars[position.key[0]])
         for entry in list(self.account.entries):
             bar = bars.get(entry.proposal.symbol)
@@ -182,6 +187,9 @@ class Replay:
     def exit_at_open(self, position: Position, bar: Bar) -> None:
         """A level that the open has passed, else the pending exit."""
         market, order = self.account.markets[position.key[0]], position.exit
+        if passed_by_mark(position, bar, liquidation_price(self.account, position)):
+            liquidate(self.account, position, bar, bar.side(-position.side).open)
+            return
         found = passed_by_open(position, bar, self.settings)
         if found is not None:
             bracket_exit(self.account, position, market, bar, found, at_open=False)

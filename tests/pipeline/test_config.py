@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from engine.instrument import KINDS
+from pipeline.build import dataset_of, settings_of
 from pipeline.config import NOT_YET, InstrumentConfig
 from pipeline.configfile import apply_overrides, dump_yaml, load_config, parse_config, read_yaml
 from pipeline.errors import ConfigError
@@ -66,6 +67,11 @@ def test_defaults_are_the_pessimistic_ones() -> None:
         ("execution.stop_check=closes", "execution.stop_check", "'closes'", "did you mean 'close'"),
         ("instruments.X.rules=[{from: 2024-03-01}, {from: 2024-02-01}]", "instruments.X.rules", "2024-02-01", "after from 2024-03-01"),
         ("instruments.X.rules=[{form: 2024-03-01}]", "instruments.X.rules.0", "form", "did you mean 'from'"),
+        ("account.maintenance=[{floor: 5, rate: 0.01}]", "account.maintenance", "5.0", "begin with floor 0"),
+        ("account.maintenance=[{floor: 0, rate: 0.1}, {floor: 9, rate: 0.01}]", "account.maintenance", "9.0", "must ascend"),
+        ("account.maintenance=[{floor: 0, rate: 1.5}]", "account.maintenance.0.rate", "1.5", "less than 1"),
+        ("account.margin=isolate", "account.margin", "'isolate'", "did you mean 'isolated'"),
+        ("instruments.X.leverage=0.5", "instruments.X.leverage", "0.5", "greater than or equal to 1"),
         ("ledger=trade", "ledger", "'trade'", "did you mean 'trades'"),
     ],
 )
@@ -81,7 +87,7 @@ def test_keys_of_a_later_version_are_refused_by_name(key: str) -> None:
     assert f"{key}: not available yet" in refusal(f"{key}=1")
 
 
-@pytest.mark.parametrize("override", ["account.margin=isolated", "instruments.X.kind=inverse_perp"])
+@pytest.mark.parametrize("override", ["instruments.X.kind=inverse_perp"])
 def test_values_of_a_later_version_are_refused_by_name(override: str) -> None:
     assert "not available yet" in refusal(override)
 
@@ -173,3 +179,13 @@ def test_paths_of_strategies_are_relative_to_the_config(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("dataset: d\nstrategies: [{id: a, file: s/x.py}]\n", encoding="utf-8")
     assert load_config(path).strategies[0].file == str((tmp_path / "s/x.py").resolve())
+
+
+def test_isolated_margin_needs_tiers_and_fills_in_deductions() -> None:  # R7.2
+    run = {"dataset": "demo://perps?symbols=2&days=5", "account.margin": "isolated"}
+    given = [f"{key}={value}" for key, value in run.items()]
+    dataset = dataset_of(config(*given))
+    with pytest.raises(ConfigError, match=r"has no maintenance tiers.*account\.maintenance"):
+        settings_of(config(*given), dataset)
+    found = settings_of(config(*given, "account.maintenance=[{floor: 0, rate: 0.01}, {floor: 1000, rate: 0.02}]"), dataset)
+    assert [tuple(tier) for tier in found.instruments[0].maintenance] == [(0.0, 0.01, 0.0), (1000.0, 0.02, 10.0)]
