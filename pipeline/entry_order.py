@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from engine.round_trips import Row
-from engine.schema import NONE, OrderType, Reason, RecordKind
+from engine.schema import NONE, EventKind, OrderType, Reason, RecordKind
 from pipeline.bar_lookup import Market, on_grid
 
 ENTERS = (Reason.FILLED, Reason.PARTIAL, Reason.REVERSED)
@@ -31,10 +31,19 @@ def entry_order(market: Market, row: Row) -> EntryOrder | None:
         return None
     table, symbol, side = market.proposals, row["symbol"], row["side"]
     kind, since = OrderType(int(table.order_type[proposal])), int(table.ts[proposal])
-    tick = market.tick(symbol, int(table.available_ts[proposal]))
-    limit = trigger = math.nan
-    if kind in (OrderType.LIMIT, OrderType.STOP_LIMIT):
-        limit = on_grid(market.restated(symbol, float(table.limit_price[proposal]), since, row["ts"]), tick, up=side < 0)
-    if kind in (OrderType.STOP, OrderType.STOP_LIMIT):
-        trigger = on_grid(market.restated(symbol, float(table.stop_price[proposal]), since, row["ts"]), tick, up=side > 0)
-    return EntryOrder(kind, limit, trigger)
+    decided = int(table.available_ts[proposal])
+    until = row["ts"] + (row["phase"] > EventKind.CORPORATE_ACTION)
+
+    def stands(price: float, *, up: bool) -> float:
+        """A price on the tick, and put on it again at each split."""
+        price = on_grid(market.restated(symbol, price, since, decided), market.tick(symbol, decided), up=up)
+        for ts, num, den in market.splits(symbol, decided, until):
+            price = on_grid(price * den / num, market.tick(symbol, ts), up=up)
+        return price
+
+    limited, triggered = kind in (OrderType.LIMIT, OrderType.STOP_LIMIT), kind in (OrderType.STOP, OrderType.STOP_LIMIT)
+    return EntryOrder(
+        kind,
+        stands(float(table.limit_price[proposal]), up=side < 0) if limited else math.nan,
+        stands(float(table.stop_price[proposal]), up=side > 0) if triggered else math.nan,
+    )

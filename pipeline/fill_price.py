@@ -48,13 +48,15 @@ class FillPrice:
         return f"{self.source} {number(self.raw)}{parts} = {number(self.price)}"
 
 
-def fill_price(market: Market, row: Row, levels: Levels | None, entered: float = math.nan) -> FillPrice | None:
+def fill_price(market: Market, row: Row, levels: Levels | None, entered: float = math.nan, lots: int = 0) -> FillPrice | None:
     """Work out the price of a FILL; None where its bar or its level cannot be named.
 
     Parameters
     ----------
     entered
         Raw price at which the inside of the same bar opened the position.
+    lots
+        Those that share its price: of a reversal, the ones that close and the ones that open; 0: its own.
     """
     symbol, phase = row["symbol"], row["phase"]
     at = market.row_opening(symbol, row["ts"]) if phase == EventKind.BAR_OPEN else market.last_row(symbol, row["ts"])
@@ -69,7 +71,7 @@ def fill_price(market: Market, row: Row, levels: Levels | None, entered: float =
     if row["flags"] & MAKER:
         return _left_over(source, raw, [], row["price"], at, "tick")
     known = int(market.tape.open_ts[at]) if phase == EventKind.BAR_PATH else row["ts"]
-    return _taker(market, row, source, raw, at, known, math.nan if order is None else order.limit)
+    return _taker(market, row | {"qty": lots or row["qty"]}, source, raw, at, known, math.nan if order is None else order.limit)
 
 
 def _raw_of_entry(market: Market, row: Row, at: int, order: EntryOrder) -> tuple[str, float]:
@@ -136,6 +138,9 @@ def _taker(market: Market, row: Row, source: str, raw: float, at: int, known: in
 def _volume_share(market: Market, row: Row, at: int) -> float:
     """Share of a fill in the volume of the last bar closed before it; the largest that counts where there was none.  # R2.6"""
     lot, volume, most = market.instrument(row["symbol"]).base_lot, float(market.tape.volume[at]), market.settings.slippage_limit
+    until = row["ts"] + (row["phase"] > EventKind.CORPORATE_ACTION)
+    for _, num, den in market.splits(row["symbol"], int(market.tape.ts[at]), until):
+        volume = volume * num / den
     return min(row["qty"] * lot.units / lot.power / volume, most) if volume > 0.0 else most
 
 

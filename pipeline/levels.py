@@ -21,12 +21,13 @@ class Levels:
     moves: list[tuple[int, float]] = field(default_factory=list)
     latency_us: int = 0
     inside: "_Mover | None" = None
+    touched_row: int = -1
 
     def stop_in_bar(self, row: int, open_ts: int) -> float:
         """The stop that acts in a bar; with ``trailing_mode: intrabar`` its own extreme, short of the target, has moved it."""
         acting = [stop for ts, stop in self.moves if ts + self.latency_us <= open_ts]
         stop = acting[-1] if acting else self.stop
-        if self.inside is None:
+        if self.inside is None or row == self.touched_row:
             return stop
         side, extreme = self.inside.side, self.inside.best(row)
         extreme = self.target if side * (extreme - self.target) > 0 else extreme
@@ -62,7 +63,9 @@ def levels_of(
     first = rule.moved(stop, entry_price, entry_ts)
     moves = _moves(rule, first, entry_ts, exit_ts, touched=touched) if rule.moves else []
     inside = rule if settings.trailing_mode == TrailingMode.INTRABAR and not math.isnan(trailing) else None
-    return Levels(first, target, trailing, break_even, moves, settings.latency_us, inside)
+    return Levels(
+        first, target, trailing, break_even, moves, settings.latency_us, inside, market.last_row(symbol, entry_ts) if touched else -1
+    )
 
 
 def _distance(distance: float, kind: int, entry_price: float) -> float:

@@ -6,7 +6,6 @@ from engine.round_trips import Row, causes
 from engine.schema import AMBIGUOUS, MAKER, EventKind, OrderType, Reason, RecordKind
 from pipeline.bar_lookup import bar_dict
 from pipeline.entry_order import EntryOrder, entry_order
-from pipeline.fill_price import fill_price
 from pipeline.trade_story import MOST_LISTED, Part, Story
 from pipeline.wording import moment, number, reason_of
 
@@ -40,7 +39,7 @@ def _fill(story: Story, seq: int) -> tuple[list[str], dict[str, Any]]:
         order = entry_order(story.market, row)
         if order is not None and order.kind != OrderType.MARKET:
             lines.append(_rested(story, row, order))
-        found = fill_price(story.market, row, story.levels, _entered(story, row))
+        found = story.price(seq)
         if found is not None:
             lines.append(found.line())
             data["price_steps"] = found.as_dict()
@@ -61,14 +60,6 @@ def _rested(story: Story, row: Row, order: EntryOrder) -> str:
     down = (row["side"] > 0) == (order.kind == OrderType.LIMIT)
     extreme = "low" if down else "high"
     return f"{told}, touched in the bar {moment(bar['open_ts'])} to {moment(bar['ts'])}, {extreme} {number(bar[extreme])}"
-
-
-def _entered(story: Story, row: Row) -> float:
-    """Raw price at which the inside of the bar that a fill is in opened the trade; NaN elsewhere."""
-    first = story.rows[story.entries[0]]
-    same = row["phase"] == first["phase"] == EventKind.BAR_PATH and row["ts"] == first["ts"]
-    found = fill_price(story.market, first, None) if same and story.market is not None else None
-    return found.raw if found is not None else float("nan")
 
 
 def _partly(story: Story, seq: int) -> str:
