@@ -63,6 +63,7 @@ class Driver:
         self._state: State = new_state(self.tape, self.proposals, settings)
         self._given, self._made = self.proposals, 0
         self._feed: Feed | None = None
+        self._fed = 0  # rows handed over one instant at a time, decided on or not
         self._end = int(self.tape.grid[-1]) if len(self.tape.grid) else settings.start_us
         self._account = Account(self.symbols, self.strategies, settings.instruments, lambda: self._state)
         self.view = View(dataset, self.symbols, settings.interval, self._account)
@@ -249,15 +250,23 @@ class Driver:
     def _split(self) -> Feed:
         """From here on, hand the kernel its proposals when their time comes."""
         if self._feed is None:
-            done = int(self._state.account[0]["next_proposal"])
+            done = self._handed()
             self._feed = Feed(self._given, {name: column[:done] for name, column in self.proposals.arrays().items()}, self._made)
         return self._feed
+
+    def _handed(self) -> int:
+        """How many rows of the table are behind the run: it may have ended before it decided on the last that it was handed."""
+        return self._feed.size if self._feed is not None else max(self._fed, int(self._state.account[0]["next_proposal"]))
 
     def _join(self) -> None:
         """From here on, let the kernel have the rest of the proposals at once."""
         if self._feed is not None:
-            self.proposals, self._feed = self._feed.whole(), None
-            self._state = with_room_for(self._state, len(self.proposals.ts), largest_batch(self.proposals.available_ts))
+            self.proposals, self._fed, self._feed = self._feed.whole(), self._feed.size, None
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Let the arrays hold the whole table."""
+        self._state = with_room_for(self._state, len(self.proposals.ts), largest_batch(self.proposals.available_ts))
 
     def _settle(self, reached: int) -> None:
         """Note how far the kernel has gone by itself: of that, nobody is told."""

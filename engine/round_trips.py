@@ -6,6 +6,7 @@ fills a trade took nor which kinds of payment there are; trade ``n`` is row ``n`
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from engine.ledger import Ledger
@@ -30,7 +31,7 @@ class RoundTrip:
     records
         ``seq`` of its fills, positions, payments and changes of level, in order.
     lots
-        Opened, all entry fills together.
+        Opened, all entry fills together, in the units of the exit: exact, whatever a split rounded away.
     realised, fees, funding
         Money units.
     flows
@@ -45,7 +46,7 @@ class RoundTrip:
     decided_ts: int
     entry_ts: int
     records: list[int] = field(default_factory=list)
-    lots: int = 0
+    lots: Fraction = Fraction(0)
     realised: int = 0
     fees: int = 0
     funding: int = 0
@@ -142,7 +143,7 @@ def _book(trip: RoundTrip, rows: list[Row], seq: int, moved: int) -> None:
     elif row["kind"] == RecordKind.FUNDING:
         trip.funding += moved
     elif row["kind"] == RecordKind.SPLIT:
-        trip.lots = round(trip.lots * row["value"])
+        trip.lots *= Fraction(row["value"])
     elif moved and not (rows[seq + 1]["kind"] == RecordKind.POSITION and rows[seq + 1]["cause"] == seq):
         _add(trip.flows, row["kind"], moved)
     if row["position"] == 0 and row["kind"] != RecordKind.POSITION and trip.open:

@@ -245,7 +245,7 @@ class Session(Driver):
         used = int(self._state.account[0]["seq"])
         arrays = self._state.arrays() | {"ledger": self._state.ledger[:used], "identity": self._identity()}
         arrays["standing"] = np.frombuffer(json.dumps(self._standing()).encode(), np.uint8)
-        done = int(self._state.account[0]["next_proposal"]) if self._made else 0
+        done = self._handed() if self._made else 0
         arrays |= {f"made_{name}": column[:done] for name, column in self.proposals.arrays().items()}
         partial = path.with_name(path.name + ".tmp")
         with partial.open("wb") as file:
@@ -303,8 +303,9 @@ class Session(Driver):
         self._waiting = [Made(ts, available_ts, Proposal.of_plain(plain)) for ts, available_ts, plain in standing["waiting"]]
         self._broadcast.seek(self._now, {Stage.REST: ALL, Stage.BEFORE: 0, Stage.AFTER: DECISIONS}[self._stage])
         self._broadcast.told = tuple(standing["told"])
-        self._feed = None
+        self._feed, self._fed = None, len(past["ts"])
         self.proposals = Feed(self._given, past, self._made).whole() if self._made else self._given
+        self._make_room()
         self._saved_strategies = dict(standing["strategies"])
         for name in self._strategies.keys() & self._saved_strategies.keys():
             self._strategies[name].restore(self._saved_strategies.pop(name))

@@ -87,15 +87,15 @@ class Market:
         """Whether profit enters cash at the close only."""
         return self.instrument(symbol).accounting == Accounting.LINEAR
 
-    def splits(self, symbol: int, since: int, until: int) -> list[tuple[int, int]]:
-        """``num, den`` of the splits of a symbol from ``since`` on and before ``until`` (us, UTC)."""
+    def splits(self, symbol: int, since: int, until: int) -> list[tuple[int, int, int]]:
+        """Time, ``num`` and ``den`` of the splits of a symbol from ``since`` on and before ``until`` (us, UTC)."""
         rows = range(int(self.tape.action_first[symbol]), int(self.tape.action_stop[symbol]))
         found = [at for at in rows if self.tape.action_kind[at] == SPLIT and since <= self.tape.action_ts[at] < until]
-        return [(int(self.tape.action_num[at]), int(self.tape.action_den[at])) for at in found]
+        return [(int(self.tape.action_ts[at]), int(self.tape.action_num[at]), int(self.tape.action_den[at])) for at in found]
 
     def restated(self, symbol: int, price: float, since: int, until: int) -> float:
         """A price known at a time in the units of a later one.  # R8.1"""
-        for num, den in self.splits(symbol, since, until):
+        for _, num, den in self.splits(symbol, since, until):
             price = price * den / num
         return price
 

@@ -21,19 +21,22 @@ class Levels:
     moves: list[tuple[int, float]] = field(default_factory=list)
     latency_us: int = 0
     inside: "_Mover | None" = None
+    touched_row: int = -1
 
     def stop_in_bar(self, row: int, open_ts: int) -> float:
         """The stop that acts in a bar; with ``trailing_mode: intrabar`` its own extreme, short of the target, has moved it."""
         acting = [stop for ts, stop in self.moves if ts + self.latency_us <= open_ts]
         stop = acting[-1] if acting else self.stop
-        if self.inside is None:
+        if self.inside is None or row == self.touched_row:
             return stop
         side, extreme = self.inside.side, self.inside.best(row)
         extreme = self.target if side * (extreme - self.target) > 0 else extreme
         return self.inside.better(stop, extreme - side * self.trailing, open_ts)
 
 
-def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, side: int, exit_ts: int) -> Levels | None:
+def levels_of(
+    market: Market, proposal: int, entry_ts: int, entry_price: float, side: int, exit_ts: int, *, touched: bool = False
+) -> Levels | None:
     """The levels that a proposal asked for, from the fill through the exit; None where a split between restates them.
 
     Parameters
@@ -42,6 +45,8 @@ def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, 
         Row of the run's proposals.
     exit_ts
         Closes before it move the stop (us, UTC).
+    touched
+        Whether the inside of the bar that closed at ``entry_ts`` filled it: of that bar, the close alone moves the stop.
     """
     table, settings = market.proposals, market.settings
     symbol = int(table.symbol[proposal])
@@ -56,9 +61,11 @@ def levels_of(market: Market, proposal: int, entry_ts: int, entry_price: float, 
     )
     rule = _Mover(market, symbol, side, entry_price, trailing, break_even)
     first = rule.moved(stop, entry_price, entry_ts)
-    moves = _moves(rule, first, entry_ts, exit_ts) if rule.moves else []
+    moves = _moves(rule, first, entry_ts, exit_ts, touched=touched) if rule.moves else []
     inside = rule if settings.trailing_mode == TrailingMode.INTRABAR and not math.isnan(trailing) else None
-    return Levels(first, target, trailing, break_even, moves, settings.latency_us, inside)
+    return Levels(
+        first, target, trailing, break_even, moves, settings.latency_us, inside, market.last_row(symbol, entry_ts) if touched else -1
+    )
 
 
 def _distance(distance: float, kind: int, entry_price: float) -> float:
@@ -111,12 +118,14 @@ class _Mover:
         return self.market.price("high" if self.side > 0 else "low", -self.side, row)
 
 
-def _moves(rule: _Mover, stop: float, entry_ts: int, exit_ts: int) -> list[tuple[int, float]]:
+def _moves(rule: _Mover, stop: float, entry_ts: int, exit_ts: int, *, touched: bool) -> list[tuple[int, float]]:
     market, extreme, found = rule.market, rule.entry_price, []
-    row = market.row_opening(rule.symbol, entry_ts)
+    inside = market.last_row(rule.symbol, entry_ts) if touched else -1
+    row = inside if touched else market.row_opening(rule.symbol, entry_ts)
     row = market.last_row(rule.symbol, entry_ts) + 1 if row < 0 else row
     while row < market.tape.stop[rule.symbol] and market.tape.ts[row] < exit_ts:
-        extreme = max(extreme, rule.best(row)) if rule.side > 0 else min(extreme, rule.best(row))
+        reached = market.price("close", -rule.side, row) if row == inside else rule.best(row)
+        extreme = max(extreme, reached) if rule.side > 0 else min(extreme, reached)
         moved = rule.moved(stop, extreme, int(market.tape.ts[row]))
         if moved != stop:
             stop = moved

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.round_trips import Row
 from engine.schema import NONE, EventKind, LevelKind, Reason, RecordKind, SizeKind
+from engine.settings import StrategySettings
 from pipeline.bar_lookup import Market, most_lots
 from pipeline.result import Result
 from pipeline.wording import number
@@ -16,9 +17,12 @@ class Standing:
     """The account just before an approval: cash, positions and pending entries."""
 
     equity: int
-    free: int
+    free: int  # with what the position that leaves for the entry frees
     gross: int
     net: int
+    group: int  # gross of its group
+    strategy: int  # gross of its strategy
+    added_to: int  # value of the position that it adds to
     taker_bps: float
 
 
@@ -29,6 +33,17 @@ class _Held:
     lots: int = 0
     cost: int = 0
     margin: int = 0
+
+
+@dataclass
+class _Waits:
+    """What a pending entry still lays claim to."""
+
+    slot: tuple[int, int]
+    side: int
+    lots: int
+    value: int
+    reserved: int
 
 
 def _hold(market: Market, held: _Held, row: Row) -> None:
@@ -89,43 +104,86 @@ def size_steps(result: Result, rows: list[Row], approved: int) -> Size:
     size = Size(f"{desk.size.name.lower()} {number(desk.amount)}" if desk.size != SizeKind.ALL_IN else "all_in", before.equity)
     lot = float(market.instrument(row["symbol"]).base_lot)
     size.approved = row["qty"] * lot
-    size.formula, size.wanted = _wanted(market, row, desk.size, desk.amount, desk.budget, before)
+    size.formula, size.wanted = _wanted(market, row, desk, before)
     _limit(market, row, before, size, lot)
     return size
 
 
 def standing(result: Result, market: Market, rows: list[Row], approved: int) -> Standing:
     """The account as the gate saw it, from the sample of the instant and the records."""
-    held, pending = dict[tuple[int, int], _Held](), dict[int, Row]()
+    held, pending = dict[tuple[int, int], _Held](), dict[int, _Waits]()
     for seq, row in enumerate(rows[:approved]):
         slot = row["symbol"], row["strategy"]
-        if slot in held and row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
+        if row["kind"] == RecordKind.SPLIT and row["order_id"] != NONE and row["proposal"] in pending:
+            pending[row["proposal"]].lots = row["qty"]
+        elif slot in held and row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
             held[slot].lots = row["position"]
         elif slot in held and row["kind"] == RecordKind.CASH_IN_LIEU:
             _release_rest(market, held[slot], row, rows[seq + 1]["amount"])
         elif row["kind"] == RecordKind.APPROVED:
-            pending[row["proposal"]] = row
+            worth = market.value(row["symbol"], row["qty"], row["price"])
+            pending[row["proposal"]] = _Waits(slot, row["side"], row["qty"], worth, row["amount"])
         elif row["kind"] == RecordKind.CANCELLED:
             pending.pop(row["proposal"], None)
         elif row["kind"] == RecordKind.FILL:
-            pending.pop(row["proposal"], None)
+            if row["reason"] != Reason.REVERSED:
+                _fill_some(pending, row)
             _hold(market, held.setdefault(slot, _Held()), row)
-    now = rows[approved]["ts"]
-    worth, profit, locked = [], 0, 0
-    for (symbol, _), one in held.items():
+    mine = rows[approved]
+    now, own = mine["ts"], (mine["symbol"], mine["strategy"])
+    leaving = _leaving(rows, approved, held)
+    gone = {leaving} | {waits.slot for waits in pending.values() if waits.slot in held and held[waits.slot].lots * waits.side < 0}
+    counted, profit, locked, added_to = [(waits.slot, waits.side * waits.value) for waits in pending.values()], 0, 0, 0
+    for slot, one in held.items():
+        symbol, linear = slot[0], market.is_linear(slot[0])
         at_mark = market.value(symbol, one.lots, market.mark(symbol, now))
-        worth.append(at_mark)
-        if market.is_linear(symbol) or one.lots < 0:
+        if slot not in gone:
+            counted.append((slot, at_mark))
+            added_to = abs(at_mark) if slot == own else added_to
+        if linear or one.lots < 0:
             profit += at_mark - one.cost
-            locked += one.margin + (0 if market.is_linear(symbol) else abs(one.cost))
-    waiting = [(row["side"], market.value(row["symbol"], row["qty"], row["price"]), row["amount"]) for row in pending.values()]
+            locked += (0 if slot == leaving else one.margin) + (0 if linear else abs(one.cost))
+        elif slot == leaving:
+            profit += at_mark
+    group = market.instrument(mine["symbol"]).group
     return Standing(
         equity=_equity(result, market, rows, approved),
-        free=rows[approved]["cash"] + profit - locked - sum(reserved for _, _, reserved in waiting),
-        gross=sum(map(abs, worth)) + sum(value for _, value, _ in waiting),
-        net=sum(worth) + sum(side * value for side, value, _ in waiting),
+        free=mine["cash"] + profit - locked - sum(waits.reserved for waits in pending.values()),
+        gross=sum(abs(worth) for _, worth in counted),
+        net=sum(worth for _, worth in counted),
+        group=sum(abs(worth) for slot, worth in counted if group and market.instrument(slot[0]).group == group),
+        strategy=sum(abs(worth) for slot, worth in counted if slot[1] == mine["strategy"]),
+        added_to=added_to,
         taker_bps=market.taker_bps(rows[:approved], now),
     )
+
+
+def _fill_some(pending: dict[int, _Waits], row: Row) -> None:
+    """Let a fill take its part of what an entry reserves.  # R2.6"""
+    waits = pending.get(row["proposal"])
+    if waits is None:
+        return
+    if row["qty"] >= waits.lots:
+        del pending[row["proposal"]]
+        return
+    part = row["qty"] / waits.lots
+    waits.reserved -= round(waits.reserved * part)
+    waits.value -= round(waits.value * part)
+    waits.lots -= row["qty"]
+
+
+def _leaving(rows: list[Row], approved: int, held: dict[tuple[int, int], _Held]) -> tuple[int, int] | None:
+    """The position that makes room for an entry: the one it reverses, or the one it rotates out.  # R4.2, R4.3"""
+    mine = rows[approved]
+    own = mine["symbol"], mine["strategy"]
+    if own in held and held[own].lots:
+        return own if held[own].lots * mine["side"] < 0 else None
+    for row in rows[approved + 1 :]:
+        if row["ts"] != mine["ts"]:
+            break
+        if row["kind"] == RecordKind.ORDER and row["reason"] == Reason.ROTATED and row["cause"] == approved:
+            return row["symbol"], row["strategy"]
+    return None
 
 
 def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> int:
@@ -150,7 +208,8 @@ def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> i
     return equity
 
 
-def _wanted(market: Market, row: Row, kind: int, amount: float, budget: float, before: Standing) -> tuple[str, float]:
+def _wanted(market: Market, row: Row, desk: StrategySettings, before: Standing) -> tuple[str, float]:
+    kind, amount, budget = desk.size, desk.amount, desk.budget
     scale = market.settings.scale
     reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
     capital = before.equity / scale * budget
@@ -172,14 +231,31 @@ def _wanted(market: Market, row: Row, kind: int, amount: float, budget: float, b
         return f"{at_risk} / {number(distance, 6)} to the stop at {number(stop, 7)} = {number(wanted, 7)}", wanted
     if kind == SizeKind.ALL_IN:
         buffer = round(before.equity * market.settings.cash_buffer)
-        limit = min(before.free - buffer, round(before.equity * budget))
+        limit = min(round((before.free - buffer) * amount), round(before.equity * budget))
         half, symbol, lot = market.reservation_half(row["symbol"], row["ts"]), row["symbol"], market.instrument(row["symbol"]).base_lot
         lots = most_lots(lambda n: market.claim(symbol, row["side"], n, reference, half, before.taker_bps) <= limit, 2 * row["qty"] + 1)
         lots -= lots % market.lot_step(symbol, row["ts"])
         spare = f"free cash {before.free / scale:,.2f}" + (f" less the cash buffer {buffer / scale:,.2f}" if buffer else "")
+        spare += f" x {number(amount)}" if amount != 1.0 else ""
         wanted = lots * float(lot)
         return f"the most that reserves no more than {limit / scale:,.2f}, the smaller of {own} and {spare} = {number(wanted)}", wanted
-    return "", math.nan
+    share, told = own_share(market, row["proposal"], desk)
+    wanted = capital * share / (reference * multiplier)
+    return f"{own} x {told} / {per} = {number(wanted, 7)}", wanted
+
+
+def own_share(market: Market, proposal: int, desk: StrategySettings) -> tuple[float, str]:
+    """Share of capital that a proposal's own columns ask for, and how it comes about.  # R5.1"""
+    table, amount = market.proposals, desk.amount
+    if desk.size == SizeKind.VOL_TARGET:
+        volatility = float(table.volatility[proposal])
+        return amount / volatility, f"({number(amount)} / volatility {number(volatility)})"
+    if desk.size == SizeKind.TARGET_WEIGHT:
+        weight = float(table.weight[proposal])
+        return amount * weight, f"({number(amount)} x weight {number(weight)})"
+    chance, payoff = float(table.win_probability[proposal]), float(table.payoff[proposal])
+    bet = f"{number(amount)} x ({number(chance)} - {number(1.0 - chance)} / {number(payoff)})"
+    return min(amount * (chance - (1.0 - chance) / payoff), desk.cap), f"(the smaller of {bet} and the cap {number(desk.cap)})"
 
 
 def stop_asked(market: Market, proposal: int, reference: float, side: int) -> float:
@@ -211,9 +287,11 @@ def _limit(market: Market, row: Row, before: Standing, size: Size, lot: float) -
         limit = before.free - round(before.equity * settings.cash_buffer)
         found.append((f"cash_buffer {number(settings.cash_buffer)}", limit, claimed(limit)))
     for name, fraction, used in (
-        ("max_position", settings.max_position, 0),
+        ("max_position", settings.max_position, before.added_to),
         ("max_gross", settings.max_gross, before.gross),
         ("max_net", settings.max_net, side * before.net),
+        ("max_group", settings.max_group if market.instrument(symbol).group else math.inf, before.group),
+        ("max_strategy", settings.max_strategy, before.strategy),
     ):
         if fraction < math.inf:
             limit = round(before.equity * fraction) - used

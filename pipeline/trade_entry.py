@@ -5,6 +5,7 @@ from typing import Any
 from engine.round_trips import Row
 from engine.schema import NONE, RecordKind
 from pipeline.bar_lookup import bar_dict
+from pipeline.entry_order import entry_order
 from pipeline.trade_story import MOST_LISTED, Part, Story
 from pipeline.wording import moment, number, reason_of
 
@@ -117,13 +118,18 @@ def order(story: Story) -> Part:
         return Part("order")
     row, execution = story.rows[seq], story.stored.config.execution
     waits = f", latency {execution.latency}" if execution.latency not in ("0s", "0") else ""
-    line = f"{moment(row['ts'])}  order {row['order_id']} for {number(story.words.quantity(row))}, timing {execution.timing}{waits}"
-    return Part("order", [line], {"seq": seq, "order_id": row["order_id"], "ts": row["ts"], "timing": execution.timing})
+    asked = entry_order(story.market, row) if story.market is not None else None
+    prices = dict(asked.prices()) if asked else {}
+    how = f"{asked.kind.name.lower().replace('_', '-')} " if asked and prices else ""
+    at = "".join(f", {name} {number(price)}" for name, price in prices.items()) or f", timing {execution.timing}"
+    line = f"{moment(row['ts'])}  {how}order {row['order_id']} for {number(story.words.quantity(row))}{at}{waits}"
+    data = {"seq": seq, "order_id": row["order_id"], "ts": row["ts"], "timing": execution.timing, **prices}
+    return Part("order", [line], data | ({"type": asked.kind.name.lower()} if asked else {}))
 
 
 def _slots_taken(rows: list[Row], ts: int) -> int:
     """Positions and pending entries as the selector of an instant found them."""
-    held, pending = set[tuple[int, int]](), set[int]()
+    held, pending = set[tuple[int, int]](), dict[int, tuple[int, int]]()
     for row in rows:
         if row["ts"] == ts and row["kind"] == RecordKind.SELECTED:
             break
@@ -133,10 +139,10 @@ def _slots_taken(rows: list[Row], ts: int) -> int:
             if row["position"]:
                 held.add(slot)
         elif row["kind"] == RecordKind.APPROVED:
-            pending.add(row["proposal"])
+            pending[row["proposal"]] = slot
         elif row["kind"] in (RecordKind.FILL, RecordKind.CANCELLED):
-            pending.discard(row["proposal"])
-    return len(held) + len(pending)
+            pending.pop(row["proposal"], None)
+    return len(held | set(pending.values()))
 
 
 def _other_line(one: dict[str, Any]) -> str:

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from engine.round_trips import Row, causes
-from engine.schema import AMBIGUOUS, MAKER, EventKind, Reason, RecordKind
+from engine.schema import AMBIGUOUS, MAKER, EventKind, OrderType, Reason, RecordKind
 from pipeline.bar_lookup import bar_dict
-from pipeline.fill_price import fill_price
+from pipeline.entry_order import EntryOrder, entry_order
 from pipeline.trade_story import MOST_LISTED, Part, Story
 from pipeline.wording import moment, number, reason_of
 
@@ -36,7 +36,10 @@ def _fill(story: Story, seq: int) -> tuple[list[str], dict[str, Any]]:
     }  # fmt: skip
     worth = 0
     if story.market is not None:
-        found = fill_price(story.market, row, story.levels)
+        order = entry_order(story.market, row)
+        if order is not None and order.kind != OrderType.MARKET:
+            lines.append(_rested(story, row, order))
+        found = story.price(seq)
         if found is not None:
             lines.append(found.line())
             data["price_steps"] = found.as_dict()
@@ -44,6 +47,19 @@ def _fill(story: Story, seq: int) -> tuple[list[str], dict[str, Any]]:
     bps = f" = {row['fee'] / worth * 10_000:.4g} bp of {words.amount(worth)}" if worth else ""
     lines.append(f"fee {words.amount(row['fee'])}{bps} as a {'maker' if row['flags'] & MAKER else 'taker'}")
     return lines, data
+
+
+def _rested(story: Story, row: Row, order: EntryOrder) -> str:
+    """Since when an order rested, and the bar that met it."""
+    since = story.rows[row["cause"]]["ts"]
+    bar = _bar(story.market, row) if story.market is not None else {}
+    kind = order.kind.name.lower().replace("_", "-")
+    told = f"the {kind} order rested at {', '.join(f'{name} {number(price)}' for name, price in order.prices())} since {moment(since)}"
+    if row["phase"] == EventKind.BAR_OPEN:
+        return f"{told}, met by the open {number(bar['open'])} of the bar {moment(bar['open_ts'])}"
+    down = (row["side"] > 0) == (order.kind == OrderType.LIMIT)
+    extreme = "low" if down else "high"
+    return f"{told}, touched in the bar {moment(bar['open_ts'])} to {moment(bar['ts'])}, {extreme} {number(bar[extreme])}"
 
 
 def _partly(story: Story, seq: int) -> str:
@@ -59,7 +75,7 @@ def moved(story: Story) -> Part:
     """Stop and target, and how the trailing distance moved the stop."""
     levels = story.levels
     if levels is None:
-        return Part("levels")
+        return Part("levels", _changed(story))
     named = [f"{name} {number(level)}" for name, level in (("stop", levels.stop), ("target", levels.target)) if level == level]
     lines = [f"{', '.join(named)} from the entry on"] if named else []
     if levels.moves:
@@ -75,6 +91,15 @@ def moved(story: Story) -> Part:
         lines.append("each bar's own extreme moves the stop before the bar is tested against it (trailing_mode: intrabar)")
     data = {name: _real(getattr(levels, name)) for name in ("stop", "target", "trailing", "break_even")}
     return Part("levels", lines, data | {"moves": [{"ts": ts, "stop": stop} for ts, stop in levels.moves]})
+
+
+def _changed(story: Story) -> list[str]:
+    """What changed levels that are then not worked out again."""
+    told = [
+        f"{moment(story.rows[seq]['ts'])}  {'an add' if story.rows[seq]['kind'] == RecordKind.FILL else 'a proposal'} may change them"
+        for seq in story.changes[:MOST_LISTED]
+    ]
+    return [*told, "levels that were changed are not worked out again"] if told else []
 
 
 def funding(story: Story) -> Part:

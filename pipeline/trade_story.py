@@ -5,7 +5,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from engine.round_trips import RoundTrip, Row, causes
-from engine.schema import NONE, RecordKind
+from engine.schema import NONE, EventKind, RecordKind
+from pipeline.fill_price import FillPrice, fill_price
 from pipeline.levels import Levels, levels_of
 from pipeline.stored_run import StoredRun
 from pipeline.wording import Words, moment, span_text
@@ -60,11 +61,50 @@ class Story:
 
     @cached_property
     def levels(self) -> Levels | None:
-        """Its stop and target; None without the market or without a proposal."""
+        """Its stop and target; None without the market or a proposal, or where later proposals changed them."""
         first, end = self.rows[self.entries[0]], self.trip.exit_ts or int(self.rows[-1]["ts"]) + 1
-        if self.market is None or first["proposal"] == NONE:
+        if self.market is None or first["proposal"] == NONE or self.changes:
             return None
-        return levels_of(self.market, first["proposal"], first["ts"], first["price"], self.trip.side, end)
+        touched = first["phase"] == EventKind.BAR_PATH
+        return levels_of(self.market, first["proposal"], first["ts"], first["price"], self.trip.side, end, touched=touched)
+
+    @cached_property
+    def changes(self) -> list[int]:
+        """``seq`` of what may have changed its levels: new levels, and the first fill of each add.  # R4.3"""
+        known, found = {self.rows[self.entries[0]]["proposal"]}, []
+        for seq in self.trip.records:
+            row = self.rows[seq]
+            if row["kind"] == RecordKind.LEVELS or (seq in self.entries and row["proposal"] not in known):
+                known.add(row["proposal"])
+                found.append(seq)
+        return found
+
+    @cached_property
+    def adds(self) -> int:
+        """How many later entries added to it."""
+        return sum(1 for seq in self.changes if self.rows[seq]["kind"] == RecordKind.FILL)
+
+    def price(self, seq: int) -> FillPrice | None:
+        """The price of one of its fills, worked out again; None where it cannot be."""
+        if self.market is None:
+            return None
+        row = self.rows[seq]
+        return fill_price(self.market, row, self.levels, self._entered(row), self._together(seq))
+
+    def _entered(self, row: Row) -> float:
+        """Raw price at which the inside of the bar that a fill is in opened the trade; NaN elsewhere."""
+        first = self.rows[self.entries[0]]
+        same = row["phase"] == first["phase"] == EventKind.BAR_PATH and row["ts"] == first["ts"]
+        found = fill_price(self.market, first, None) if same and self.market is not None and row is not first else None
+        return found.raw if found is not None else float("nan")
+
+    def _together(self, seq: int) -> int:
+        """Lots of a reversal, both of its fills; else those of the fill.  # R6.4"""
+        row, total = self.rows[seq], 0
+        for other in self.rows[max(0, seq - 8) : seq + 9]:
+            of_one = (other["order_id"], other["ts"], other["phase"], other["price"]) == (row["order_id"], row["ts"], row["phase"], row["price"])
+            total += other["qty"] if other["kind"] == RecordKind.FILL and of_one else 0
+        return total
 
     def headline(self) -> str:
         """The trade in one line."""

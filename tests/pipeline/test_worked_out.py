@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 from engine.ledger import Ledger, ledger_header
 from engine.round_trips import fold, rows_of
-from engine.schema import DAY_US, NONE, RecordKind
+from engine.schema import DAY_US, RecordKind
 from engine.session import ReplayError, Session
 from pipeline.bar_lookup import Market
-from pipeline.fill_price import fill_price
-from pipeline.levels import levels_of
 from pipeline.size_steps import size_steps
+from pipeline.trade_story import Story
 from tests.markets import random_case
 
 
@@ -30,19 +29,15 @@ def test_every_fill_of_a_random_market_has_the_price_that_its_steps_come_to(seed
     result = replayed(seed)
     market = Market(result.tape, result.proposals, result.settings)
     ledger = Ledger(result.records, result.symbols, result.strategies, ledger_header(result))
-    rows, end = rows_of(ledger), int(result.records["ts"][-1]) + 1
-    for trip in fold(ledger).trips:
-        fills = [rows[seq] for seq in trip.records if rows[seq]["kind"] == RecordKind.FILL]
-        first = fills[0]
-        levels = (
-            None
-            if first["proposal"] == NONE
-            else levels_of(market, first["proposal"], first["ts"], first["price"], trip.side, trip.exit_ts or end)
-        )
-        for fill in fills:
-            found = fill_price(market, fill, levels)
-            if found is None:  # a level that a split restated
-                assert levels is None and market.splits(fill["symbol"], trip.decided_ts - 30 * DAY_US, fill["ts"] + 1), (seed, fill)
+    stored: Any = SimpleNamespace(ledger=ledger, rows=rows_of(ledger), fold=fold(ledger))
+    again: Any = SimpleNamespace(replay=result)
+    for number in range(1, len(stored.fold.trips) + 1):
+        story = Story(stored, number, again)
+        for seq in story.entries + story.exits:
+            fill, found = stored.rows[seq], story.price(seq)
+            if found is None:  # a level that a split restated, or that was changed
+                assert story.levels is None, (seed, fill)
+                assert story.changes or market.splits(fill["symbol"], story.trip.decided_ts - 30 * DAY_US, fill["ts"] + 1), (seed, fill)
                 continue
             assert found.explained, (seed, fill, found)
             assert abs(found.raw + sum(amount for _, amount in found.steps) - fill["price"]) <= 1e-9 * fill["price"], (seed, fill, found)
