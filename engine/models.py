@@ -7,16 +7,13 @@ code: nothing of the kernel is compiled again for a new model.
 ===========  =============================================================================================  =================================
 kind         arguments                                                                                      returns
 ===========  =============================================================================================  =================================
-``select``   score, side, price, capital, key                                                               rank, higher first; NaN refuses
-``size``     capital, price, stop_distance, score, side, key                                                quantity; NaN, 0, negative: none
 ``fee``      notional, qty, maker                                                                           fee in account currency
 ``slippage`` price, qty, volume, half_spread, side, key                                                     fraction of the price, paid beyond the half-spread
 ``fill``     price, qty, volume, half_spread, side, key                                                     taker price, before the tick
 ``exit``     entry_price, high, low, close, stop, target, bars, side, key                                   stop level from now on; NaN leaves it
 ===========  =============================================================================================  =================================
 
-``side`` is +1 or -1 of the position asked for or of the order (``fill``, ``slippage``), ``capital`` is budget x equity, ``stop_distance``
-and ``stop`` and ``target`` are NaN where there is none, ``volume`` is that of the last closed bar (0 where unknown), ``maker`` is 1 or 0.
+``side`` is +1 or -1 of the position (``exit``) or of the order (``fill``, ``slippage``), ``stop`` and ``target`` are NaN where there is none, ``volume`` is that of the last closed bar (0 where unknown), ``maker`` is 1 or 0.
 ``key`` is an int64 made of the run's seed and the event; ``draw(key, n)`` turns it into random numbers, the n-th of which never depends
 on what else was drawn (R9.2).
 """
@@ -44,17 +41,13 @@ class ModelError(ValueError):
 class ModelKind(IntEnum):
     """What a model decides."""
 
-    SELECT = 0
-    SIZE = 1
-    FEE = 2
-    SLIPPAGE = 3
-    FILL = 4
-    EXIT = 5
+    FEE = 0
+    SLIPPAGE = 1
+    FILL = 2
+    EXIT = 3
 
 
 PARAMETERS: dict[ModelKind, tuple[str, ...]] = {
-    ModelKind.SELECT: ("score", "side", "price", "capital", "key"),
-    ModelKind.SIZE: ("capital", "price", "stop_distance", "score", "side", "key"),
     ModelKind.FEE: ("notional", "qty", "maker"),
     ModelKind.SLIPPAGE: ("price", "qty", "volume", "half_spread", "side", "key"),
     ModelKind.FILL: ("price", "qty", "volume", "half_spread", "side", "key"),

@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from engine import schema
 from engine.mux import CandleClose
-from engine.proposal import VALUES, Proposal
-from engine.schema import Action
+from engine.proposal import Proposal
+from engine.schema import Action, OrderType
 from engine.strategy import EventStrategy
 from engine.view import Rows, View
 
@@ -133,7 +132,7 @@ def proposal_of(symbol: str, signal: Mapping[str, Any]) -> Proposal:
     action = {"long": Action.ENTER_LONG, "short": Action.ENTER_SHORT, "exit": Action.EXIT}[signal["direction"]]
     values = {"stop_loss": signal["sl"], "take_profit": signal["tp"], "score": signal["score"]}
     if signal["type"] != "market":
-        values |= {"order_type": int(_order_types()[signal["type"].upper()]), f"{signal['type']}_price": signal["entry"]}
+        values |= {"order_type": int(OrderType[signal["type"].upper()]), f"{signal['type']}_price": signal["entry"]}
     return Proposal(symbol, action, **{name: value for name, value in values.items() if value is not None})
 
 
@@ -151,15 +150,7 @@ def _type(given: Mapping[str, Any], where: str) -> str:
     word = given.get("type") or "market"
     if not isinstance(word, str) or word.lower() not in TYPES:
         raise SignalError(f"{where}: type {word!r} is not one of {', '.join(TYPES)}")
-    word = word.lower()
-    if word != "market" and (not _order_types() or not {"order_type", f"{word}_price"} <= VALUES.keys()):
-        raise SignalError(f"{where}: type {word!r} is not supported yet; entries are market orders")
-    return word
-
-
-def _order_types() -> Any:
-    """``engine.schema.OrderType``, once the replay has kinds of order."""
-    return getattr(schema, "OrderType", None)
+    return word.lower()
 
 
 def _price(value: Any, name: str, where: str) -> float | None:

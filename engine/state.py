@@ -140,9 +140,7 @@ RULES = np.dtype(
     [
         ("start_us", "<i8"),
         ("seed", "<i8"),
-        ("select_model", "<i8"),  # address of the user's model, 0: none; and so on
-        ("size_model", "<i8"),
-        ("fee_model", "<i8"),
+        ("fee_model", "<i8"),  # address of the user's model, 0: none; and so on
         ("slippage_model", "<i8"),
         ("fill_model", "<i8"),
         ("exit_model", "<i8"),

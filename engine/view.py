@@ -4,6 +4,7 @@ Everything handed out is read-only: slices that cannot be written to, and tuples
 """
 
 import difflib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from engine.dataset import COLUMNS, Dataset
 from engine.instrument import Decimals, Instrument
+from engine.schema import OrderType
 from engine.state import State
 
 
@@ -61,6 +63,9 @@ class PendingOrder(NamedTuple):
     side: int  # +1 buy, -1 sell
     lots: int
     reserved: int  # money units
+    order_type: str = "market"  # what it is by now: a stop that was triggered is a market order
+    limit: float = math.nan  # NaN: none
+    trigger: float = math.nan
 
 
 class Rows(Mapping[str, NDArray[Any]]):
@@ -124,16 +129,21 @@ class Account:
         found = []
         for slot in state.queue[: int(account["n_queue"])].tolist():
             order = state.entries[slot]
-            names = self._symbols[slot // n], self._strategies[slot % n]
-            found.append(
-                PendingOrder(int(order["order_id"]), *names, "entry", int(order["side"]), int(order["lots"]), int(order["reserved"]))
-            )
+            found.append(self._entry(order, slot))
         for slot in state.held[: int(account["n_held"])].tolist():
             position = state.positions[slot]
             if position["exit_id"] != 0:
                 names = self._symbols[slot // n], self._strategies[slot % n]
                 found.append(PendingOrder(int(position["exit_id"]), *names, "exit", -int(position["side"]), abs(int(position["lots"])), 0))
         return tuple(found)
+
+    def _entry(self, order: Any, slot: int) -> PendingOrder:
+        kind, n = OrderType(int(order["kind"])), len(self._strategies)
+        limit = float(order["limit"]) if kind in (OrderType.LIMIT, OrderType.STOP_LIMIT) else math.nan
+        trigger = float(order["trigger"]) if kind in (OrderType.STOP, OrderType.STOP_LIMIT) else math.nan
+        numbers = int(order["order_id"]), self._symbols[slot // n], self._strategies[slot % n]
+        sizes = int(order["side"]), int(order["lots"]), int(order["reserved"])
+        return PendingOrder(*numbers, "entry", *sizes, kind.name.lower(), limit, trigger)
 
     def _position(self, state: State, slot: int) -> Position:
         position, n = state.positions[slot], len(self._strategies)

@@ -469,10 +469,8 @@ ModelPath = Annotated[str, Field(pattern=r"^.+\.py:[A-Za-z_]\w*$")]
 
 
 class Models(Section):
-    """The user's own models, each FILE.py:FUNCTION relative to the config, in place of the built-in ones; see docs/models.md."""
+    """The user's own models, each FILE.py:FUNCTION relative to the config, in place of the built-in ones; ``engine.models`` says what each is called with."""
 
-    select: ModelPath | None = Field(default=None, description="rank of an entry, in place of its score")
-    size: ModelPath | None = Field(default=None, description="quantity of an entry, in place of risk.size")
     fee: ModelPath | None = Field(default=None, description="fee of a fill, in place of execution.fees")
     slippage: ModelPath | None = Field(default=None, description="slippage of a taker, in place of execution.slippage")
     fill: ModelPath | None = Field(default=None, description="price of a taker, in place of half-spread and slippage")

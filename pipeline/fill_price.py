@@ -128,7 +128,7 @@ def _taker(market: Market, row: Row, source: str, raw: float, at: int, known: in
     if side * (found - limit) > 0 and price == limit:
         return _left_over(source, raw, steps, price, at, "its limit bounds it")
     if found != price:
-        return _left_over(source, raw, steps, price, at, "other models")
+        return _left_over(source, raw, steps, price, at, "the user's model" if settings.slippage == Slippage.MODEL else "other models")
     rest = price - raw - sum(amount for _, amount in steps)
     if abs(rest) > 1e-9 * float(tick):
         steps.append((f"tick {number(float(tick))}", rest))

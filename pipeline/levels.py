@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from engine.models import ModelKind
 from engine.schema import LevelKind, StopAnchor, TrailingMode
 from pipeline.bar_lookup import Market, on_grid
 
@@ -37,7 +38,7 @@ class Levels:
 def levels_of(
     market: Market, proposal: int, entry_ts: int, entry_price: float, side: int, exit_ts: int, *, touched: bool = False
 ) -> Levels | None:
-    """The levels that a proposal asked for, from the fill through the exit; None where a split between restates them.
+    """The levels that a proposal asked for, from the fill through the exit; None where a split between restates them, or the user's model moves them.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def levels_of(
     """
     table, settings = market.proposals, market.settings
     symbol = int(table.symbol[proposal])
-    if market.splits(symbol, int(table.ts[proposal]), exit_ts + 1):
+    if settings.model(ModelKind.EXIT) is not None or market.splits(symbol, int(table.ts[proposal]), exit_ts + 1):
         return None
     anchor = float(market.tape.close[table.row[proposal]]) if settings.stop_anchor == StopAnchor.ENTRY_CLOSE else entry_price
     stop = _level(market, symbol, float(table.stop_loss[proposal]), int(table.stop_loss_kind[proposal]), anchor, -side, entry_ts)

@@ -102,7 +102,12 @@ class Story:
         """Lots of a reversal, both of its fills; else those of the fill.  # R6.4"""
         row, total = self.rows[seq], 0
         for other in self.rows[max(0, seq - 8) : seq + 9]:
-            of_one = (other["order_id"], other["ts"], other["phase"], other["price"]) == (row["order_id"], row["ts"], row["phase"], row["price"])
+            of_one = (other["order_id"], other["ts"], other["phase"], other["price"]) == (
+                row["order_id"],
+                row["ts"],
+                row["phase"],
+                row["price"],
+            )
             total += other["qty"] if other["kind"] == RecordKind.FILL and of_one else 0
         return total
 

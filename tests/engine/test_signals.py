@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import schema
 from engine.broadcast import HandlerError
 from engine.dataset import from_columns
-from engine.proposal import VALUES
-from engine.schema import Action
+from engine.schema import Action, OrderType
 from engine.session import Session
 from engine.signals import SignalError, SignalStrategy, Slices, normalised, proposal_of
+from engine.view import PendingOrder, View
 from tests.market_changes import tables_of
 from tests.markets import Case, random_case
 
@@ -74,16 +73,34 @@ def test_a_signal_that_makes_no_sense_is_refused(given: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["limit", "stop"])
-def test_resting_orders_go_to_the_columns_of_that_name_or_are_refused_by_name(kind: str) -> None:
+def test_resting_orders_go_to_the_columns_of_that_name(kind: str) -> None:
     given = {"direction": "buy", "type": kind, "entry": 98.0, "sl": 90.0}
-    if {"order_type", f"{kind}_price"} <= VALUES.keys():
-        values = proposal_of("A", normalised(given, 100.0)).values
-        assert values["order_type"] == int(schema.OrderType[kind.upper()]) and values[f"{kind}_price"] == 98.0  # type: ignore[attr-defined]
-        with pytest.raises(SignalError, match=f"a {kind} order needs entry"):
-            normalised(given | {"entry": None}, 100.0)
-    else:
-        with pytest.raises(SignalError, match=f"type '{kind}' is not supported yet"):
-            normalised(given, 100.0)
+    values = proposal_of("A", normalised(given, 100.0)).values
+    assert values == {"order_type": OrderType[kind.upper()], f"{kind}_price": 98.0, "stop_loss": 90.0}
+    with pytest.raises(SignalError, match=f"a {kind} order needs entry"):
+        normalised(given | {"entry": None}, 100.0)
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("limit", 0.5), ("stop", 2.0)])
+def test_a_signal_s_order_rests_at_its_price_where_it_can_be_seen(kind: str, factor: float) -> None:  # R2.4
+    seen: list[PendingOrder] = []
+
+    class Rests(SignalStrategy):
+        def on_event(self, event: Any, view: View) -> Any:
+            seen.extend(one for one in view.orders if one.role == "entry")
+            return super().on_event(event, view)
+
+        def signal(self, index: int, slices: Slices) -> dict[str, Any]:
+            close = slices[next(iter(slices))]["close"][index]
+            return {"direction": "buy", "type": kind, "entry": factor * close, "sl": 0.25 * close}
+
+    for seed in range(20):
+        case = random_case(seed)
+        if not case.settings.models:
+            _run(case, Rests())
+    assert len(seen) > 10 and {one.order_type for one in seen} == {kind}
+    own, other = ([one.limit for one in seen], [one.trigger for one in seen])[:: 1 if kind == "limit" else -1]
+    assert all(price > 0 for price in own) and np.isnan(other).all()
 
 
 class Watcher(SignalStrategy):

@@ -127,7 +127,9 @@ class Decisions:
         position = self.account.positions[entry.victim]
         self.order_exit(position, Reason.ROTATED, entry.cause)
         if self.settings.timing == Timing.CLOSE and position.key[0] in self.closed:
-            fill_exit(self.account, position, quote_close(self.account.markets[position.key[0]], -position.side))
+            market = self.account.markets[position.key[0]]
+            assert market.bar is not None
+            fill_exit(self.account, position, market, market.bar, quote_close(market, -position.side, self.account.now))
 
     def fill_at_close(self, entry: Entry) -> None:
         """Fill an entry at the close just seen; what is left of it waits for opens.  # R2.3 R2.6"""
