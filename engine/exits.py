@@ -119,6 +119,8 @@ def move_by_model(state: State, tape: Tape, slot: int, row: int) -> None:
     symbol, side = position["symbol"], position["side"]
     high, low = (tape.bid_high[row], tape.bid_low[row]) if side > 0 else (tape.ask_high[row], tape.ask_low[row])
     close, bars = tape.bid_close[row] if side > 0 else tape.ask_close[row], row - position["first_row"] + 1
+    if row == position["reach_row"]:  # of the bar of a touch the close alone came after for certain
+        high = low = close
     high, low = restated(state, tape, symbol, high, ts), restated(state, tape, symbol, low, ts)
     close, key = restated(state, tape, symbol, close, ts), event_key(rules["seed"], ts, symbol, position["strategy"])
     told = (position["entry_price"], high, low, close, position["stop"], position["target"], float(bars), float(side), key)

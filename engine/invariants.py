@@ -67,6 +67,7 @@ def nothing_rests_and_nothing_overfills(_: ReplayResult, rows: list[Row]) -> Non
     """Every order ends, and is filled for no more than it asked.  # R2.7, R8.6"""
     left: dict[int, int] = {}  # order id -> lots to fill
     orders: dict[int, Row] = {}
+    held: dict[tuple[int, int], int] = {}
     for seq, row in enumerate(rows):
         number = row["order_id"]
         if row["kind"] == RecordKind.ORDER:
@@ -74,15 +75,22 @@ def nothing_rests_and_nothing_overfills(_: ReplayResult, rows: list[Row]) -> Non
         elif row["kind"] == RecordKind.CANCELLED:
             left.pop(number, None)
         elif row["kind"] == RecordKind.SPLIT:
-            for rests in left:  # an entry by its number, an exit with its position
-                if rests == number or (number == NONE and orders[rests]["reason"] != Reason.NONE and _same_slot(orders[rests], row)):
-                    left[rests] = row["qty"]
+            lots = held.get((row["symbol"], row["strategy"]), 0)
+            for rests in left:  # an entry by its number, an exit with its position, and so what a reversal closes
+                reverses = orders[rests]["reason"] == Reason.NONE and lots * orders[rests]["side"] < 0
+                if rests == number:
+                    left[rests] = row["qty"] + (abs(lots) if reverses else 0)
+                elif number == NONE and _same_slot(orders[rests], row):
+                    left[rests] = (
+                        row["qty"] if orders[rests]["reason"] != Reason.NONE else left[rests] + reverses * (row["qty"] - abs(lots))
+                    )
         elif row["kind"] == RecordKind.FILL and number in left and orders[number]["side"] == row["side"]:
             left[number] -= row["qty"] if orders[number]["qty"] else 0  # an order without a quantity takes what cash pays for
             if left[number] < 0:
                 raise _broken(seq, row, f"fills {row['qty']} lots of an order for {left[number] + row['qty']}")
             if not row["flags"] & MORE:
                 del left[number]
+        held[row["symbol"], row["strategy"]] = row["position"]
     if left:
         raise LedgerError(f"order {min(left)} still rests at the end of the run  # R8.6")
 

@@ -37,8 +37,9 @@ MAX_TERM = 1000  # of a split
 
 @dataclass
 class _Order:
-    """An entry order: its side, the lots it may still fill, its limit, 0 where it has none, and whether it was told how many lots."""
+    """An entry order: its (strategy, symbol), its side, the lots it may still fill, its limit, 0 where it has none, and whether it was told how many lots."""
 
+    key: tuple[int, int]
     side: int
     lots: int
     limit: float
@@ -179,7 +180,7 @@ def _apply(
         totals.deposits += row["amount"]
     elif kind == RecordKind.ORDER and row["reason"] == Reason.NONE:
         limited = row["flags"] & 3 in (OrderType.LIMIT, OrderType.STOP_LIMIT)
-        totals.orders[row["order_id"]] = _Order(row["side"], row["qty"], row["price"] if limited else 0.0, row["qty"] > 0)
+        totals.orders[row["order_id"]] = _Order(key, row["side"], row["qty"], row["price"] if limited else 0.0, row["qty"] > 0)
     elif kind == RecordKind.FILL:
         _check_order(seq, row, totals)
         _fill(seq, row, totals, instruments[row["symbol"]], rates, _opened_with(seq, row, rows))
@@ -188,8 +189,10 @@ def _apply(
         _equal(seq, "funding", row["amount"], -round(value * row["value"]))
         totals.cash += row["amount"]
         totals.funding += row["amount"]
-    elif kind == RecordKind.SPLIT and row["order_id"] == NONE:
-        _split(seq, row, totals)
+    elif kind == RecordKind.SPLIT:
+        _split_orders(row, totals, key)
+        if row["order_id"] == NONE:
+            _split(seq, row, totals)
     elif kind == RecordKind.CASH_IN_LIEU:
         _pay_rest(seq, row, totals, instruments[row["symbol"]])
     elif kind == RecordKind.DIVIDEND:
@@ -211,6 +214,8 @@ def _apply(
 def _opened_with(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> int:
     """Lots that a reversal opens by the fill that closes; 0 for any other fill.  # R6.4"""
     if row["reason"] != Reason.REVERSED:
+        return 0
+    if rows[seq + 1]["qty"] != 0:  # a part of the position is left: the bar had no volume for more
         return 0
     later = (one for one in rows[seq + 1 : seq + REVERSAL] if one["kind"] == RecordKind.FILL and one["order_id"] == row["order_id"])
     return int(next((one["qty"] for one in later), 0))
@@ -276,6 +281,17 @@ def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument
     totals.cash += amount
     totals.realised += realised
     totals.fees += fee
+
+
+def _split_orders(row: dict[str, Any], totals: Totals, key: tuple[int, int]) -> None:
+    """Lots of pending entries after a split; that of a reversal closes what the position has become.  # R8.1"""
+    held = totals.lots.get(key, 0)
+    for number, order in totals.orders.items():
+        if number == row["order_id"]:
+            order.lots = row["qty"] + (abs(held) if held * order.side < 0 else 0)
+            order.limit = 0.0  # on the tick again, at a price that the record does not say
+        elif row["order_id"] == NONE and order.key == key and held * order.side < 0:
+            order.lots += row["qty"] - abs(held)
 
 
 def _split(seq: int, row: dict[str, Any], totals: Totals) -> None:

@@ -102,7 +102,7 @@ def test_fixed_risk_refuses_a_stop_it_cannot_size_on(stop: float, kind: int) -> 
 @pytest.mark.parametrize(("cash", "lots"), [(100_000, 7), (7_000, 0)])
 def test_all_in_keeps_to_budget_and_buffer(cash: int, lots: int) -> None:  # R5.1
     # 7 lots cost 707 with the fee; the budget is 750
-    result = one_symbol([FLAT, FLAT], propose(1), strategies=(strategy(SizeKind.ALL_IN, 0.0, 0.75),), taker_bps=100.0, cash=cash)
+    result = one_symbol([FLAT, FLAT], propose(1), strategies=(strategy(SizeKind.ALL_IN, 1.0, 0.75),), taker_bps=100.0, cash=cash)
     assert [record["qty"] for record in of_kind(result, APPROVED)] == ([lots] if lots else [])
     assert reasons(result, REJECTED) == ([] if lots else [(0, "NO_SIZE")])
 

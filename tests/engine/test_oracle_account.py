@@ -33,7 +33,7 @@ from tests.oracle.replay import replay
         (strategy(SizeKind.FIXED_NOTIONAL, 250.0), 2),
         (strategy(SizeKind.FIXED_FRACTION, 0.5, budget=0.4), 2),  # 1000 * 0.4 * 0.5 / 100
         (strategy(SizeKind.FIXED_RISK, 0.02, budget=0.5), 2),  # 1000 * 0.5 * 0.02 / (100 - 95)
-        (strategy(SizeKind.ALL_IN, 0.0, budget=0.75), 7),  # 7 * 101 of cost and fee <= 750, not 8
+        (strategy(SizeKind.ALL_IN, 1.0, budget=0.75), 7),  # 7 * 101 of cost and fee <= 750, not 8
     ],
 )
 def test_size_models(size: StrategySettings, lots: int) -> None:

@@ -29,10 +29,11 @@ def split_entry(account: Account, entry: Entry, action: Action) -> None:
     if lots == 0:
         account.cancel_entry(entry, Reason.BELOW_MIN_QTY)
         return
-    entry.lots, entry.reference = entry.proposal.side * lots, action.price(entry.reference)
+    entry.reference = action.price(entry.reference)
     if not split_prices(entry, action, account.now):
         account.cancel_entry(entry, Reason.INVALID)
         return
+    entry.lots = entry.proposal.side * lots
     account.write(
         RecordKind.SPLIT,
         entry.proposal.key,
