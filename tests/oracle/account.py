@@ -123,6 +123,7 @@ class Position:
     score: float = 0.0  # of the last proposal of its side
     adds: int = 0
     max_bars: int = 0
+    asks_model: bool = True  # whether its bracket stands, so that the user's exit model may move the stop
     bars: int = 0
     exit: ExitOrder | None = None
     reach: Any = None  # how its bar reached an entry that filled inside it

@@ -117,7 +117,7 @@ def _move(account: Account, position: Position, change: Change) -> None:
         if level is not None:
             levels.append(Level(change.acts_from, level))
     _raise_stop(position, change.ts, change.acts_from)
-    if change.closed is not None and account.settings.model(ModelKind.EXIT) is not None:
+    if change.closed is not None and position.asks_model and account.settings.model(ModelKind.EXIT) is not None:
         _ask_model(account, position, change.acts_from, change.closed)
 
 

@@ -247,6 +247,7 @@ def take_exit(account: Account, position: Position, market: Market, bar: Bar, me
     if position.lots == 0:
         return
     position.stops, position.targets, position.trailings, position.break_evens, position.moves = [], [], [], [], []
+    position.asks_model = False
     if position.exit is None:
         account.order_exit(position, reason, acts_from=account.now, at_open=True, cause=position.seq)
     else:
