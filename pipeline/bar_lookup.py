@@ -32,6 +32,10 @@ class Market:
         """Its specification."""
         return sorted(self.settings.instruments, key=lambda one: one.symbol)[symbol]
 
+    def leverage(self, symbol: int) -> float:
+        """Notional over initial margin.  # R7.2"""
+        return self.instrument(symbol).leverage or self.settings.leverage
+
     def tick(self, symbol: int, ts: int) -> "Decimals":
         """Its tick at a time: that of the last dated rules, else its own.  # R2.7"""
         instrument = self.instrument(symbol)
@@ -123,7 +127,7 @@ class Market:
         fee = round(worth * (max(taker_bps, 0.0) / 10_000)) + round(settings.flat * settings.scale)
         fee += round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0
         fee = max(fee, round(settings.min_fee * settings.scale)) if settings.min_fee else fee
-        return (round(worth / settings.leverage) if backed else worth) + fee + round(worth * half)
+        return (round(worth / self.leverage(symbol)) if backed else worth) + fee + round(worth * half)
 
 
 def on_grid(x: float, step: "Decimals", up: bool) -> float:

@@ -63,12 +63,14 @@ def fill_price(market: Market, row: Row, levels: Levels | None, entered: float =
     order = entry_order(market, row)
     if at < 0:
         return None
+    if row["reason"] == Reason.LIQUIDATED and phase == EventKind.BAR_PATH:
+        return FillPrice("liquidation price, or the nearest that the bar has", row["price"], [], row["price"], True, at)
     source, raw = _raw_of_entry(market, row, at, order) if order else _raw(market, row, at, levels, entered)
     if math.isnan(raw):
         return None
     if row["reason"] == Reason.DELISTED:
         return _left_over(source, raw, [], row["price"], at, "haircut")
-    if row["flags"] & MAKER:
+    if row["flags"] & MAKER or row["reason"] == Reason.LIQUIDATED:
         return _left_over(source, raw, [], row["price"], at, "tick")
     known = int(market.tape.open_ts[at]) if phase == EventKind.BAR_PATH else row["ts"]
     return _taker(market, row | {"qty": lots or row["qty"]}, source, raw, at, known, math.nan if order is None else order.limit)

@@ -52,7 +52,7 @@ def _hold(market: Market, held: _Held, row: Row) -> None:
     if held.lots * signed >= 0:
         worth = market.value(row["symbol"], signed, row["price"])
         held.cost += worth
-        held.margin += round(abs(worth) / market.settings.leverage)
+        held.margin += round(abs(worth) / market.leverage(row["symbol"]))
     else:
         part = abs(signed) / abs(held.lots)
         whole = signed == -held.lots

@@ -153,6 +153,7 @@ def _why(story: Story, row: Row) -> str:
         Reason.DELISTED: "the symbol was delisted",
         Reason.DATA_ENDED: "the symbol has no further bars",
         Reason.RUN_ENDED: "the run ended",
+        Reason.LIQUIDATED: "the mark reached the liquidation price",
         Reason.LIQUIDATED_AT_CLOSE: "the account's equity was gone",
         Reason.CROSSED_AT_ENTRY: "the open that filled the entry had already crossed its stop or target",
     }

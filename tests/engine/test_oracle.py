@@ -338,7 +338,11 @@ def test_random_cases_reach_what_they_are_made_for() -> None:
     assert rejected >= set(range(Reason.INVALID, Reason.NOT_HELD)) - {Reason.ALREADY_HELD, Reason.ALREADY_PENDING}
     assert rejected >= {Reason.LEG_REFUSED, Reason.MAX_GROUP, Reason.MAX_STRATEGY}
     assert rejected >= set(range(Reason.SHORT_NOT_ALLOWED, Reason.STALE_CLOSE))
-    assert filled == {reason for reason in Reason if Reason.FILLED <= reason < Reason.POSITION_CLOSED} | {Reason.REVERSED, Reason.ROTATED}
+    assert filled == {reason for reason in Reason if Reason.FILLED <= reason < Reason.POSITION_CLOSED} | {
+        Reason.REVERSED,
+        Reason.ROTATED,
+        Reason.LIQUIDATED,
+    }
     alerts = {reason for kind, reason in met if kind == RecordKind.RISK_ALERT}
     assert alerts == {Reason.DAILY_LOSS, Reason.DRAWDOWN, Reason.CONSECUTIVE_LOSSES, Reason.COOLDOWN}
     assert (RecordKind.LEVELS, Reason.NONE) in met
