@@ -117,6 +117,7 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
             **{name: getattr(settings, name) for name in ("maker_bps", "taker_bps", "per_unit", "flat", "min_fee")},
             "tiers": [[tier.from_notional, tier.maker_bps, tier.taker_bps] for tier in settings.fee_tiers],
         },
+        "models": {model.kind.name.lower(): [model.name, model.source_hash] for model in settings.models},
         "versions": {name: _version(name) for name in ("tapeline", "numpy", "numba", "pyarrow", "polars")}
         | {"python": platform.python_version()},
         **more,

@@ -134,6 +134,7 @@ class _Instrument:
         self.liquidation_fee = header["margin"]["liquidation_fee"]
         self.scale = float(10 ** header["decimals"])
         self.fees = header["fees"]
+        self.own_fees = "fee" in header["models"]
 
     def quantity(self, lots: int) -> float:
         return float(lots * self.lot[0] / self.lot[1])
@@ -222,9 +223,14 @@ def _opened_with(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> i
 
 
 def _fee(row: dict[str, Any], totals: Totals, instrument: _Instrument, bps: float, opened: int) -> int:
-    """Fee of a fill; that of a reversal is split by lots, and the part that opens takes the rest.  # R6.4"""
+    """Fee of a fill; that of a reversal is split by lots, and the part that opens takes the rest.  # R6.4
+
+    The fee of a user's own model is taken as it stands: the ledger does not hold the model, and only a replay can check it.
+    """
     if row["order_id"] in totals.owed:
         return totals.owed.pop(row["order_id"])
+    if instrument.own_fees:
+        return int(row["fee"])
     whole = instrument.fee(row["qty"] + opened, row["price"], bps)
     part = round(whole * (row["qty"] / (row["qty"] + opened)))
     if opened:

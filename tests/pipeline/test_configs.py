@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from engine.schema import Reason, RecordKind
 from pipeline.configfile import load_config, read_yaml
 from pipeline.folder import save
 from pipeline.launch import run
@@ -54,3 +56,22 @@ def test_configs_run_on_real_data_and_verify(real: Any, tmp_path: Path, name: st
     assert made.metrics.trades > 20
     assert sum(made.profit_by_symbol.values()) == made.replay.final_equity - made.replay.settings.cash
     assert verify_run(save(made, tmp_path)).result_hash == made.result_hash
+
+
+def test_models_of_the_users_own_decide_fees_and_exits_and_are_named_beside_the_result(tmp_path: Path) -> None:  # R2.8
+    found = run(load_config(ROOT / "configs/own_models.yaml"))
+    records = found.replay.records
+    fills = records[records["kind"] == RecordKind.FILL]
+    assert len(fills) > 20
+    notional = fills["qty"] * np.array([float(one.lot) for one in found.replay.settings.instruments])[fills["symbol"]] * fills["price"]
+    assert np.allclose(fills["fee"] / 1e6, np.maximum(notional * 0.0005, 0.01), atol=2e-6)
+    assert (fills["reason"] == Reason.MODEL_STOP).any()
+    assert any("fee = costs.py:fee" in notice and "exit = costs.py:chandelier" in notice for notice in found.notices)
+    assert verify_run(save(found, tmp_path)).result_hash == found.result_hash
+
+
+def test_the_functions_of_the_page_are_those_of_the_file() -> None:
+    page, file = (ROOT / "docs/models.md").read_text(), (ROOT / "configs/models/costs.py").read_text()
+    bodies = [line.strip() for line in page.splitlines() if line.startswith("    return ")]
+    assert len(bodies) == 4
+    assert all(body in file for body in bodies)
