@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.round_trips import Row
-from engine.schema import NONE, EventKind, LevelKind, Reason, RecordKind, SizeKind
+from engine.schema import NONE, EventKind, LevelKind, MarginMode, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
 from pipeline.bar_lookup import Market, most_lots
 from pipeline.result import Result
@@ -141,7 +141,8 @@ def standing(result: Result, market: Market, rows: list[Row], approved: int) -> 
             counted.append((slot, at_mark))
             added_to = abs(at_mark) if slot == own else added_to
         if linear or one.lots < 0:
-            profit += at_mark - one.cost
+            if slot == leaving or not (linear and market.settings.margin == MarginMode.ISOLATED):
+                profit += at_mark - one.cost
             locked += (0 if slot == leaving else one.margin) + (0 if linear else abs(one.cost))
         elif slot == leaving:
             profit += at_mark

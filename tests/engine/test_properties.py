@@ -83,7 +83,7 @@ class Books:
         parts, den = record["qty"], int(record["value"])
         before = abs(self.lots[key]) * den + parts
         one = self.instruments[self.result.symbols[key[0]]]
-        quantity = -record["side"] * (parts * one.lot.units / one.lot.power) / den
+        quantity = -record["side"] * (parts * one.base_lot.units / one.base_lot.power) / den
         worth = round(quantity * record["price"] * (one.multiplier.units / one.multiplier.power) * self.result.settings.scale)
         released = round(self.costs[key] * (parts / before)) if self.lots[key] else self.costs[key]
         self.totals["profit"] += worth - released
