@@ -14,9 +14,10 @@ from engine.kernel import kernel
 from engine.life import last_sample
 from engine.money import MONEY_LIMIT, value
 from engine.orders import time_position
+from engine.proposals import Proposals
 from engine.schema import NONE, Reason, StopCheck
 from engine.state import State
-from engine.tape import Proposals, Tape
+from engine.tape import Tape
 
 
 @kernel

@@ -3,9 +3,10 @@
 import numpy as np
 
 from engine.kernel import kernel, shared
+from engine.proposals import Proposals
 from engine.schema import NEVER, NONE, Action, Reason
 from engine.state import State
-from engine.tape import Proposals, Tape
+from engine.tape import Tape
 
 
 @kernel

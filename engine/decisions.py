@@ -5,11 +5,12 @@ import numpy as np
 from engine.execution import close_by_order, close_price
 from engine.kernel import kernel, shared
 from engine.orders import drop_entry, order_exit, queue_entry, sweep_queue
+from engine.proposals import Proposals
 from engine.records import post
 from engine.resting import meet_close, meet_open
 from engine.schema import NONE, Action, Reason, RecordKind, Timing
 from engine.state import State
-from engine.tape import Proposals, Tape
+from engine.tape import Tape
 from engine.terms import take_terms
 
 

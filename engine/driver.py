@@ -20,12 +20,13 @@ from engine.broadcast import ALL, Broadcast, Key
 from engine.dataset import Dataset
 from engine.events import RecordReader, Start, Told, WarmupEnd
 from engine.proposal import Proposal
+from engine.proposals import build_proposals
 from engine.schema import NEVER
 from engine.settings import Settings
 from engine.state import State, largest_batch, new_state
 from engine.strategy import EventStrategy
 from engine.stream import Feed, Made, lowered, with_room_for
-from engine.tape import Tape, build_proposals, build_tape
+from engine.tape import Tape, build_tape
 from engine.telling import Teller
 from engine.view import Account, View
 

@@ -9,11 +9,12 @@ from engine.model_call import call, event_key
 from engine.money import MONEY_LIMIT, margin, money, quantity, share, value
 from engine.orders import drop_exit, drop_rest, first_row_after, order_exit, time_life, time_other_events
 from engine.portfolio import book_value, release, secure, set_lots
+from engine.proposals import Proposals
 from engine.records import post
 from engine.schema import MAKER, MORE, NEVER, NONE, EventKind, OrderType, Reason, RecordKind, Slippage, StopAnchor, Timing
 from engine.splits import restated, restated_level, restated_volume
 from engine.state import State
-from engine.tape import Proposals, Tape, known_until
+from engine.tape import Tape, known_until
 from engine.volume import take_volume, volume_left
 
 OWN_FEE = MONEY_LIMIT

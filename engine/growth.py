@@ -8,10 +8,11 @@ from engine.levels import change_levels
 from engine.money import MONEY_LIMIT, margin, share, value
 from engine.orders import drop_entry, drop_exit, is_unsized
 from engine.portfolio import claim_slot, counts_as_free, free_cash, freed_by_closing, hold
+from engine.proposals import Proposals
 from engine.schema import MAKER, MORE, EventKind, Reason, Slippage, StopFrom
 from engine.sizing import most_lots, outlay
 from engine.state import State
-from engine.tape import Proposals, Tape, rules_at
+from engine.tape import Tape, rules_at
 from engine.volume import take_volume, volume_left
 
 NOTHING, OPENED, ADDED = 0, 1, 2  # what a fill of an entry does

@@ -4,11 +4,12 @@ import numpy as np
 
 from engine.exits import distance_price, level_price
 from engine.kernel import kernel, shared
+from engine.proposals import Proposals
 from engine.records import post
 from engine.schema import NONE, Reason, RecordKind, StopAnchor
 from engine.splits import restated, restated_level
 from engine.state import State
-from engine.tape import Proposals, Tape
+from engine.tape import Tape
 
 
 @shared

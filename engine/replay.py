@@ -28,13 +28,14 @@ from engine.life import close_if_ruined, finish, last_sample, update_universe
 from engine.liquidation import margined_opens, margined_paths
 from engine.orders import time_entry, time_position
 from engine.portfolio import equity
+from engine.proposals import Proposals
 from engine.records import post
 from engine.resting import resting_paths
 from engine.risk import gate
 from engine.schema import NEVER, NONE, EventKind, Reason, RecordKind, Timing
 from engine.selector import select
 from engine.state import State
-from engine.tape import Proposals, Tape
+from engine.tape import Tape
 from engine.terms import pass_bars
 
 DONE, FULL, PAUSED, OVERFLOW, UNPRICED, DECIDING = 0, 1, 2, 3, 4, 5

@@ -9,10 +9,11 @@ from engine.growth import NOTHING, OPENED, fill_entry, leave_after_open
 from engine.kernel import kernel, shared
 from engine.liquidation import leave_margined
 from engine.orders import drop_entry, sweep_queue
+from engine.proposals import Proposals
 from engine.records import mark_record
 from engine.schema import AMBIGUOUS, MAKER, NEVER, NONE, Intrabar, LimitGap, OrderType, Reason, TimeInForce
 from engine.state import State
-from engine.tape import Proposals, Tape
+from engine.tape import Tape
 from engine.terms import is_old, meets_limit, meets_trigger, next_row
 
 LOW, HIGH = 1, 2  # extremes of a bar that come for certain after an entry inside it

@@ -7,12 +7,13 @@ from engine.execution import half_spread_of_close, reserve
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, grid_steps, money, quantity, value, whole_lots
 from engine.portfolio import counts_as_free, equity, free_cash, freed_by_closing, note_overflow
+from engine.proposals import Proposals
 from engine.records import post
 from engine.schema import NONE, Action, Reason, RecordKind, SizeKind
 from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, own_share, stop_distance, wanted_quantity
 from engine.splits import restated_level
 from engine.state import State
-from engine.tape import Proposals, Tape, rules_at
+from engine.tape import Tape, rules_at
 from engine.terms import reference_price
 
 GROSS, NET = 0, 1

@@ -6,11 +6,12 @@ from engine.crowd import choose, drop_broken_legs, leg_of, rescore
 from engine.halts import stopped_entries
 from engine.kernel import kernel, shared
 from engine.levels import replace_levels
+from engine.proposals import Proposals
 from engine.records import post
 from engine.risk import side_of
 from engine.schema import NONE, Action, OnHeld, OrderType, Reason, RecordKind
 from engine.state import State
-from engine.tape import Proposals, Tape, known_until
+from engine.tape import Tape, known_until
 from engine.terms import lapsed, reference_price
 
 

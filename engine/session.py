@@ -17,12 +17,13 @@ from engine.dataset import Dataset
 from engine.driver import Driver, ReplayError, Stage
 from engine.events import Told
 from engine.proposal import Proposal
+from engine.proposals import Proposals
 from engine.schema import NEVER, SEMANTICS_VERSION, Reason
 from engine.settings import Settings
 from engine.state import State, point_to_models
 from engine.strategy import EventStrategy
 from engine.stream import Feed, Made
-from engine.tape import Proposals, Tape
+from engine.tape import Tape
 
 __all__ = ["ReplayError", "ReplayResult", "Session", "replay"]
 

@@ -6,8 +6,9 @@ from engine.fees import fill_fee
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, margin, money, quantity, value
 from engine.portfolio import counts_as_free
+from engine.proposals import Proposals
 from engine.schema import LevelKind, SizeKind
-from engine.tape import Proposals, Tape
+from engine.tape import Tape
 
 
 @kernel

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import Block, column
+from engine.proposals import Proposals
 from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, MarginMode, OnHeld, Slippage, StopCheck, StopFrom, TrailingMode
 from engine.settings import UNLIMITED, HaltLimits, Settings
-from engine.tape import Proposals, Tape
+from engine.tape import Tape
 
 POSITION = np.dtype(
     [

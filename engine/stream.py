@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import frozen
 from engine.proposal import Proposal, default_of
+from engine.proposals import Proposals, build_proposals
 from engine.schema import NEVER, OPTIONAL_COLUMNS, OnHeld
 from engine.settings import Settings
 from engine.state import State
-from engine.tape import Proposals, Tape, build_proposals
+from engine.tape import Tape
 
 ROOM = 1024
 
@@ -85,14 +87,14 @@ class Feed:
 
     def table(self) -> Proposals:
         """The rows handed over so far."""
-        return Proposals(**{name: _frozen(column[: self.size]) for name, column in self._columns.items()})
+        return Proposals(**{name: frozen(column[: self.size]) for name, column in self._columns.items()})
 
     def whole(self) -> Proposals:
         """The rows handed over so far, then the rest of those given."""
         rest = self._given
         first = self.size - self.made
         return Proposals(
-            **{name: _frozen(np.concatenate([column[: self.size], rest[name][first:]])) for name, column in self._columns.items()}
+            **{name: frozen(np.concatenate([column[: self.size], rest[name][first:]])) for name, column in self._columns.items()}
         )
 
 
@@ -123,9 +125,3 @@ def _with_room(column: NDArray[Any], used: int | None, more: int) -> NDArray[Any
     grown = np.zeros(max(2 * used, used + more), column.dtype)
     grown[:used] = column[:used]
     return grown
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -2,13 +2,15 @@
 
 import numpy as np
 
+from engine.arrays import Floats
 from engine.exits import limit_met, on_tick
 from engine.kernel import kernel, shared
 from engine.orders import drop_entry, first_row_after, sweep_queue
+from engine.proposals import Proposals
 from engine.schema import NEVER, OrderType, Reason, TimeInForce, Timing
 from engine.splits import restated
 from engine.state import State
-from engine.tape import Floats, Proposals, Tape, known_until
+from engine.tape import Tape, known_until
 
 LOOK_AHEAD = 4096  # bars that one search for a touch looks at before it comes up for air
 

@@ -15,9 +15,10 @@ from engine.splits import SPLIT
 
 if TYPE_CHECKING:
     from engine.instrument import Decimals, Instrument
+    from engine.proposals import Proposals
     from engine.round_trips import Row
     from engine.settings import Settings
-    from engine.tape import Proposals, Tape
+    from engine.tape import Tape
 
 
 @dataclass(frozen=True)

@@ -31,18 +31,11 @@ from engine.schema import (
     TrailingMode,
 )
 from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
-from pipeline.config import (
-    InstrumentConfig,
-    MaintenanceTier,
-    RulesConfig,
-    RunConfig,
-    ScopeHalts,
-    Size,
-    SlippageConfig,
-    StrategyConfig,
-    duration_us,
-    wrong_rules,
-)
+from pipeline.config import RunConfig, StrategyConfig
+from pipeline.config_account import InstrumentConfig, MaintenanceTier, RulesConfig, wrong_rules
+from pipeline.config_execution import SlippageConfig
+from pipeline.config_risk import ScopeHalts, Size
+from pipeline.config_values import duration_us
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, DatasetError, open_dataset
 from engine.instrument import KINDS, Decimals
-from pipeline.config import wrong_rules
+from pipeline.config_account import wrong_rules
 from pipeline.data_remarks import Part, shown
 
 Problems = Iterator[str]

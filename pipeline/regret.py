@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from engine.round_trips import Row, fold, rows_of
 from engine.schema import COUNTED, NONE, Action, Reason, RecordKind
-from pipeline.config import Account, RunConfig, Selector
+from pipeline.config import RunConfig, Selector
+from pipeline.config_account import Account
 from pipeline.errors import RunError
 from pipeline.progress import Progress, silent
 from pipeline.stored_run import StoredRun, open_run, replay_again
@@ -228,7 +229,7 @@ def average_entry(stored: StoredRun, result: "Result") -> float:
 
 def _config_alone(config: RunConfig, notional: float) -> RunConfig:
     """The config without selector, limits, halts and an account that could run dry; costs and execution stay."""
-    from pipeline.config import Risk, Size
+    from pipeline.config_risk import Risk, Size
 
     account = Account(
         currency=config.account.currency, decimals=config.account.decimals, cash=float(PURSE_UNITS // 10**config.account.decimals)

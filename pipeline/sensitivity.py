@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.config import RunConfig, Size
+    from pipeline.config import RunConfig
+    from pipeline.config_risk import Size
     from pipeline.result import Result
 
 COSTS = ("fees", "slippage and spread", "funding", "all of them")

@@ -10,7 +10,8 @@ from engine.schema import PROPOSAL_COLUMNS
 
 if TYPE_CHECKING:
     from engine.tape import Tape
-    from pipeline.config import Execution, RunConfig
+    from pipeline.config import RunConfig
+    from pipeline.config_execution import Execution
     from pipeline.result import Result
 
 FEE_KEYS = ("bps", "maker_bps", "taker_bps", "per_unit", "flat", "min_fee")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.instrument import KINDS, Decimals, Instrument
-from pipeline.config import wrong_rules
+from pipeline.config_account import wrong_rules
 from pipeline.ingest.refusal import refusal
 
 MAX_DECIMALS = 10

@@ -10,9 +10,10 @@ from engine.block import Block, column, prefetch
 from engine.dataset import Dataset, DatasetError, from_columns
 from engine.execution import half_spread, half_spread_of_close
 from engine.instrument import Decimals
+from engine.proposals import ProposalError, Proposals, build_proposals
 from engine.schema import NONE
 from engine.session import ReplayResult, Session, replay
-from engine.tape import ProposalError, Proposals, build_proposals, build_tape
+from engine.tape import build_tape
 from tests.markets import random_case
 from tests.oracle.examples import FLAT, HOUR, LONG, at, instrument, market, propose, settings, table
 

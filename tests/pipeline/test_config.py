@@ -7,7 +7,8 @@ import pytest
 
 from engine.instrument import KINDS
 from pipeline.build import dataset_of, settings_of
-from pipeline.config import NOT_YET, InstrumentConfig
+from pipeline.config import NOT_YET
+from pipeline.config_account import InstrumentConfig
 from pipeline.configfile import apply_overrides, dump_yaml, load_config, parse_config, read_yaml
 from pipeline.errors import ConfigError
 

@@ -7,7 +7,8 @@ import pytest
 
 from engine.dataset import Dataset, from_columns
 from pipeline import demo
-from pipeline.config import Fees, RunConfig, SlippageConfig, Spread
+from pipeline.config import RunConfig
+from pipeline.config_execution import Fees, SlippageConfig, Spread
 from pipeline.configfile import apply_overrides, parse_config
 from pipeline.errors import ConfigError
 from pipeline.launch import run

@@ -1,0 +1,87 @@
+"""What the replay knows of each symbol, and what its exchange asks of orders, as rows the kernel can index."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.arrays import frozen, ints
+from engine.dataset import Dataset
+from engine.instrument import Instrument, Rules
+from engine.schema import NEVER, NONE, Accounting, LimitGap
+from engine.settings import Settings
+
+SPEC = np.dtype(
+    [
+        ("lot_units", "<f8"),
+        ("lot_power", "<f8"),
+        ("multiplier", "<f8"),
+        ("group", "<i4"),  # NONE: in no group
+        ("interval_us", "<i8"),
+        ("leverage", "<f8"),
+        ("tier_first", "<i8"),  # its rows of Tape.margin_tiers
+        ("tier_stop", "<i8"),
+        ("accounting", "u1"),
+        ("shortable", "u1"),
+        ("limit_gap", "u1"),
+        ("has_universe", "u1"),
+    ],
+    align=True,
+)
+"""What the replay knows of one symbol; ``lot_units / lot_power`` is the base lot, in which quantities are counted."""
+
+RULE = np.dtype(
+    [
+        ("tick_units", "<f8"),
+        ("tick_power", "<f8"),
+        ("tick", "<f8"),
+        ("lot", "<f8"),
+        ("lot_step", "<i8"),  # base lots in a lot
+        ("min_qty", "<f8"),
+        ("min_notional", "<f8"),
+    ],
+    align=True,
+)
+"""What an exchange asks of the orders of one symbol from a time on.  # R2.7"""
+
+
+def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings) -> NDArray[Any]:
+    """One row a symbol, in order."""
+    specs, tier = np.zeros(len(instruments), SPEC), 0
+    groups = sorted({instrument.group for instrument in instruments} - {""})
+    for spec, instrument in zip(specs, instruments, strict=True):
+        spec["lot_units"], spec["lot_power"] = instrument.base_lot
+        spec["multiplier"] = float(instrument.multiplier)
+        spec["leverage"] = settings.leverage if instrument.leverage is None else instrument.leverage
+        spec["tier_first"], spec["tier_stop"] = tier, tier + len(instrument.tiers)
+        tier += len(instrument.tiers)
+        spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
+        if instrument.accounting == Accounting.LINEAR:
+            spec["shortable"] = 1
+        gap = settings.limit_gap
+        spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
+        spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
+        spec["group"] = groups.index(instrument.group) if instrument.group else NONE
+        series = dataset.find("bars", instrument.symbol, settings.interval)
+        spec["interval_us"] = series.interval_us if series is not None else 0
+    return frozen(specs)
+
+
+def rules_of(instruments: Sequence[Instrument]) -> dict[str, NDArray[Any]]:
+    """The exchange's rules of all symbols and times; those of an instrument itself are in force until its first dated ones."""
+    ever = [Rules(-NEVER, one.tick, one.lot, one.min_qty, one.min_notional) for one in instruments]
+    dated = [[before, *one.rules] for before, one in zip(ever, instruments, strict=True)]
+    stops = np.cumsum([len(rows) for rows in dated])
+    flat = [(one, row) for one, rows in zip(instruments, dated, strict=True) for row in rows]
+    rules = np.zeros(len(flat), RULE)
+    for rule, (instrument, row) in zip(rules, flat, strict=True):
+        rule["tick_units"], rule["tick_power"] = row.tick
+        rule["tick"], rule["lot"], rule["lot_step"] = float(row.tick), float(row.lot), instrument.lot_step(row.lot)
+        rule["min_qty"], rule["min_notional"] = row.min_qty, row.min_notional
+    return {
+        "rule_ts": ints([row.from_us for _, row in flat]),
+        "rules": frozen(rules),
+        "rule_first": ints([0, *stops[:-1]]),
+        "rule_stop": ints(list(stops)),
+    }
