@@ -1,4 +1,8 @@
-"""``@kernel``: the one numba configuration, and where compiled code is kept.
+"""``@kernel``, ``@shared``, ``@entry``: the one numba configuration, and where compiled code is kept.
+
+A function that Python calls is an ``entry``; the functions it uses are compiled into it, as one module that is optimised once.  (Numba by
+itself makes a library of each function, optimises it, generates its machine code, and does all of that again in each of its callers.)
+Called from Python, those functions run as plain Python.
 
 Numba's cache looks at a function's own file only, so an edit to a callee elsewhere would run old code.  Compiled code is therefore kept
 in a folder named by the hash of all of the engine's sources: an edit anywhere is another folder.
@@ -6,18 +10,23 @@ in a folder named by the hash of all of the engine's sources: an edit anywhere i
 
 import atexit
 import hashlib
+import inspect
 import os
 import shutil
 import stat
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import config
+from numba.core import config, types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
+from numba.core.registry import CPUDispatcher
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,14 +86,19 @@ def _left_behind(folder: Path) -> bool:
     return folder in _complete
 
 
+def entry(function: F) -> F:
+    """Compile a function that Python calls, with all that it calls."""
+    return _njit(function, _Whole)
+
+
 def kernel(function: F) -> F:
-    """Compile a function of stage two, to be inlined into its callers: a call costs more than most of them do."""
-    return _compile(function, inline=True)
+    """Compile a function of stage two into its callers, inlined: a call costs more than most of them do."""
+    return function if config.DISABLE_JIT else cast(F, _Part(function, _options(forceinline=True)))
 
 
 def shared(function: F) -> F:
-    """Compile a function of stage two that many places call, and that keeps its own code."""
-    return _compile(function, inline=False)
+    """Compile a function of stage two that many places call into their module, where it keeps its own code."""
+    return function if config.DISABLE_JIT else cast(F, _Part(function, _options(forceinline=False)))
 
 
 def pointer(function: Callable[..., Any], signature: Any) -> Any:
@@ -92,11 +106,90 @@ def pointer(function: Callable[..., Any], signature: Any) -> Any:
     return None if config.DISABLE_JIT else numba.cfunc(signature, fastmath=False, error_model="numpy")(function)
 
 
-def _compile(function: F, *, inline: bool) -> F:
-    """Strict IEEE arithmetic, no GIL, cached by the hash of the engine's sources."""
+def _options(**more: bool) -> dict[str, Any]:
+    """Strict IEEE arithmetic, no GIL."""
+    return {"nopython": True, "nogil": True, "fastmath": False, "error_model": "numpy", **more}
+
+
+def _njit(function: F, pipeline: type[Compiler]) -> F:
+    """A function of a library of its own, cached by the hash of the engine's sources."""
     before = config.CACHE_DIR
     config.CACHE_DIR = str(cache_folder())
     try:
-        return cast(F, numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", forceinline=inline)(function))
+        return cast(F, numba.jit(cache=True, pipeline_class=pipeline, **_options())(function))
     finally:
         config.CACHE_DIR = before
+
+
+class _Library(JITCodeLibrary):  # type: ignore[misc]
+    """The code of an entry, whose parts nobody else sees, so that nothing is kept of what was inlined."""
+
+    def __init__(self, codegen: Any, name: str) -> None:
+        super().__init__(codegen, name)
+        self.parts = defaultdict[_Part, dict[Any, Any]](dict)  # what was compiled of each, by argument types
+        self.enable_object_caching()
+
+    def finalize(self) -> None:
+        for versions in self.parts.values():
+            for made in versions.values():
+                self._final_module.get_function(made.fndesc.llvm_func_name).linkage = "internal"
+        super().finalize()
+
+
+_under_way: list[_Library] = []
+
+
+class _Whole(Compiler):  # type: ignore[misc]
+    """Compiles an entry."""
+
+    def compile_extra(self, function: Any) -> Any:
+        self.state.library = _Library(self.state.targetctx.codegen(), function.__qualname__)
+        _under_way.append(self.state.library)
+        try:
+            return super().compile_extra(function)
+        finally:
+            _under_way.pop()
+
+
+class _Inner(Compiler):  # type: ignore[misc]
+    """Compiles a part into the entry under way."""
+
+    def compile_extra(self, function: Any) -> Any:
+        flags = self.state.flags
+        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
+        self.state.library = _under_way[-1]
+        made = super().compile_extra(function)
+        key = object()
+        self.state.targetctx.insert_user_function(key, made.fndesc)
+        return made._replace(entry_point=key)
+
+
+_NUMBERS = {int: types.int64, float: types.float64, bool: types.boolean}
+
+
+class _Part(CPUDispatcher):  # type: ignore[misc]
+    """A function that entries are made of; in each entry it has code of its own."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        super().__init__(function, targetoptions=options, pipeline_class=_Inner)
+        given = (function.__annotations__.get(name) for name in inspect.signature(function).parameters)
+        self._numbers = [_NUMBERS.get(one) if isinstance(one, type) else None for one in given]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.py_func(*args, **kwargs)
+
+    @property
+    def overloads(self) -> dict[Any, Any]:
+        return _under_way[-1].parts[self] if _under_way else {}
+
+    @overloads.setter
+    def overloads(self, _: Any) -> None:
+        """Numba's own table stays unused."""
+
+    def add_overload(self, made: Any) -> None:
+        self.overloads[tuple(made.signature.args)] = made
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """One version for all widths of integer, since each would be compiled anew."""
+        _, folded = self._compiler.fold_argument_types(args, kws)
+        return super().get_call_template(tuple(number or one for number, one in zip(self._numbers, folded, strict=True)), {})

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from engine.kernel import kernel, pointer
+from engine.kernel import entry, pointer
 
 _WORD = 2**64 - 1
 
@@ -78,7 +78,7 @@ def _mix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-@kernel
+@entry
 def _mix_words(x: Any) -> Any:
     x = np.uint64(x) + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

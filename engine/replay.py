@@ -23,7 +23,7 @@ from engine.decisions import execute, fill_entries, fill_exits_at_close, propose
 from engine.fees import settle_tier
 from engine.funding import pay_funding
 from engine.halts import fill_samples, is_sample, sample_equity
-from engine.kernel import kernel
+from engine.kernel import entry, kernel
 from engine.life import close_if_ruined, finish, last_sample, update_universe
 from engine.liquidation import margined_opens, margined_paths
 from engine.orders import time_entry, time_position
@@ -43,7 +43,7 @@ DONE, FULL, PAUSED, OVERFLOW, UNPRICED, DECIDING = 0, 1, 2, 3, 4, 5
 AHEAD = 4  # proposals
 
 
-@kernel
+@entry
 def replay(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, watched: bool) -> int:
     """Replay to the end, or through the last instant at or before ``until``.
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel
+from engine.kernel import entry
 
 Floats = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ def crossings(one: Floats | float, other: Floats | float) -> Crossings:
     return Crossings(over[:n_over].copy(), under[:n_under].copy())
 
 
-@kernel
+@entry
 def _crossings(one: Floats, other: Floats, over: NDArray[np.int64], under: NDArray[np.int64]) -> tuple[int, int]:
     n_over, n_under, was_over, was_under = 0, 0, True, True  # or unknown
     for i in range(len(one)):

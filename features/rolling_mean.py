@@ -10,7 +10,7 @@ from itertools import accumulate, zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import compiles, kernel
+from engine.kernel import compiles, entry, kernel
 from features.tree import Feature, operator
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ def rolling_means(columns: Sequence[Floats], windows: Sequence[int], room: Float
     return [found if not len(found) or np.isfinite(found[-1]) else None for found in means]
 
 
-@kernel
+@entry
 def _two_means(one: Floats, window: int, means: Floats, other: Floats, other_window: int, other_means: Floats) -> None:
     start = min(max(window, other_window), len(one))
     total, added, taken = _first_means(one, window, start, means)

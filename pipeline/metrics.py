@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel
+from engine.kernel import entry
 from engine.schema import DAY_US
 
 Ints = NDArray[np.int64]
@@ -209,7 +209,7 @@ def _spreads(deviation: float, mean: float) -> bool:
     return deviation > 1e-14 * max(abs(mean), 1e-300) and deviation > 0.0
 
 
-@kernel
+@entry
 def drawdown(equity: Ints, sample_ts: Ints, initial: int, start_us: int) -> tuple[float, int]:
     """Largest fraction lost from a peak, and the longest time below one, in us; the first peak is the initial equity.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel
+from engine.kernel import entry, kernel
 from engine.money import value
 from engine.schema import AMBIGUOUS, NONE, EventKind, Reason, RecordKind
 from engine.splits import across_splits
@@ -74,7 +74,7 @@ def trades_of(records: NDArray[Any], n_symbols: int, n_strategies: int) -> tuple
     return trades[:count], Totals(int(fills), int(ambiguous), traded)
 
 
-@kernel
+@entry
 def _read_trades(
     records: NDArray[Any], n_strategies: int, current: Ints, trades: NDArray[Any], blank: NDArray[Any], traded: Floats
 ) -> tuple[int, int, int]:
@@ -231,7 +231,7 @@ def excursions(trades: NDArray[Any], tape: Tape, end_us: int) -> Excursions:
     return found
 
 
-@kernel
+@entry
 def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: Floats, mfe: Floats) -> None:
     for i in range(len(trades)):
         trade = trades[i]
