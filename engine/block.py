@@ -69,11 +69,13 @@ class Block:
 
 
 class BlockType(types.Type):  # type: ignore[misc]
-    """Numba's type of a block: its name and the types of its arrays."""
+    """Numba's type of a block: the names and the types of its arrays."""
 
     def __init__(self, name: str, names: tuple[str, ...], arrays: tuple[types.Array, ...]) -> None:
         self.names, self.arrays = names, arrays
-        super().__init__(name=f"{name}({', '.join(f'{n}={a}' for n, a in zip(names, arrays, strict=True))})")
+        super().__init__(
+            name=name
+        )  # not its arrays: the name is a part of every symbol, and compiled code is kept by version of the sources
 
 
 @typeof_impl.register(Block)
