@@ -39,7 +39,7 @@ def act(tape: Tape, state: State, symbol: int, at: int, now: int) -> None:
     account, n_strategies, kind = state.account[0], len(state.desks), tape.action_kind[at]
     if kind == DELIST:
         drop_entries(state, symbol, now, Reason.DELISTED)
-    elif kind == SPLIT:
+    elif state.rules[0]["splits"] and kind == SPLIT:
         for i in range(account["n_queue"]):
             if state.positions[state.queue[i]]["symbol"] == symbol:
                 split_entry(tape, state, state.queue[i], at, now)
@@ -49,7 +49,7 @@ def act(tape: Tape, state: State, symbol: int, at: int, now: int) -> None:
         position = state.positions[slot]
         if position["lots"] == 0:
             continue
-        if kind == SPLIT:
+        if state.rules[0]["splits"] and kind == SPLIT:
             split_position(tape, state, slot, at, now)
         elif kind == DIVIDEND:
             pay_dividend(state, slot, tape.action_value[at], now)

@@ -67,7 +67,7 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         slot = state.held[i]
         position = state.positions[slot]
         row = position["row"]
-        if position["symbol"] > expiring:
+        if state.rules[0]["resting"] and position["symbol"] > expiring:
             expiring = expire_entries(state, tape, now, position["symbol"])
         if position["next_ts"] > now or row >= tape.stop[position["symbol"]] or tape.ts[row + position["clock"]] != now:
             continue
@@ -80,7 +80,7 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         if row >= position["max_row"] and position["exit_id"] == 0:
             rules, cause = state.rules[0], position["opened_seq"]
             order_exit(state, tape, slot, now, Reason.MAX_BARS, rules["timing"], rules["latency_us"], NONE, cause)
-    if expiring < NEVER:
+    if state.rules[0]["resting"] and expiring < NEVER:
         expire_entries(state, tape, now, NEVER)
     if closed and abs(equity(state)) >= MONEY_LIMIT:
         note_overflow(account, state.positions[state.held[0]]["symbol"])

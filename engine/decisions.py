@@ -69,7 +69,7 @@ def execute(tape: Tape, proposals: Proposals, state: State, n_selected: int, now
         if i < 0:
             continue
         slot, row = proposals.symbol[i] * n_strategies + proposals.strategy[i], proposals.row[i]
-        if state.positions[slot]["lots"] == 0 and state.entries[slot]["victim"] != NONE:
+        if state.rules[0]["crowding"] and state.positions[slot]["lots"] == 0 and state.entries[slot]["victim"] != NONE:
             rotate_out(state, tape, state.entries[slot]["victim"], now, state.entries[slot]["cause"])
         take_terms(state, tape, proposals, slot, now, row + 1)
         queue_entry(state, tape, slot, now)

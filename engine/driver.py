@@ -23,7 +23,7 @@ from engine.proposal import Proposal
 from engine.proposals import build_proposals
 from engine.schema import NEVER
 from engine.settings import Settings
-from engine.state import State, largest_batch, new_state
+from engine.state import State, is_plain, largest_batch, new_state
 from engine.strategy import EventStrategy
 from engine.stream import Feed, Made, lowered, with_room_for
 from engine.tape import Tape, build_tape
@@ -62,6 +62,7 @@ class Driver:
         self.tape = build_tape(dataset, settings) if tape is None else tape
         self.proposals = build_proposals(proposals, symbols, strategies, self.tape, settings)
         self._state: State = new_state(self.tape, self.proposals, settings)
+        self._plain = is_plain(self._state)
         self._given, self._made = self.proposals, 0
         self._feed: Feed | None = None
         self._fed = 0  # rows handed over one instant at a time, decided on or not
@@ -88,7 +89,8 @@ class Driver:
     def _replay(self, until: int, visit: int, *, watched: bool) -> int:
         """Let the kernel go on, giving it room where it needs some."""
         while True:
-            status = int(loop.replay(self.tape, self.proposals, self._state, until, visit, watched))
+            go = loop.replay_plain if self._plain else loop.replay
+            status = int(go(self.tape, self.proposals, self._state, until, visit, watched))
             if status == loop.OVERFLOW:
                 raise self._overflow()
             if status == loop.UNPRICED:
@@ -192,6 +194,8 @@ class Driver:
         batch = feed.hand_over(self._now, rows)
         self.proposals = feed.table()
         self._state = with_room_for(self._state, feed.size, batch)
+        self._state.rules[0]["ordered"], self._plain = 1, False  # what is made may be anything
+        self._state.rules[0]["crowding"] |= len(self.proposals.leg) > 0
 
     def _flush(self) -> None:
         """Let handlers of batches have what they were not given yet."""

@@ -212,7 +212,7 @@ def close_position(
     drop_rest(state, slot, ts, seq)
 
 
-@shared
+@kernel
 def close_lots(
     state: State,
     tape: Tape,

@@ -181,9 +181,16 @@ def ranged_stop(state: State, slot: int) -> float:
     return state.positions[slot]["stop"] if state.rules[0]["stop_check"] == StopCheck.RANGE else np.nan
 
 
-@shared
+@kernel
 def trail(state: State, tape: Tape, slot: int, row: int) -> None:
-    """Let all that was known ``latency`` before the open of bar ``row`` move the levels.  # R2.3, R3.5"""
+    """Let all that was known ``latency`` before the open of bar ``row`` move the levels, if they move at all.  # R2.3, R3.5"""
+    if state.positions[slot]["moves"] or state.positions[slot]["change"] != NONE:
+        move_levels(state, tape, slot, row)
+
+
+@shared
+def move_levels(state: State, tape: Tape, slot: int, row: int) -> None:
+    """Closes, and changes decided on, in the order in which they came to be known."""
     position = state.positions[slot]
     known = tape.open_ts[row] - state.rules[0]["latency_us"]
     while position["change"] != NONE and state.changes[position["change"]]["ts"] <= known:

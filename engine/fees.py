@@ -30,7 +30,7 @@ def own_fee(rules: np.void, notional: int, qty: float, maker: bool) -> int:
 @kernel
 def settle_tier(state: State, tape: Tape, now: int) -> None:
     """Bring the rates in force up to date: at each instant, and after each fill."""
-    if len(state.tiers) > 0:
+    if state.rules[0]["tiered"]:
         move_window(state, tape, now)
         set_rates(state)
 

@@ -1,5 +1,7 @@
 """Entries that fill: they open a position, add to one, or reverse it.  # R2.6, R4.3, R5.2, R6.4"""
 
+import numpy as np
+
 from engine.execution import OWN_FEE, add_lots, attach_bracket, begin_life, entry_price, leave_if_crossed, quantity_of, reduce_position
 from engine.exits import trail
 from engine.fees import fill_fee
@@ -38,9 +40,9 @@ def fill_entry(
     """
     order, position = state.entries[slot], state.positions[slot]
     symbol = position["symbol"]
-    if position["lots"] * order["side"] < 0:
+    if state.rules[0]["crowding"] and position["lots"] * order["side"] < 0:
         return reverse_position(state, tape, proposals, slot, ts, row, begins, raw, known, flags, promised)
-    if position["lots"] != 0 and position["exit_id"] != 0:
+    if state.rules[0]["crowding"] and position["lots"] != 0 and position["exit_id"] != 0:
         drop_entry(state, slot, ts, Reason.POSITION_CLOSED, position["exit_seq"])
         return NOTHING
     step, unsized = tape.rules[rules_at(tape, symbol, ts)]["lot_step"], is_unsized(state, slot)
@@ -53,13 +55,20 @@ def fill_entry(
     wanted -= wanted % step
     if wanted == 0:
         return NOTHING
-    lots = lots_that_fit(state, tape, slot, free_cash(state) + order["reserved"], wanted, raw, row, known, flags, step)
+    one_price = state.rules[0]["slippage"] < Slippage.VOLUME_SHARE or flags & MAKER != 0  # whatever the quantity
+    price = entry_price(state, tape, slot, wanted, raw, row, known, flags) if one_price else np.nan
+    limit = free_cash(state) + order["reserved"]
+    if one_price:
+        lots = most_lots(tape, state.rules[0], symbol, order["side"], limit, wanted, price, 0.0, step, flags & MAKER != 0)
+    else:
+        lots = lots_that_fit(state, tape, slot, limit, wanted, raw, row, known, step)
     if lots == 0:
         drop_entry(state, slot, ts, Reason.INSUFFICIENT_CASH, order["seq"])
         return NOTHING
     if unsized:
         order["lots"] = wanted = lots
-    price = entry_price(state, tape, slot, lots, raw, row, known, flags)
+    if not one_price:
+        price = entry_price(state, tape, slot, lots, raw, row, known, flags)
     take_volume(state, symbol, row, lots)
     done = fill_lots(state, tape, proposals, slot, ts, row, begins, lots, price, flags, OWN_FEE)
     end_rest(state, slot, ts, lots < wanted, step)
@@ -85,24 +94,20 @@ def end_rest(state: State, slot: int, ts: int, unpaid: bool, step: int) -> None:
 
 
 @shared
-def lots_that_fit(
-    state: State, tape: Tape, slot: int, limit: int, lots: int, raw: float, row: int, known: int, flags: int, step: int
-) -> int:
-    """Most whole lots of the time, up to ``lots``, of an entry that can be paid within ``limit``.  # R5.2
+def lots_that_fit(state: State, tape: Tape, slot: int, limit: int, lots: int, raw: float, row: int, known: int, step: int) -> int:
+    """Most whole lots of the time, up to ``lots``, of an entry whose size moves its price, that can be paid within ``limit``.  # R5.2
 
-    A buy that moves the price costs more the larger it is, so bisection is exact.  A sale gets less the larger it is, and is judged by the
-    best price it may get.
+    A buy costs more the larger it is, so bisection is exact.  A sale gets less the larger it is, and is judged by the best price it may get.
     """
     rules, symbol, side = state.rules[0], state.positions[slot]["symbol"], state.entries[slot]["side"]
-    maker = flags & MAKER != 0
-    if rules["slippage"] < Slippage.VOLUME_SHARE or side < 0 or maker:
-        price = entry_price(state, tape, slot, 0, raw, row, known, flags)
-        return most_lots(tape, rules, symbol, side, limit, lots, price, 0.0, step, maker)
+    if side < 0:
+        price = entry_price(state, tape, slot, 0, raw, row, known, 0)
+        return most_lots(tape, rules, symbol, side, limit, lots, price, 0.0, step, False)
     low, high = 0, lots // step + 1
     while high - low > 1:
         middle = (low + high) // 2
-        price = entry_price(state, tape, slot, middle * step, raw, row, known, flags)
-        if outlay(tape, rules, symbol, side, middle * step, price, 0.0, maker) <= limit:
+        price = entry_price(state, tape, slot, middle * step, raw, row, known, 0)
+        if outlay(tape, rules, symbol, side, middle * step, price, 0.0, False) <= limit:
             low = middle
         else:
             high = middle

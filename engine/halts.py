@@ -45,6 +45,9 @@ def halted(watch: np.void, now: int) -> bool:
 def stopped_entries(state: State, symbol: int, strategy: int, now: int) -> int:
     """Why a scope refuses the entries of a (symbol, strategy) now: HALTED, COOLDOWN or NONE."""
     watches = state.watches
+    if not state.rules[0]["parts"]:
+        cools = now < watches[0]["cools_until"]
+        return Reason.HALTED if halted(watches[0], now) else (Reason.COOLDOWN if cools else Reason.NONE)
     of_strategy, of_symbol = 1 + strategy, 1 + len(state.desks) + symbol
     if halted(watches[0], now) or halted(watches[of_strategy], now) or halted(watches[of_symbol], now):
         return Reason.HALTED

@@ -20,13 +20,16 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numba
-from numba.core import config, types
+from numba.core import config, ir, types
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
+from numba.core.compiler import Compiler, DefaultPassBuilder
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.ir_utils import find_const, guard
 from numba.core.registry import CPUDispatcher
+from numba.core.untyped_passes import IRProcessing
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -91,6 +94,11 @@ def entry(function: F) -> F:
     return _njit(function, _Whole)
 
 
+def entry_with(**constants: float) -> Callable[[F], F]:
+    """Compile such a function for records whose fields of these names hold these values: what they rule out is left out."""
+    return lambda function: _njit(function, type("_Settled", (_Whole,), {"constants": constants}))
+
+
 def kernel(function: F) -> F:
     """Compile a function of stage two into its callers, inlined: a call costs more than most of them do."""
     return function if config.DISABLE_JIT else cast(F, _Part(function, _options(forceinline=True)))
@@ -121,11 +129,43 @@ def _njit(function: F, pipeline: type[Compiler]) -> F:
         config.CACHE_DIR = before
 
 
+@register_pass(mutates_CFG=False, analysis_only=False)
+class _Settle(FunctionPass):  # type: ignore[misc]
+    """Puts its constant in the place of each field that the entry under way takes as settled."""
+
+    _name = "settle"
+
+    def __init__(self) -> None:
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        constants, code = state.library.constants, state.func_ir
+        for block in code.blocks.values() if constants else ():
+            for assigned in block.find_insts(ir.Assign):
+                if isinstance(assigned.value, ir.Expr) and assigned.value.op == "getitem":
+                    name = guard(find_const, code, assigned.value.index)
+                    if isinstance(name, str) and name in constants:
+                        assigned.value = ir.Const(constants[name], assigned.loc)
+                        code._definitions[assigned.target.name] = [assigned.value]
+        return bool(constants)
+
+
+class _Settling(Compiler):  # type: ignore[misc]
+    """Numba's own compiler, with that pass before its branches are pruned."""
+
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_Settle, IRProcessing)
+        passes.finalize()
+        return [passes]
+
+
 class _Library(JITCodeLibrary):  # type: ignore[misc]
     """The code of an entry, whose parts nobody else sees, so that nothing is kept of what was inlined."""
 
-    def __init__(self, codegen: Any, name: str) -> None:
+    def __init__(self, codegen: Any, name: str, constants: dict[str, float]) -> None:
         super().__init__(codegen, name)
+        self.constants = constants
         self.parts = defaultdict[_Part, dict[Any, Any]](dict)  # what was compiled of each, by argument types
         self.enable_object_caching()
 
@@ -139,11 +179,13 @@ class _Library(JITCodeLibrary):  # type: ignore[misc]
 _under_way: list[_Library] = []
 
 
-class _Whole(Compiler):  # type: ignore[misc]
+class _Whole(_Settling):
     """Compiles an entry."""
 
+    constants: ClassVar[dict[str, float]] = {}
+
     def compile_extra(self, function: Any) -> Any:
-        self.state.library = _Library(self.state.targetctx.codegen(), function.__qualname__)
+        self.state.library = _Library(self.state.targetctx.codegen(), function.__qualname__, self.constants)
         _under_way.append(self.state.library)
         try:
             return super().compile_extra(function)
@@ -151,7 +193,7 @@ class _Whole(Compiler):  # type: ignore[misc]
             _under_way.pop()
 
 
-class _Inner(Compiler):  # type: ignore[misc]
+class _Inner(_Settling):
     """Compiles a part into the entry under way."""
 
     def compile_extra(self, function: Any) -> Any:

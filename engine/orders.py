@@ -33,7 +33,7 @@ def order_lots(state: State, slot: int) -> int:
     order, position = state.entries[slot], state.positions[slot]
     if is_unsized(state, slot):
         return 0
-    if position["lots"] * order["side"] < 0:
+    if state.rules[0]["crowding"] and position["lots"] * order["side"] < 0:
         return order["lots"] + abs(position["lots"])
     return order["lots"]
 
@@ -77,7 +77,7 @@ def time_entry(state: State, tape: Tape, slot: int) -> None:
     if row < stop:
         opened = tape.open_ts[row] <= state.account[0]["now"]
         due = min(due, tape.ts[row] if order["at_close"] or opened else tape.open_ts[row])
-    if order["expire_row"] < stop:
+    if state.rules[0]["resting"] and order["expire_row"] < stop:
         due = min(due, tape.ts[order["expire_row"]])
     order["next_ts"] = due
 
@@ -85,7 +85,8 @@ def time_entry(state: State, tape: Tape, slot: int) -> None:
 @kernel
 def drop_rest(state: State, slot: int, ts: int, cause: int) -> None:
     """End what a position still has pending to open, since it is being closed; it leaves the queue at once.  # R2.1"""
-    if state.entries[slot]["order_id"] == 0:
+    lasts = state.rules[0]["crowding"] or state.rules[0]["resting"]  # an entry can be pending beside a position
+    if not lasts or state.entries[slot]["order_id"] == 0:
         return
     drop_entry(state, slot, ts, Reason.POSITION_CLOSED, cause)
     leave_queue(state, slot)

@@ -23,7 +23,7 @@ from engine.decisions import execute, fill_entries, fill_exits_at_close, propose
 from engine.fees import settle_tier
 from engine.funding import pay_funding
 from engine.halts import fill_samples, is_sample, sample_equity
-from engine.kernel import entry, kernel
+from engine.kernel import entry, entry_with, kernel
 from engine.life import close_if_ruined, finish, last_sample, update_universe
 from engine.liquidation import margined_opens, margined_paths
 from engine.orders import time_entry, time_position
@@ -34,7 +34,7 @@ from engine.resting import resting_paths
 from engine.risk import gate
 from engine.schema import NEVER, NONE, EventKind, Reason, RecordKind, Timing
 from engine.selector import select
-from engine.state import State
+from engine.state import PLAIN, State
 from engine.tape import Tape
 from engine.terms import pass_bars
 
@@ -45,6 +45,18 @@ AHEAD = 4  # proposals
 
 @entry
 def replay(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, watched: bool) -> int:
+    """Replay any run."""
+    return run(tape, proposals, state, until, visit, watched)
+
+
+@entry_with(**PLAIN)
+def replay_plain(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, watched: bool) -> int:
+    """Replay a plain run, with code for nothing else."""
+    return run(tape, proposals, state, until, visit, watched)
+
+
+@kernel
+def run(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, watched: bool) -> int:
     """Replay to the end, or through the last instant at or before ``until``.
 
     Parameters

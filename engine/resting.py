@@ -25,11 +25,11 @@ def meet_open(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int
     order, symbol = state.entries[slot], state.positions[slot]["symbol"]
     side, raw = order["side"], open_price(tape, order["side"], row)
     fresh = row == order["first_row"]
-    if order["kind"] >= OrderType.STOP and meets_trigger(state, slot, raw):
+    if state.rules[0]["ordered"] and order["kind"] >= OrderType.STOP and meets_trigger(state, slot, raw):
         order["kind"] = OrderType.MARKET if order["kind"] == OrderType.STOP else OrderType.LIMIT
         fresh = True
     done: int = NOTHING
-    if order["kind"] == OrderType.MARKET:
+    if not state.rules[0]["ordered"] or order["kind"] == OrderType.MARKET:
         done = fill_entry(state, tape, proposals, slot, ts, row, row, raw, ts, 0, 0)
     elif order["kind"] == OrderType.LIMIT:
         if fresh and crosses(state, tape, slot, raw, row, ts):
@@ -61,7 +61,7 @@ def meet_close(state: State, tape: Tape, proposals: Proposals, slot: int, ts: in
 def end_immediate(state: State, slot: int, ts: int) -> None:
     """What is left of an IOC order after its one chance ends.  # R2.6"""
     order = state.entries[slot]
-    if order["tif"] == TimeInForce.IOC and order["order_id"] != 0:
+    if state.rules[0]["ordered"] and order["tif"] == TimeInForce.IOC and order["order_id"] != 0:
         drop_entry(state, slot, ts, Reason.IMMEDIATE, order["seq"])
 
 

@@ -26,14 +26,19 @@ def listed(tape: Tape, symbol: int, ts: int) -> bool:
 
 
 @kernel
+def priced(state: State, tape: Tape, proposals: Proposals, i: int) -> bool:
+    """Whether an entry has the prices that its type of order needs."""
+    side = side_of(proposals.action[i])
+    return proposals.order_type[i] == OrderType.MARKET or not np.isnan(reference_price(state, tape, proposals, i, side))
+
+
+@kernel
 def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int) -> int:
     """First reason before CONFLICT for which an entry drops out, or NONE.  # R4.1"""
     row = proposals.row[i]
     if np.isnan(proposals.score[i]) or row < 0 or not np.isfinite(tape.close[max(row, 0)]):
         return Reason.INVALID
-    if proposals.order_type[i] != OrderType.MARKET and np.isnan(reference_price(state, tape, proposals, i, side_of(proposals.action[i]))):
-        return Reason.INVALID
-    if lapsed(proposals, i, now):
+    if state.rules[0]["ordered"] and (lapsed(proposals, i, now) or not priced(state, tape, proposals, i)):
         return Reason.INVALID
     if not listed(tape, proposals.symbol[i], now):
         return Reason.NOT_IN_UNIVERSE
@@ -72,7 +77,7 @@ def drop_group(state: State, proposals: Proposals, start: int, first: int, stop:
         reason = Reason.NONE
         if long and short:
             reason = Reason.CONFLICT
-        elif state.positions[slot]["lots"] != 0 and not has_a_say(state, proposals, i, slot):
+        elif state.positions[slot]["lots"] != 0 and not (state.rules[0]["crowding"] and has_a_say(state, proposals, i, slot)):
             reason = Reason.ALREADY_HELD
         elif state.entries[slot]["order_id"] != 0:
             reason = Reason.ALREADY_PENDING
@@ -133,8 +138,14 @@ def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, 
         if not same:
             drop_group(state, proposals, start, first, i)
             first = i
-    if len(proposals.leg) > 0:
+    if state.rules[0]["crowding"]:
         drop_broken_legs(state, proposals, start, stop)
+
+
+@kernel
+def replaces(state: State, proposals: Proposals, i: int, slot: int) -> bool:
+    """Whether an entry changes the levels of what is held.  # R4.3"""
+    return state.positions[slot]["lots"] != 0 and state.desks[proposals.strategy[i]]["on_held"] == OnHeld.REPLACE_LEVELS
 
 
 @kernel
@@ -152,11 +163,12 @@ def keep_or_record(state: State, tape: Tape, proposals: Proposals, start: int, s
             score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]
             side = side_of(proposals.action[i])
             post(state, now, RecordKind.REJECTED, reason, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
-        elif state.positions[slot]["lots"] != 0 and state.desks[proposals.strategy[i]]["on_held"] == OnHeld.REPLACE_LEVELS:
+        elif state.rules[0]["crowding"] and replaces(state, proposals, i, slot):
             replace_levels(state, tape, proposals, slot, i, now)
         else:
             state.ranked[n] = i
-            state.entries[slot]["victim"] = NONE
+            if state.rules[0]["crowding"]:
+                state.entries[slot]["victim"] = NONE
             n += 1
     return n
 
@@ -168,21 +180,21 @@ def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int
     Returns the number selected; their rows stand first in ``state.ranked``, in rank order, and the seq of each SELECTED record and its rank in
     its slot's ``cause`` and ``rank``.
     """
-    n_strategies, crowding = len(state.desks), state.rules[0]["crowding"] != 0 or len(proposals.leg) > 0
-    if crowding:
+    n_strategies = len(state.desks)
+    if state.rules[0]["crowding"]:
         rescore(state, proposals, start, stop)
     drop(state, tape, proposals, start, stop, now)
     n = keep_or_record(state, tape, proposals, start, stop, now)
     if n > 1:
         sort_by_rank(state, proposals, n)
     free, chosen = free_slots(state), 0
-    if crowding:
+    if state.rules[0]["crowding"]:
         choose(state, tape, proposals, start, n, free)
     for rank in range(n):
         i = state.ranked[rank]
         slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
         side, score = side_of(proposals.action[i]), proposals.score[i]
-        if (state.reasons[i - start] == Reason.NONE) if crowding else rank < free:
+        if (state.reasons[i - start] == Reason.NONE) if state.rules[0]["crowding"] else rank < free:
             root = post(state, now, RecordKind.PROPOSAL, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
             seq = post(state, now, RecordKind.SELECTED, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, root, rank + 1, 0)
             state.entries[slot]["cause"], state.entries[slot]["rank"] = seq, rank + 1

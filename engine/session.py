@@ -20,7 +20,7 @@ from engine.proposal import Proposal
 from engine.proposals import Proposals
 from engine.schema import NEVER, SEMANTICS_VERSION, Reason
 from engine.settings import Settings
-from engine.state import State, point_to_models
+from engine.state import State, is_plain, point_to_models
 from engine.strategy import EventStrategy
 from engine.stream import Feed, Made
 from engine.tape import Tape
@@ -277,6 +277,7 @@ class Session(Driver):
         ledger = np.empty(len(saved["ledger"]) + len(self._state.ledger), self._state.ledger.dtype)
         ledger[: len(saved["ledger"])] = saved["ledger"]
         self._state = State(**(saved | {"ledger": ledger}))
+        self._plain = is_plain(self._state)
         point_to_models(self._state, self.settings)
         self._stand(standing, past)
 

@@ -16,7 +16,7 @@ SPLIT, DIVIDEND, DELIST = ACTIONS.index("split"), ACTIONS.index("dividend"), ACT
 @kernel
 def restated(state: State, tape: Tape, symbol: int, price: float, ts: int) -> float:
     """A price known at ``ts`` in terms of the units of now."""
-    if tape.action_first[symbol] == tape.action_stop[symbol]:
+    if not state.rules[0]["splits"] or tape.action_first[symbol] == tape.action_stop[symbol]:
         return price
     return across_splits(tape, symbol, price, ts, actions_until(state, tape, symbol))
 
@@ -39,7 +39,7 @@ def actions_until(state: State, tape: Tape, symbol: int) -> int:
 def restated_volume(state: State, tape: Tape, symbol: int, row: int) -> float:
     """The volume of a bar in units of now."""
     volume = tape.volume[row]
-    if tape.action_first[symbol] == tape.action_stop[symbol]:
+    if not state.rules[0]["splits"] or tape.action_first[symbol] == tape.action_stop[symbol]:
         return volume
     return volume_across_splits(tape, symbol, volume, tape.ts[row], actions_until(state, tape, symbol))
 

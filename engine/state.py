@@ -10,8 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.block import Block, column
+from engine.dataset import ACTIONS
 from engine.proposals import Proposals
-from engine.schema import NEVER, NONE, OUTSIDE, RECORD, LimitTouch, MarginMode, OnHeld, Slippage, StopCheck, StopFrom, TrailingMode
+from engine.schema import (
+    NEVER,
+    NONE,
+    OUTSIDE,
+    RECORD,
+    LimitTouch,
+    MarginMode,
+    OnHeld,
+    Slippage,
+    StopAnchor,
+    StopCheck,
+    StopFrom,
+    Timing,
+    TrailingMode,
+)
 from engine.settings import UNLIMITED, HaltLimits, Settings
 from engine.tape import Tape
 
@@ -193,10 +208,39 @@ RULES = np.dtype(
         ("watching", "u1"),  # whether a halt needs more than the portfolio's equity
         ("parts", "u1"),  # whether a strategy or a symbol has a halt of its own
         ("crowding", "u1"),  # whether selection is more than so many of the best
+        ("ordered", "u1"),  # whether any entry may be more than a market order that is good till cancelled
+        ("tiered", "u1"),  # whether fees have tiers
+        ("splits", "u1"),  # whether any symbol has a split
     ],
     align=True,
 )
 """The settings, as the kernel reads them; one row."""
+
+PLAIN: dict[str, float] = {
+    "ordered": 0,
+    "resting": 0,
+    "crowding": 0,
+    "watching": 0,
+    "parts": 0,
+    "tiered": 0,
+    "splits": 0,
+    "liquidates": 0,
+    "isolated": 0,
+    "plain_exits": 1,
+    "limit_touch": int(LimitTouch.TOUCH),
+    "stop_from": int(StopFrom.FILL),
+    "stop_check": int(StopCheck.RANGE),
+    "trailing_mode": int(TrailingMode.CLOSE),
+    "stop_anchor": int(StopAnchor.FILL),
+    "timing": int(Timing.NEXT_OPEN),
+    "size_at_fill": 0,
+    "participation": np.inf,
+    "fee_model": 0,
+    "slippage_model": 0,
+    "fill_model": 0,
+    "exit_model": 0,
+}
+"""Rules of a plain run: market orders at the next open, with stops and targets, and nothing besides."""
 
 DESK = np.dtype([("budget", "<f8"), ("amount", "<f8"), ("cap", "<f8"), ("max_adds", "<i8"), ("size", "u1"), ("on_held", "u1")], align=True)
 """One strategy's share, its sizing and what it does with what it holds."""
@@ -308,6 +352,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     )
     slots = np.arange(n_slots)
     state.positions["symbol"], state.positions["strategy"] = slots // len(desks), slots % len(desks)
+    state.entries["victim"] = NONE
     state.positions["clock"] = tape.shared_clock[state.positions["symbol"]]
     rules = state.rules[0]
     for name in RULES.names or ():
@@ -325,6 +370,9 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     if len(state.tiers):
         rules["maker_rate"], rules["taker_rate"] = state.tiers["maker_rate"][0], state.tiers["taker_rate"][0]
     rules["flat_fee"], rules["least_fee"] = round(settings.flat * settings.scale), round(settings.min_fee * settings.scale)
+    rules["ordered"] = bool(proposals.order_type.any() or proposals.tif.any())
+    rules["tiered"] = len(state.tiers) > 0
+    rules["splits"] = bool((tape.action_kind == ACTIONS.index("split")).any())
     account = state.account[0]
     rules["parts"] = settings.strategy_halts != HaltLimits() or settings.symbol_halts != HaltLimits()
     rules["watching"] = rules["parts"] or settings.halts.losses > 0 or settings.halts.cooldown_bars > 0
@@ -336,6 +384,11 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     account["overflow"] = account["unpriced"] = NONE
     account["next_due"] = NEVER
     return state
+
+
+def is_plain(state: State) -> bool:
+    """Whether a run is one that ``replay_plain`` can replay."""
+    return all(state.rules[0][name] == value for name, value in PLAIN.items())
 
 
 def point_to_models(state: State, settings: Settings) -> None:

@@ -28,7 +28,7 @@ def price_on_tick(tape: Tape, symbol: int, price: float, up: bool, ts: int) -> f
 def reference_price(state: State, tape: Tape, proposals: Proposals, i: int, side: int) -> float:
     """Price at which an entry is sized and judged: its limit, else its trigger, else the last close; NaN where its order has no price.  # R5.1"""
     kind, symbol, now = proposals.order_type[i], proposals.symbol[i], state.account[0]["now"]
-    if kind == OrderType.MARKET:
+    if not state.rules[0]["ordered"] or kind == OrderType.MARKET:
         row = proposals.row[i]
         return restated(state, tape, symbol, tape.close[row], tape.ts[row])
     trigger = price_on_tick(tape, symbol, restated(state, tape, symbol, proposals.stop_price[i], proposals.ts[i]), side > 0, now)
@@ -47,22 +47,37 @@ def lapsed(proposals: Proposals, i: int, now: int) -> bool:
 def take_terms(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int, after: int) -> None:
     """Give an order its terms; ``after`` is the first bar not closed at the decision.  # R2.1, R2.3"""
     rules, order, symbol = state.rules[0], state.entries[slot], state.positions[slot]["symbol"]
-    i, side, stop = order["proposal"], order["side"], tape.stop[symbol]
+    order["kind"], order["tif"], order["good_till"] = OrderType.MARKET, TimeInForce.GTC, NEVER
+    order["limit"] = order["trigger"] = np.nan
+    order["first_row"] = order["row"] = first_row_after(tape, symbol, after, ts + rules["latency_us"])
+    order["last_row"] = order["expire_row"] = tape.stop[symbol]
+    if rules["ordered"]:
+        take_prices(state, tape, proposals, slot, ts)
+        take_time_in_force(tape, proposals, state, slot, after)
+    order["at_close"] = order["kind"] == OrderType.MARKET and rules["timing"] != Timing.NEXT_OPEN
+
+
+@kernel
+def take_prices(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int) -> None:
+    """Its type, and the limit and the trigger that this has, on the tick.  # R2.7"""
+    order, symbol = state.entries[slot], state.positions[slot]["symbol"]
+    i, side = order["proposal"], order["side"]
     order["kind"], order["tif"] = proposals.order_type[i], proposals.tif[i]
     if order["kind"] != OrderType.MARKET or order["tif"] != TimeInForce.GTC:
-        rules["resting"] = 1
+        state.rules[0]["resting"] = 1
     limited = order["kind"] == OrderType.LIMIT or order["kind"] == OrderType.STOP_LIMIT
     stopped = order["kind"] >= OrderType.STOP
     limit = restated(state, tape, symbol, proposals.limit_price[i], proposals.ts[i]) if limited else np.nan
     trigger = restated(state, tape, symbol, proposals.stop_price[i], proposals.ts[i]) if stopped else np.nan
     order["limit"] = price_on_tick(tape, symbol, limit, side < 0, ts)
     order["trigger"] = price_on_tick(tape, symbol, trigger, side > 0, ts)
-    order["at_close"] = order["kind"] == OrderType.MARKET and rules["timing"] != Timing.NEXT_OPEN
-    first = first_row_after(tape, symbol, after, ts + rules["latency_us"])
-    order["first_row"] = order["row"] = first
-    order["last_row"] = order["expire_row"] = stop
-    order["good_till"] = NEVER
-    value = proposals.tif_value[i]
+
+
+@kernel
+def take_time_in_force(tape: Tape, proposals: Proposals, state: State, slot: int, after: int) -> None:
+    """The bars in which it may act.  # R2.1"""
+    order, symbol = state.entries[slot], state.positions[slot]["symbol"]
+    first, stop, value = order["first_row"], tape.stop[symbol], proposals.tif_value[order["proposal"]]
     if order["tif"] == TimeInForce.IOC:
         order["last_row"] = first
     elif order["tif"] == TimeInForce.BARS:
