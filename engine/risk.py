@@ -55,6 +55,8 @@ def expose(state: State, tape: Tape, slot: int, worth: int, by: int) -> None:
 @kernel
 def expose_entry(state: State, tape: Tape, slot: int, by: int) -> None:
     """Count a pending entry at its reference; the position that it reverses counts no more."""
+    if not state.rules[0]["exposing"]:
+        return
     order, position = state.entries[slot], state.positions[slot]
     expose(state, tape, slot, order["side"] * order["value"], by)
     if position["lots"] != 0 and position["side"] != order["side"]:
@@ -63,7 +65,9 @@ def expose_entry(state: State, tape: Tape, slot: int, by: int) -> None:
 
 @kernel
 def tally_exposure(state: State, tape: Tape) -> None:
-    """Gross and net value of positions at their marks and of pending entries at their references.  # R5.2, R6.1"""
+    """Gross and net value of positions at their marks and of pending entries at their references, if a limit asks.  # R5.2, R6.1"""
+    if not state.rules[0]["exposing"]:
+        return
     account = state.account[0]
     state.tally[:] = 0
     for i in range(account["n_held"]):

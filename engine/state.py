@@ -32,55 +32,56 @@ from engine.tape import Tape
 
 POSITION = np.dtype(
     [
+        # what every bar of a held position reads comes first
         ("next_ts", "<i8"),  # when the position next needs a visit
         ("other_ts", "<i8"),  # when it next meets something else than its bars: funding, universe, corporate actions
         ("row", "<i8"),  # its bar in progress, or the next one
-        ("lots", "<i8"),  # signed; 0: none
+        ("clock", "<i8"),  # Tape.shared_clock of its symbol
+        ("max_row", "<i8"),  # bar at whose close it is too old
         ("qty", "<f8"),  # signed quantity of the lots
         ("multiplier", "<f8"),
         ("value", "<i8"),  # money, signed, at the mark
         ("cost", "<i8"),  # money, signed: the value of its opening fills, less what closing fills released
-        ("margin", "<i8"),  # initial margin
-        ("locked", "<i8"),  # money that secures it
+        ("exit_id", "<i8"),  # 0: no exit pending
+        ("symbol", "<i4"),
+        ("strategy", "<i4"),
+        ("side", "i1"),
+        ("linear", "u1"),  # booked as linear, not spot
+        ("backs", "u1"),  # whether margin backs it: all but spot longs
+        ("pooled", "u1"),  # whether its unrealised profit counts as free: of those, all but isolated ones
+        ("moves", "u1"),  # whether closes may move the stop
+        ("levels", "u1"),  # whether any level is set
+        ("exit_reason", "u1"),
+        ("exit_timing", "u1"),
+        ("lots", "<i8"),  # signed; 0: none
+        ("exit_row", "<i8"),  # first bar in which the pending exit can fill
         ("stop", "<f8"),  # NaN: none, and so on
         ("target", "<f8"),
+        ("margin", "<i8"),  # initial margin
+        ("locked", "<i8"),  # money that secures it
         ("trailing", "<f8"),  # distance
         ("break_even", "<f8"),  # distance
         ("entry_price", "<f8"),  # of the fill that its levels are of
         ("extreme", "<f8"),
-        ("clock", "<i8"),  # Tape.shared_clock of its symbol
         ("level_row", "<i8"),  # first bar whose close has not moved the level yet
         ("first_row", "<i8"),  # first bar after the fill, or of the fill where that was at its open
         ("acts_row", "<i8"),  # first bar in which its bracket acts
-        ("max_row", "<i8"),  # bar at whose close it is too old
         ("funding_row", "<i8"),
         ("life_ts", "<i8"),  # when its symbol next meets the universe or a corporate action
         ("entry_id", "<i8"),
         ("opened_seq", "<i8"),
-        ("exit_id", "<i8"),  # 0: no exit pending
         ("exit_seq", "<i8"),
-        ("exit_row", "<i8"),  # first bar in which the pending exit can fill
         ("exit_proposal", "<i8"),
         ("change", "<i8"),  # first change of its levels that does not act yet, a row of ``changes``; NONE: none
         ("last_change", "<i8"),
         ("adds", "<i8"),
         ("busy_at", "<i8"),  # instant at which it was chosen to grow, turn or go
         ("score", "<f8"),  # of the last proposal of its side
-        ("symbol", "<i4"),
-        ("strategy", "<i4"),
-        ("side", "i1"),
-        ("linear", "u1"),  # booked as linear, not spot
-        ("backs", "u1"),  # whether margin backs it: all but spot longs
         ("reach_row", "<i8"),  # bar inside which its entry filled by touch; NONE: at an open or a close
         ("reach_raw", "<f8"),  # at which raw price
         ("reach_certain", "u1"),  # extremes of that bar that come after the entry for certain
         ("reach_segment", "u1"),  # of the bar's path
-        ("pooled", "u1"),  # whether its unrealised profit counts as free: of those, all but isolated ones
         ("stop_reason", "u1"),  # STOP_LOSS, or what moved the stop last
-        ("moves", "u1"),  # whether closes may move the stop
-        ("levels", "u1"),  # whether any level is set
-        ("exit_reason", "u1"),
-        ("exit_timing", "u1"),
     ],
     align=True,
 )
@@ -209,6 +210,7 @@ RULES = np.dtype(
         ("parts", "u1"),  # whether a strategy or a symbol has a halt of its own
         ("crowding", "u1"),  # whether selection is more than so many of the best
         ("ordered", "u1"),  # whether any entry may be more than a market order that is good till cancelled
+        ("exposing", "u1"),  # whether any limit looks at the exposure of more than one position
         ("tiered", "u1"),  # whether fees have tiers
         ("splits", "u1"),  # whether any symbol has a split
     ],
@@ -371,6 +373,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         rules["maker_rate"], rules["taker_rate"] = state.tiers["maker_rate"][0], state.tiers["taker_rate"][0]
     rules["flat_fee"], rules["least_fee"] = round(settings.flat * settings.scale), round(settings.min_fee * settings.scale)
     rules["ordered"] = bool(proposals.order_type.any() or proposals.tif.any())
+    rules["exposing"] = min(settings.max_gross, settings.max_net, settings.max_group, settings.max_strategy) < np.inf
     rules["tiered"] = len(state.tiers) > 0
     rules["splits"] = bool((tape.action_kind == ACTIONS.index("split")).any())
     account = state.account[0]
