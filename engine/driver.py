@@ -19,6 +19,7 @@ from engine import replay as loop
 from engine.broadcast import ALL, Broadcast, Key
 from engine.dataset import Dataset
 from engine.events import RecordReader, Start, Told, WarmupEnd
+from engine.kernel import is_compiled, prepare
 from engine.proposal import Proposal
 from engine.proposals import build_proposals
 from engine.schema import NEVER
@@ -86,11 +87,23 @@ class Driver:
         if self._telling:
             raise ReplayError(f"a handler cannot {what}: it looks at the session's view, and proposes")
 
+    @property
+    def _kernel(self) -> Any:
+        return loop.replay_plain if self._plain else loop.replay
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the replay that this run takes need not be compiled first."""
+        return is_compiled(self._kernel)
+
+    def compile(self) -> None:
+        """Compile the replay that this run takes: some tens of seconds, once after an install."""
+        prepare(self._kernel)
+
     def _replay(self, until: int, visit: int, *, watched: bool) -> int:
         """Let the kernel go on, giving it room where it needs some."""
         while True:
-            go = loop.replay_plain if self._plain else loop.replay
-            status = int(go(self.tape, self.proposals, self._state, until, visit, watched))
+            status = int(self._kernel(self.tape, self.proposals, self._state, until, visit, watched))
             if status == loop.OVERFLOW:
                 raise self._overflow()
             if status == loop.UNPRICED:

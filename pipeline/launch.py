@@ -77,9 +77,12 @@ def run(
     streamed = build.event_strategies_of(checked)
     given = given_tables(checked, proposals or {}, data)
     table = union(_certified(checked, data, settings, store, tell), given, settings)
-    _announce_compilation(clock)
     clock.stage("replay")
     session = Session(data, table.columns, settings, table.symbols, table.strategies)
+    if not session.is_compiled:
+        clock.stage("compiling the replay (once after an install; some seconds)")
+        session.compile()
+        clock.stage("replay")
     for name, strategy in streamed.items():
         session.add(name, strategy)
     if progress is not None:
@@ -163,10 +166,3 @@ class _Clock:
             self._seconds[self._name] = self._seconds.get(self._name, 0.0) + time.perf_counter() - self._since
             self._name = ""
         return self._seconds
-
-
-def _announce_compilation(clock: _Clock) -> None:
-    from engine.kernel import is_compiled
-
-    if not is_compiled():
-        clock.stage("compiling the replay (once after an install; some seconds)")

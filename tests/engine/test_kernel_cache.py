@@ -9,6 +9,7 @@ import pytest
 from numba.core import config
 
 from engine import kernel
+from engine.replay import replay, replay_plain
 
 
 @pytest.fixture
@@ -61,14 +62,14 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pyte
     assert kernel.private_folder(theirs) != theirs
 
 
-def test_an_engine_is_compiled_once_its_folder_holds_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_is_compiled_once_its_folder_holds_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(config, "DISABLE_JIT", 1)
-    assert kernel.is_compiled()
+    assert kernel.is_compiled(replay) and kernel.is_compiled(replay_plain)
     monkeypatch.setattr(config, "DISABLE_JIT", 0)
-    assert not kernel.is_compiled()
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "portfolio.equity-9.py311.1.nbc").touch()
-    assert not kernel.is_compiled()
+    (tmp_path / "engine" / "replay.replay_plain-52.py311.1.nbc").touch()
+    assert kernel.is_compiled(replay_plain) and not kernel.is_compiled(replay)
     (tmp_path / "engine" / "replay.replay-40.py311.1.nbc").touch()
-    assert kernel.is_compiled()
+    assert kernel.is_compiled(replay)
