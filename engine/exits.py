@@ -226,9 +226,10 @@ def follow(state: State, tape: Tape, slot: int, row: int, known: int) -> None:
     if not position["moves"]:
         return
     symbol = state.positions[slot]["symbol"]
+    one_tick = tape.rule_stop[symbol] == tape.rule_first[symbol] + 1 and not state.rules[0]["splits"]
     while position["level_row"] < row and tape.ts[position["level_row"]] <= known:
         at = position["level_row"]
-        inside = at == position["reach_row"]  # of the bar of a touch, only the close is sure to come after the fill
+        inside, before = at == position["reach_row"], position["extreme"]  # of the bar of a touch, only the close is sure to come after
         if position["side"] > 0:
             known_price = tape.bid_close[at] if inside else tape.bid_high[at]
             position["extreme"] = max(position["extreme"], restated(state, tape, symbol, known_price, tape.ts[at]))
@@ -236,7 +237,8 @@ def follow(state: State, tape: Tape, slot: int, row: int, known: int) -> None:
             known_price = tape.ask_close[at] if inside else tape.ask_low[at]
             position["extreme"] = min(position["extreme"], restated(state, tape, symbol, known_price, tape.ts[at]))
         position["level_row"] = at + 1
-        move_stop(state, tape, slot, tape.ts[at])
+        if position["extreme"] != before or not one_tick:  # the levels hang on nothing else
+            move_stop(state, tape, slot, tape.ts[at])
         if state.rules[0]["exit_model"] != 0:
             move_by_model(state, tape, slot, at)
 

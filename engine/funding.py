@@ -18,6 +18,8 @@ def pay_funding(tape: Tape, state: State, now: int) -> None:
     if len(tape.funding_ts) == 0:
         return
     account, scale = state.account[0], state.rules[0]["scale"]
+    if account["next_other"] > now:
+        return
     for i in range(account["n_held"]):
         slot = state.held[i]
         position = state.positions[slot]

@@ -242,6 +242,7 @@ def time_other_events(state: State, tape: Tape, slot: int) -> None:
     if position["funding_row"] < tape.funding_stop[symbol]:
         due = min(due, tape.funding_ts[position["funding_row"]])
     position["other_ts"] = due
+    state.account[0]["next_other"] = min(state.account[0]["next_other"], due)
 
 
 @shared

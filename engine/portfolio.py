@@ -123,4 +123,4 @@ def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
     position["linear"] = spec["accounting"] == Accounting.LINEAR
     position["backs"] = counts_as_free(tape, position["symbol"], side)
     position["pooled"] = position["backs"] and not (position["linear"] and state.rules[0]["isolated"])
-    position["multiplier"] = spec["multiplier"]
+    position["multiplier"], position["top_rate"] = spec["multiplier"], spec["top_rate"]

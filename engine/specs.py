@@ -20,6 +20,7 @@ SPEC = np.dtype(
         ("group", "<i4"),  # NONE: in no group
         ("interval_us", "<i8"),
         ("leverage", "<f8"),
+        ("top_rate", "<f8"),  # no maintenance is more than this of the notional
         ("tier_first", "<i8"),  # its rows of Tape.margin_tiers
         ("tier_stop", "<i8"),
         ("accounting", "u1"),
@@ -56,6 +57,8 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
         spec["leverage"] = settings.leverage if instrument.leverage is None else instrument.leverage
         spec["tier_first"], spec["tier_stop"] = tier, tier + len(instrument.tiers)
         tier += len(instrument.tiers)
+        plain = all(one.deduction >= 0.0 for one in instrument.tiers)
+        spec["top_rate"] = max((one.rate for one in instrument.tiers), default=0.0) if plain else np.inf
         spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
         if instrument.accounting == Accounting.LINEAR:
             spec["shortable"] = 1

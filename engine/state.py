@@ -57,6 +57,7 @@ POSITION = np.dtype(
         ("exit_row", "<i8"),  # first bar in which the pending exit can fill
         ("stop", "<f8"),  # NaN: none, and so on
         ("target", "<f8"),
+        ("top_rate", "<f8"),  # of its instrument
         ("margin", "<i8"),  # initial margin
         ("locked", "<i8"),  # money that secures it
         ("trailing", "<f8"),  # distance
@@ -135,10 +136,13 @@ ACCOUNT = np.dtype(
         ("traded", "<i8"),  # money: notional of the fills in the window of the fee tiers
         ("traded_from", "<i8"),  # seq of the first record in the window
         ("traded_to", "<i8"),  # seq of the first record not looked at yet
+        ("spare", "<f8"),  # money, at the least, that equity leaves over maintenance
+        ("spare_seq", "<i8"),  # seq at which that was worked out; NONE: to be worked out anew
         ("n_levels", "<i8"),  # positions with a level
         ("n_exits", "<i8"),  # positions with an exit pending
         ("now", "<i8"),
         ("next_due", "<i8"),  # earliest visit that a position or a pending entry needs
+        ("next_other", "<i8"),  # no position meets anything but its bars before
         ("sampled", "<i8"),  # samples taken so far
         ("last_equity", "<i8"),  # of the last sample
         ("watched_seq", "<i8"),  # seq after the last sample
@@ -385,7 +389,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     account["phase"] = OUTSIDE
     account["now"] = -NEVER
     account["overflow"] = account["unpriced"] = NONE
-    account["next_due"] = NEVER
+    account["next_due"] = account["next_other"] = NEVER
     return state
 
 

@@ -2,6 +2,9 @@
 
 One-minute bars of independent random walks at 20 basis points a bar; each opens at the close before.  Long when the 20-bar mean of closes
 crosses over the 50-bar mean, out when it crosses under; decided at the close, filled at the next open, 5 basis points a fill, no spread.
+
+W5 is what a desk of perpetuals runs: two strategies, long and short, on one cross-margined account with funding, quotes, trailing stops
+and liquidation.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,6 +42,7 @@ class Workload:
     target: float = 0.0
     max_positions: int = 0  # 0: no limit
     seed: int = 7
+    perpetual: bool = False  # margin, funding, quotes, trailing stops, a second strategy
 
     @property
     def rows(self) -> int:
@@ -57,6 +61,7 @@ WORKLOADS = {
         Workload("W2", 1, 1_000_000, 0.1, stop=0.02, target=0.04, seed=8),
         Workload("W3", 100, 20_000, 0.01, seed=9),
         Workload("W3k", 100, 20_000, 0.01, max_positions=5, seed=10),
+        Workload("W5", 50, 50_000, 0.02, seed=11, perpetual=True),
     )
 }
 
@@ -120,8 +125,21 @@ def dataset_of(workload: Workload, bars: Market) -> "Dataset":
         }
         for i, name in enumerate(symbol_names(workload.symbols))
     }
-    specs = {name: {"kind": "spot", "tick": TICK, "lot": LOT} for name in symbol_names(workload.symbols)}
-    return from_columns({"bars": tables}, specs, {"simulated": True})
+    kind = "linear_perp" if workload.perpetual else "spot"
+    specs = {name: {"kind": kind, "tick": TICK, "lot": LOT} for name in symbol_names(workload.symbols)}
+    return from_columns({"bars": tables} | (_events(workload, bars) if workload.perpetual else {}), specs, {"simulated": True})
+
+
+def _events(workload: Workload, bars: Market) -> dict[str, Any]:
+    """Funding every eight hours, at the rate of a normal draw of one basis point; a quote every hour, one to five basis points wide."""
+    rng, ts = np.random.default_rng(workload.seed + 1), bars.open_ts + MINUTE_US
+    settled, quoted = np.flatnonzero(ts % (480 * MINUTE_US) == 0), np.flatnonzero(ts % (60 * MINUTE_US) == 0)
+    funding, spread = {}, {}
+    for i, name in enumerate(symbol_names(workload.symbols)):
+        half = bars.close[i, quoted] * rng.uniform(0.5e-4, 2.5e-4, len(quoted))
+        funding[name, "", 0] = {"ts": ts[settled], "rate": rng.normal(0.0, 1e-4, len(settled)), "mark": bars.close[i, settled]}
+        spread[name, "", 0] = {"ts": ts[quoted], "bid": bars.close[i, quoted] - half, "ask": bars.close[i, quoted] + half}
+    return {"funding": funding, "spread": spread}
 
 
 def config_of(workload: Workload) -> dict[str, Any]:
@@ -130,6 +148,8 @@ def config_of(workload: Workload) -> dict[str, Any]:
     if workload.stop:
         rules |= {"stop_loss": {"fraction": workload.stop}, "take_profit": {"fraction": workload.target}}
     features = {"fast": {"sma": {"of": "close", "n": FAST}}, "slow": {"sma": {"of": "close", "n": SLOW}}}
+    if workload.perpetual:
+        return _perpetuals(workload, features)
     return {
         "name": workload.name,
         "dataset": "memory",
@@ -138,6 +158,24 @@ def config_of(workload: Workload) -> dict[str, Any]:
         "selector": {"max_positions": workload.max_positions} if workload.max_positions else {},
         "risk": {"size": {"fixed_fraction": workload.fraction}},
         "execution": {"fees": {"bps": FEE * 1e4}, "spread": "none"},
+    }
+
+
+def _perpetuals(workload: Workload, features: dict[str, Any]) -> dict[str, Any]:
+    """Two strategies that mirror each other in time: one follows the crossing, the other fades it; both trail a stop of 3 %."""
+    followed = {"long": "cross_up(fast, slow)", "short": "cross_down(fast, slow)", "trailing": {"fraction": 0.03}}
+    faded = {"long": "cross_down(fast, slow)", "short": "cross_up(fast, slow)", "trailing": {"fraction": 0.03}}
+    tiers = [{"floor": 0, "rate": 0.005}, {"floor": 50_000, "rate": 0.01}, {"floor": 250_000, "rate": 0.02}]
+    return {
+        "name": workload.name,
+        "dataset": "memory",
+        "account": {"cash": CASH, "margin": "cross", "leverage": 5, "maintenance": tiers, "liquidation_fee": 0.01},
+        "strategies": [
+            {"id": "fade", "budget": 0.5, "features": features, "propose": faded},
+            {"id": "follow", "budget": 0.5, "features": features, "propose": followed},
+        ],
+        "risk": {"size": {"fixed_fraction": 2 * workload.fraction}},
+        "execution": {"fees": {"maker_bps": 2, "taker_bps": 5}, "slippage": {"bps": 1}, "spread": "events"},
     }
 
 
@@ -172,6 +210,6 @@ def held_bars(result: "Result") -> int:
     """Bars on which a position was held, of all positions."""
     from pipeline.trades import trades_of
 
-    trades, _ = trades_of(result.replay.records, len(result.replay.symbols), 1)
+    trades, _ = trades_of(result.replay.records, len(result.replay.symbols), len(result.replay.strategies))
     leave = np.where(trades["open"] != 0, result.period[1], trades["exit_ts"])
     return int((leave - trades["entry_ts"]).sum()) // MINUTE_US
