@@ -184,12 +184,14 @@ def ranged_stop(state: State, slot: int) -> float:
 @kernel
 def trail(state: State, tape: Tape, slot: int, row: int) -> None:
     """Let all that was known ``latency`` before the open of bar ``row`` move the levels, if they move at all.  # R2.3, R3.5"""
-    if state.positions[slot]["moves"] or state.positions[slot]["change"] != NONE:
-        move_levels(state, tape, slot, row)
+    if state.positions[slot]["change"] != NONE:
+        change_and_follow(state, tape, slot, row)
+    elif state.positions[slot]["moves"]:
+        follow(state, tape, slot, row, tape.open_ts[row] - state.rules[0]["latency_us"])
 
 
 @shared
-def move_levels(state: State, tape: Tape, slot: int, row: int) -> None:
+def change_and_follow(state: State, tape: Tape, slot: int, row: int) -> None:
     """Closes, and changes decided on, in the order in which they came to be known."""
     position = state.positions[slot]
     known = tape.open_ts[row] - state.rules[0]["latency_us"]

@@ -84,29 +84,7 @@ def price_of(tape: Tape, state: State, slot: int) -> float:
 
 
 @kernel
-def spare_margin(state: State) -> float:
-    """Money, at the least, that equity leaves over maintenance: as if every position stood in its highest tier with nothing deducted.
-
-    It is worked out again after every record, and where ``spare_seq`` is NONE.
-    """
-    if state.account[0]["spare_seq"] != state.account[0]["seq"]:
-        work_out_spare(state)
-    return state.account[0]["spare"]
-
-
-@shared
-def work_out_spare(state: State) -> None:
-    """Set the spare margin; none can be told where maintenance is not on the notional at the mark."""
-    account, upkeep, fee = state.account[0], 0.0, held_fee(state)
-    for i in range(account["n_held"]):
-        position = state.positions[state.held[i]]
-        upkeep += abs(position["value"]) * (position["top_rate"] + fee)
-    by_mark = state.rules[0]["maintenance_basis"] == MaintenanceBasis.MARK
-    account["spare"], account["spare_seq"] = (equity(state) - upkeep if by_mark else -np.inf), account["seq"]
-
-
-@kernel
-def surely_safe(state: State, slot: int, mark: float, scale: float, fee: float) -> bool:
+def surely_safe(state: State, slot: int, mark: float, scale: float) -> bool:
     """Whether a mark is short of the liquidation price for certain, in a few products; False says nothing.  # R7.3
 
     At that price the margin left equals maintenance in some tier, and it only falls from there; so margin left over the highest rate of all
@@ -115,16 +93,16 @@ def surely_safe(state: State, slot: int, mark: float, scale: float, fee: float) 
     position, n_strategies, at_mark = state.positions[slot], len(state.desks), 0.0
     if state.rules[0]["isolated"]:
         at_mark = position["qty"] * mark * position["multiplier"] * scale
-        left = position["margin"] - position["cost"] + at_mark if spare_margin(state) > -np.inf else -np.inf
+        left = position["margin"] - position["cost"] + at_mark
     else:
-        left, first = spare_margin(state), position["symbol"] * n_strategies
+        left, first = float(equity(state) - state.account[0]["upkeep"]), position["symbol"] * n_strategies
         for part in range(first, first + n_strategies):
             if state.positions[part]["lots"] != 0:
                 worth = state.positions[part]["qty"] * mark * position["multiplier"] * scale
                 at_mark += worth
                 left += worth - state.positions[part]["value"]
-    rounding = 1e-6 * (abs(at_mark) + abs(left)) + 16.0 + state.account[0]["n_held"]
-    return left > abs(at_mark) * (position["top_rate"] + fee) + rounding
+    rounding = 1e-6 * (abs(at_mark) + abs(left)) + 16.0
+    return left > abs(at_mark) * position["top_rate"] + rounding
 
 
 @shared
@@ -149,8 +127,7 @@ def exit_inside(tape: Tape, state: State, slot: int, row: int, price: float) -> 
 def margined_paths(tape: Tape, state: State, now: int) -> None:
     """BAR_PATH of a run with maintenance margin, in position order.  # R3.1, R7.3"""
     account, rules, i = state.account[0], state.rules[0], 0
-    scale, fee, plain = rules["scale"], held_fee(state), rules["plain_exits"] != 0
-    account["spare_seq"] = NONE
+    scale, plain = rules["scale"], rules["plain_exits"] != 0
     while i < account["n_held"]:
         slot = state.held[i]
         position, symbol = state.positions[slot], state.positions[slot]["symbol"]
@@ -158,7 +135,7 @@ def margined_paths(tape: Tape, state: State, now: int) -> None:
         if not position["levels"] or row >= tape.stop[symbol] or tape.ts[row] != now:
             continue
         worst = tape.mark_low[row] if position["side"] > 0 else tape.mark_high[row]
-        if surely_safe(state, slot, worst, scale, fee) and touch(tape, state, slot, row, plain)[0] == Reason.NONE:
+        if surely_safe(state, slot, worst, scale) and touch(tape, state, slot, row, plain)[0] == Reason.NONE:
             continue
         if leave_margined(tape, state, slot, row, now):
             i = int(np.searchsorted(state.held[: account["n_held"]], slot))
@@ -186,15 +163,14 @@ def leave_margined(tape: Tape, state: State, slot: int, row: int, now: int) -> b
 def margined_opens(tape: Tape, state: State, now: int) -> None:
     """BAR_OPEN, reducing fills of a run with maintenance margin: liquidations that the mark's open has passed come first.  # R1.3, R1.4"""
     account, i = state.account[0], 0
-    scale, fee = state.rules[0]["scale"], held_fee(state)
-    account["spare_seq"] = NONE
+    scale = state.rules[0]["scale"]
     while i < account["n_held"]:
         slot = state.held[i]
         position, symbol, i = state.positions[slot], state.positions[slot]["symbol"], i + 1
         row = position["row"]
         if row >= tape.stop[symbol] or tape.open_ts[row] != now:
             continue
-        if not surely_safe(state, slot, tape.mark_open[row], scale, fee) and passed_by_mark(tape, state, slot, row):
+        if not surely_safe(state, slot, tape.mark_open[row], scale) and passed_by_mark(tape, state, slot, row):
             liquidate(tape, state, slot, now, open_price(tape, -position["side"], row), 0)
             i = int(np.searchsorted(state.held[: account["n_held"]], slot))
         elif open_decides(tape, state, slot, row, now):
@@ -242,8 +218,7 @@ def undersecured(tape: Tape, state: State) -> bool:
         return True
     if not state.rules[0]["liquidates"]:
         return False
-    state.account[0]["spare_seq"] = NONE
-    if spare_margin(state) > 16.0 + state.account[0]["n_held"]:
+    if equity(state) > state.account[0]["upkeep"] + state.account[0]["n_held"]:
         return False
     return equity(state) < maintenance_of_others(tape, state, NONE)
 

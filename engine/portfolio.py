@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.kernel import kernel
-from engine.money import MONEY_LIMIT, quantity, value
+from engine.money import MONEY_LIMIT, money, quantity, value
 from engine.schema import NEVER, NONE, Accounting
 from engine.state import State
 from engine.tape import Tape
@@ -47,6 +47,10 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
     if position["pooled"]:
         account["open_profit"] += profit
     position["value"], position["cost"] = new_value, new_cost
+    if state.rules[0]["liquidates"]:
+        upkeep = money(abs(new_value) * position["top_rate"]) + 1 if new_value != 0 else 0
+        account["upkeep"] += upkeep - position["upkeep"]
+        position["upkeep"] = upkeep
     if abs(new_value) >= MONEY_LIMIT or abs(new_cost) >= MONEY_LIMIT:
         note_overflow(account, position["symbol"])
 
@@ -118,7 +122,7 @@ def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
     position = state.positions[slot]
     spec = tape.specs[position["symbol"]]
     position["side"], position["value"], position["cost"], position["locked"] = side, 0, 0, 0
-    position["margin"] = 0
+    position["margin"] = position["upkeep"] = 0
     position["change"], position["adds"], position["busy_at"] = NONE, 0, -NEVER
     position["linear"] = spec["accounting"] == Accounting.LINEAR
     position["backs"] = counts_as_free(tape, position["symbol"], side)

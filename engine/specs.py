@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from engine.arrays import frozen, ints
 from engine.dataset import Dataset
 from engine.instrument import Instrument, Rules
-from engine.schema import NEVER, NONE, Accounting, LimitGap
+from engine.schema import NEVER, NONE, Accounting, LimitGap, MaintenanceBasis, MaintenanceFee
 from engine.settings import Settings
 
 SPEC = np.dtype(
@@ -57,8 +57,7 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
         spec["leverage"] = settings.leverage if instrument.leverage is None else instrument.leverage
         spec["tier_first"], spec["tier_stop"] = tier, tier + len(instrument.tiers)
         tier += len(instrument.tiers)
-        plain = all(one.deduction >= 0.0 for one in instrument.tiers)
-        spec["top_rate"] = max((one.rate for one in instrument.tiers), default=0.0) if plain else np.inf
+        spec["top_rate"] = top_rate(instrument, settings)
         spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
         if instrument.accounting == Accounting.LINEAR:
             spec["shortable"] = 1
@@ -69,6 +68,15 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
         series = dataset.find("bars", instrument.symbol, settings.interval)
         spec["interval_us"] = series.interval_us if series is not None else 0
     return frozen(specs)
+
+
+def top_rate(instrument: Instrument, settings: Settings) -> float:
+    """Fraction of the notional at a mark that maintenance never exceeds; infinity where there is none.  # R7.2"""
+    if settings.maintenance_basis != MaintenanceBasis.MARK or any(one.deduction < 0.0 for one in instrument.tiers):
+        return np.inf
+    takers = [tier.taker_bps for tier in settings.fee_tiers] or [settings.taker_bps]
+    held = max(0.0, *takers) / 10000.0 if settings.maintenance_fee != MaintenanceFee.NONE else 0.0
+    return max((one.rate for one in instrument.tiers), default=0.0) + held
 
 
 def rules_of(instruments: Sequence[Instrument]) -> dict[str, NDArray[Any]]:

@@ -58,6 +58,7 @@ POSITION = np.dtype(
         ("stop", "<f8"),  # NaN: none, and so on
         ("target", "<f8"),
         ("top_rate", "<f8"),  # of its instrument
+        ("upkeep", "<i8"),  # money: its maintenance is no more
         ("margin", "<i8"),  # initial margin
         ("locked", "<i8"),  # money that secures it
         ("trailing", "<f8"),  # distance
@@ -136,8 +137,7 @@ ACCOUNT = np.dtype(
         ("traded", "<i8"),  # money: notional of the fills in the window of the fee tiers
         ("traded_from", "<i8"),  # seq of the first record in the window
         ("traded_to", "<i8"),  # seq of the first record not looked at yet
-        ("spare", "<f8"),  # money, at the least, that equity leaves over maintenance
-        ("spare_seq", "<i8"),  # seq at which that was worked out; NONE: to be worked out anew
+        ("upkeep", "<i8"),  # of all positions
         ("n_levels", "<i8"),  # positions with a level
         ("n_exits", "<i8"),  # positions with an exit pending
         ("now", "<i8"),
