@@ -120,14 +120,17 @@ class Instrument:
     @property
     def base_lot(self) -> Decimals:
         """What quantities are counted in: the largest decimal that divides the lots of all times."""
+        if not self.rules:
+            return self.lot
         lots = [self.lot, *(rules.lot for rules in self.rules)]
         power = max(lot.power for lot in lots)
         units = math.gcd(*(lot.units * (power // lot.power) for lot in lots))
-        return self.lot if not self.rules else Decimals(units, power)
+        return Decimals(units, power)
 
     def lot_step(self, lot: Decimals) -> int:
         """Base lots in one lot of a time."""
-        return (lot.units * self.base_lot.power) // (lot.power * self.base_lot.units)
+        base = self.base_lot
+        return (lot.units * base.power) // (lot.power * base.units)
 
     @property
     def accounting(self) -> Accounting:

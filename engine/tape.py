@@ -258,7 +258,7 @@ def _events(
 
 def _check_actions(actions: Mapping[str, NDArray[Any]], instruments: Sequence[Instrument], start: int) -> None:
     """Refuse what cannot be replayed: a split that is no ratio, a dividend that is no amount, a second delisting.  # R8"""
-    for i, instrument in enumerate(instruments):
+    for i, instrument in enumerate(instruments if len(actions["ts"]) else ()):
         rows = {name: actions[name][actions["first"][i] : actions["stop"][i]] for name in COLUMNS["actions"]}
         terms = np.minimum(rows["num"], rows["den"]) < 1, np.maximum(rows["num"], rows["den"]) > MAX_TERM
         wrong = (rows["kind"] == ACTIONS.index("split")) & (terms[0] | terms[1])

@@ -256,7 +256,7 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
             f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
         )
     rows = values.pop("rules", None)
-    wrong = wrong_rules(rows)
+    wrong = wrong_rules(rows) if rows else ""
     if wrong:
         raise ConfigError(f"instrument {symbol}: {wrong}")
     try:
@@ -265,7 +265,9 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
         raise ConfigError(f"instrument {symbol}: {error}") from None
     group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
     values["maintenance"] = _tiers(tiers or ())
-    instrument = _with_rules(Instrument(symbol, **values, group=group), InstrumentConfig(rules=rows).rules or ())
+    instrument = Instrument(symbol, **values, group=group)
+    if rows:
+        instrument = _with_rules(instrument, InstrumentConfig(rules=rows).rules or ())
     if config.account.margin == "isolated" and instrument.accounting != Accounting.SPOT and not instrument.tiers:
         raise ConfigError(
             f"account.margin = isolated: {symbol} has no maintenance tiers, so it could lose more than its margin; "
