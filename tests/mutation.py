@@ -17,6 +17,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from time import process_time
 from types import CodeType, FunctionType
@@ -78,8 +80,8 @@ RULES = [
 UNTOLD = ("prefetch", "fetch_ahead")
 """Functions that only make the replay faster."""
 
-QUICK = 0.4  # seconds of an example that is worth running again and again
-LONGEST = 4.0  # seconds after which a mutant is taken to go round for ever
+QUICK = 0.5  # seconds, while its lines are kept, of a trial that is worth running again and again
+LONGEST = 2.0  # seconds after which a mutant is taken to go round for ever
 ENOUGH = 0.95  # share of the mutants that must be killed
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -131,14 +133,21 @@ def changes(node: ast.AST, function: ast.FunctionDef) -> Iterator[ast.AST]:
             yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
         case ast.UnaryOp(op=ast.USub() | ast.Not()):
             yield node.operand
-        case ast.Constant(value=bool()):
-            yield ast.Constant(not node.value)
-        case ast.Constant(value=int() | float()):
-            yield ast.Constant(type(node.value)(0) if node.value == 1 else node.value + 1)
-        case ast.Call(func=ast.Name(id="min" | "max")):
-            yield ast.Call(ast.Name(EXTREMES[node.func.id], ast.Load()), node.args, node.keywords)
+        case ast.Call(func=ast.Name(id=name)) if name in EXTREMES:
+            yield ast.Call(ast.Name(EXTREMES[name], ast.Load()), node.args, node.keywords)
         case ast.Subscript() if not isinstance(node.slice, ast.Constant | ast.Slice):
             yield ast.Subscript(node.value, ast.BinOp(node.slice, ast.Add(), ast.Constant(1)), node.ctx)
+        case ast.Constant(value=bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int(value) | float(value)):
+            yield ast.Constant(type(value)(0) if value == 1 else value + 1)
+        case _:
+            yield from _negated(node, function)
+
+
+def _negated(node: ast.AST, function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """The other answer of a condition, where no comparison of ``changes`` gives it already."""
+    match node:
         case ast.If() | ast.While() if not _is_equality(node.test):
             yield type(node)(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
         case ast.IfExp() if not _is_equality(node.test):
@@ -232,20 +241,18 @@ def traced(passes: Callable[[], bool], files: frozenset[str]) -> Trial | None:
         return None
 
     begun = process_time()
-    if not passes():
-        return None
-    seconds = process_time() - begun
     sys.settrace(visit)
-    passes()
+    passed = passes()
     sys.settrace(None)
-    return Trial(passes, seconds, frozenset(lines)) if seconds < QUICK else None
+    seconds = process_time() - begun
+    return Trial(passes, seconds, frozenset(lines)) if passed and seconds < QUICK else None
 
 
 class Bench:
     """A plugin of pytest that, in the place of running its tests, tries the mutants on them."""
 
-    def __init__(self, files: list[str], seeds: int) -> None:
-        self.files, self.seeds = files, seeds
+    def __init__(self, files: list[str], seeds: int, most: int | None) -> None:
+        self.files, self.seeds, self.most = files, seeds, most
         self.failed = False
         self.counts: dict[str, list[int]] = {}  # file: mutants, killed, equivalent
         self.survivors: list[str] = []
@@ -258,16 +265,16 @@ class Bench:
         trials = self.trials(session.items)
         for file in self.files:
             self.try_file(file, trials)
+            print(f"{file}.py: {self.counts[file]}", file=sys.stderr, flush=True)
         return True
 
     def trials(self, items: list[Any]) -> list[Trial]:
-        """Examples, then markets, each kind from the quickest on."""
+        """Examples and markets in turn, each kind from the quickest on."""
         files = frozenset(str(ENGINE / f"{file}.py") for file in self.files)
-        examples = [traced(lambda item=item: self.runs(item), files) for item in items if not _is_random(item)]
+        examples = [traced(partial(self.runs, item), files) for item in items if not _is_random(item)]
         markets = [traced(_market(seed), files) for seed in range(self.seeds)]
-        return [
-            trial for kind in (examples, markets) for trial in sorted((one for one in kind if one is not None), key=lambda one: one.seconds)
-        ]
+        kinds = [sorted((one for one in kind if one is not None), key=lambda one: one.seconds) for kind in (examples, markets)]
+        return [one for both in zip_longest(*kinds) for one in both if one is not None]
 
     def runs(self, item: Any) -> bool:
         """Whether a test passes."""
@@ -283,7 +290,7 @@ class Bench:
             if equivalence(mutant.file, mutant.function, mutant.change):
                 counts[2] += 1
                 continue
-            visiting = [trial for trial in trials if any((path, line) in trial.lines for line in mutant.lines)]
+            visiting = [trial for trial in trials if any((path, line) in trial.lines for line in mutant.lines)][: self.most]
             if dies(mutant, visiting):
                 counts[1] += 1
             else:
@@ -344,10 +351,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
     parser.add_argument("files", nargs="*", default=RULES, help="of engine/, without .py")
     parser.add_argument("--seeds", type=int, default=200, help="random markets to try")
+    parser.add_argument("--most", type=int, help="trials of one mutant; all if not given")
     options = parser.parse_args()
     if compiles():
         parser.error("set NUMBA_DISABLE_JIT=1: the code of compiled functions cannot be exchanged")
-    bench = Bench([Path(file).stem for file in options.files], options.seeds)
+    bench = Bench([Path(file).stem for file in options.files], options.seeds, options.most)
     quiet = ["-o", "addopts=", "--doctest-modules", "--import-mode=importlib", "-s", "-p", "no:cacheprovider", "-p", "no:terminal"]
     tests = [str(TESTS / f"test_{name}.py") for name in EXAMPLES]
     pytest.main([*quiet, *tests, *(str(ENGINE / f"{file}.py") for file in bench.files)], plugins=[bench])
