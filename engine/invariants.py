@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.ledger import LedgerError
-from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, EventKind, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, EventKind, OrderType, Reason, RecordKind
 from engine.session import ReplayResult
 from engine.splits import DELIST, SPLIT
 from engine.tape import Tape
@@ -104,6 +104,7 @@ def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
     tape, own = result.tape, bool(result.settings.models) if hasattr(result.settings, "models") else False
     instruments = sorted(result.settings.instruments, key=lambda one: one.symbol)
     ticks = [[float(one.tick), *(float(rule.tick) for rule in one.rules)] for one in instruments]
+    stop_limits = _stop_limits(rows)
     for seq, row in enumerate(rows):
         if row["kind"] != RecordKind.FILL or row["reason"] in FREE_OF_MARKET:
             continue
@@ -123,9 +124,33 @@ def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
         if not own and side * (row["price"] - worst_best) < -slack:
             raise _broken(seq, row, f"price {row['price']} is better than the bar's {worst_best}")
         if row["flags"] & MAKER and row["phase"] == EventKind.BAR_PATH:
-            low, high = (tape.ask_low[at], tape.ask_high[at]) if side > 0 else (tape.bid_low[at], tape.bid_high[at])
-            if not low - slack <= row["price"] <= high + slack:
-                raise _broken(seq, row, f"a maker's price {row['price']} is outside its bar's {low} to {high}")
+            best, worst = (tape.ask_low[at], tape.ask_high[at]) if side > 0 else (tape.bid_high[at], tape.bid_low[at])
+            if (row["order_id"], side) in stop_limits:  # its limit may lie between the trigger and the touch there
+                worst *= 1 + side * _half_spread(result, row["symbol"], at)
+            if side * (row["price"] - best) < -slack or side * (row["price"] - worst) > slack:
+                raise _broken(seq, row, f"a maker's price {row['price']} is outside its bar's {best} to {worst}")
+
+
+def _stop_limits(rows: list[Row]) -> set[tuple[int, int]]:
+    """Number and side of the orders that are stop-limits: what leaves a position by its bracket has the number, but not the side."""
+    return {
+        (row["order_id"], row["side"])
+        for row in rows
+        if row["kind"] == RecordKind.ORDER and row["reason"] == Reason.NONE and row["flags"] & 3 == OrderType.STOP_LIMIT
+    }
+
+
+def _half_spread(result: ReplayResult, symbol: int, at: int) -> float:
+    """Half-spread of a bar, as a fraction of the price: of the last snapshot known at its open.  # R2.2"""
+    tape = result.tape
+    if len(tape.quoted) and tape.quoted[at]:
+        return 0.0
+    first, stop = int(tape.spread_first[symbol]), int(tape.spread_stop[symbol])
+    last = first + int(np.searchsorted(tape.spread_ts[first:stop], tape.open_ts[at], side="right")) - 1
+    if last < first:
+        return result.settings.default_spread_bps / 20_000
+    bid, ask = float(tape.spread_bid[last]), float(tape.spread_ask[last])
+    return (ask - bid) / (ask + bid)
 
 
 def _is_whole(steps: float) -> bool:

@@ -69,6 +69,12 @@ def random_symbol(rng: Generator, name: str, interval: int, begin: int, span: in
     return Symbol(name, interval, step, instrument, bars)
 
 
+def margined(rng: Generator, symbol: Symbol) -> Symbol:
+    """The same symbol as a contract with tiers of maintenance margin, its leverage the account's."""
+    instrument = replace(symbol.instrument, kind=pick(rng, "linear_perp", "fx"), maintenance=_maintenance(rng), leverage=None)
+    return symbol._replace(instrument=instrument)
+
+
 def _dated_rules(rng: Generator, tick: str, begin: int, span: int) -> tuple[Rules, ...]:
     """Rules that change at times on and off the bars' own."""
     times = sorted({begin + int(rng.integers(0, span // QUARTER)) * QUARTER for _ in range(int(rng.integers(1, 4)))})

@@ -5,6 +5,7 @@ collide, data have holes, and most settings are drawn from values that bind.
 """
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,21 @@ from engine.schema import (
     TrailingMode,
 )
 from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
-from tests.market_data import DAY, EPOCH, HOUR, MINUTE, QUARTER, SYMBOLS, Symbol, chance, pick, random_dataset, random_symbol, spans
+from tests.market_data import (
+    DAY,
+    EPOCH,
+    HOUR,
+    MINUTE,
+    QUARTER,
+    SYMBOLS,
+    Symbol,
+    chance,
+    margined,
+    pick,
+    random_dataset,
+    random_symbol,
+    spans,
+)
 from tests.market_proposals import random_proposals
 
 STRATEGIES = ("trend", "Breakout", "mr")
@@ -50,8 +65,13 @@ def random_case(seed: int) -> Case:
     span, intervals = spans(rng)
     names = rng.permutation(SYMBOLS)[: int(rng.integers(1, 7)) if chance(rng, 0.8) else 1].tolist()
     symbols = [random_symbol(rng, name, int(rng.choice(intervals)), begin, span) for name in names]
+    geared = chance(rng, 0.2)
+    if geared:
+        symbols = [margined(rng, symbol) for symbol in symbols]
     dataset = random_dataset(rng, symbols, begin, span)
     settings = _settings(rng, symbols, begin, span)
+    if geared:
+        settings = _turning(rng, settings)
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
     return Case(dataset, random_proposals(rng, traded, settings, begin, span), settings)
 
@@ -80,6 +100,29 @@ def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> S
         "limit_gap": pick(rng, None, None, LimitGap.PRICE, LimitGap.OPEN),
     }
     return Settings(**chosen, **_costs(rng, cash), **_brackets(rng), **_limits(rng), **_ends(rng))
+
+
+def _turning(rng: Generator, settings: Settings) -> Settings:
+    """The same on borrowed money, with strategies that add and reverse, and sizes that pass: these seldom meet by chance."""
+    leverage = float(pick(rng, 2.0, 3.0, 10.0, 20.0))
+    strategies = tuple(
+        replace(
+            one,
+            size=pick(rng, SizeKind.FIXED_FRACTION, SizeKind.FIXED_FRACTION, SizeKind.FIXED_NOTIONAL),
+            on_held=pick(rng, OnHeld.ADD, OnHeld.REVERSE),
+            max_adds=int(pick(rng, UNLIMITED, UNLIMITED, 1, 3)),
+        )
+        for one in settings.strategies
+    )
+    cash = settings.cash // 10**settings.decimals
+    strategies = tuple(
+        replace(one, amount=float(pick(rng, 0.1, 0.2, 0.4)) * leverage * (cash if one.size == SizeKind.FIXED_NOTIONAL else 1))
+        for one in strategies
+    )
+    free = dict.fromkeys(("max_position", "max_gross", "max_net", "max_group", "max_strategy"), math.inf)
+    if chance(rng, 0.3):
+        free = {}  # limits as drawn
+    return replace(settings, leverage=leverage, strategies=strategies, rotate_margin=math.inf, **free)
 
 
 def _margin(rng: Generator) -> dict[str, Any]:
