@@ -90,6 +90,8 @@ def surely_safe(state: State, slot: int, mark: float, scale: float) -> bool:
     At that price the margin left equals maintenance in some tier, and it only falls from there; so margin left over the highest rate of all
     means that the price was not reached.
     """
+    if not state.rules[0]["bounded"]:
+        return False
     position, n_strategies, at_mark = state.positions[slot], len(state.desks), 0.0
     if state.rules[0]["isolated"]:
         at_mark = position["qty"] * mark * position["multiplier"] * scale
@@ -218,7 +220,7 @@ def undersecured(tape: Tape, state: State) -> bool:
         return True
     if not state.rules[0]["liquidates"]:
         return False
-    if equity(state) > state.account[0]["upkeep"] + state.account[0]["n_held"]:
+    if state.rules[0]["bounded"] and equity(state) > state.account[0]["upkeep"] + state.account[0]["n_held"]:
         return False
     return equity(state) < maintenance_of_others(tape, state, NONE)
 

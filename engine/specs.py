@@ -70,10 +70,14 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
     return frozen(specs)
 
 
+def bounded(instruments: Sequence[Instrument], settings: Settings) -> bool:
+    """Whether maintenance is on the notional at the mark, and never more than a fraction of it."""
+    by_mark = settings.maintenance_basis == MaintenanceBasis.MARK
+    return by_mark and all(tier.deduction >= 0.0 for one in instruments for tier in one.tiers)
+
+
 def top_rate(instrument: Instrument, settings: Settings) -> float:
-    """Fraction of the notional at a mark that maintenance never exceeds; infinity where there is none.  # R7.2"""
-    if settings.maintenance_basis != MaintenanceBasis.MARK or any(one.deduction < 0.0 for one in instrument.tiers):
-        return np.inf
+    """Fraction of the notional at a mark that maintenance never exceeds, where it is ``bounded``.  # R7.2"""
     takers = [tier.taker_bps for tier in settings.fee_tiers] or [settings.taker_bps]
     held = max(0.0, *takers) / 10000.0 if settings.maintenance_fee != MaintenanceFee.NONE else 0.0
     return max((one.rate for one in instrument.tiers), default=0.0) + held

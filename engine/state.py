@@ -28,6 +28,7 @@ from engine.schema import (
     TrailingMode,
 )
 from engine.settings import UNLIMITED, HaltLimits, Settings
+from engine.specs import bounded
 from engine.tape import Tape
 
 POSITION = np.dtype(
@@ -215,6 +216,7 @@ RULES = np.dtype(
         ("crowding", "u1"),  # whether selection is more than so many of the best
         ("ordered", "u1"),  # whether any entry may be more than a market order that is good till cancelled
         ("exposing", "u1"),  # whether any limit looks at the exposure of more than one position
+        ("bounded", "u1"),  # whether maintenance is at most top_rate of the notional at the mark
         ("tiered", "u1"),  # whether fees have tiers
         ("splits", "u1"),  # whether any symbol has a split
     ],
@@ -378,6 +380,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     rules["flat_fee"], rules["least_fee"] = round(settings.flat * settings.scale), round(settings.min_fee * settings.scale)
     rules["ordered"] = bool(proposals.order_type.any() or proposals.tif.any())
     rules["exposing"] = min(settings.max_gross, settings.max_net, settings.max_group, settings.max_strategy) < np.inf
+    rules["bounded"] = bounded(settings.instruments, settings)
     rules["tiered"] = len(state.tiers) > 0
     rules["splits"] = bool((tape.action_kind == ACTIONS.index("split")).any())
     account = state.account[0]
