@@ -21,6 +21,15 @@ Row = dict[str, Any]
 FREE_OF_MARKET = frozenset({Reason.DELISTED})
 """Reasons of fills that no order of the market made: their price is on no tick and in no bar."""
 
+BY_FORCE = FREE_OF_MARKET | {
+    Reason.LIQUIDATED,
+    Reason.LIQUIDATED_AT_CLOSE,
+    Reason.BANKRUPT,
+    Reason.RUN_ENDED,
+    Reason.DATA_ENDED,
+}
+"""Reasons of fills that ask for no volume."""
+
 ENDS = frozenset({RecordKind.FILL, RecordKind.CANCELLED, RecordKind.REJECTED, RecordKind.LEVELS})
 
 
@@ -179,6 +188,25 @@ def _best_offered(tape: Tape, row: Row, at: int) -> float:
     return _in_new_units(tape, row["symbol"], float(tape.ask_close[at] if buys else tape.bid_close[at]), int(tape.ts[at]), after)
 
 
+def bars_have_the_volume(result: ReplayResult, rows: list[Row]) -> None:
+    """What the orders of a symbol fill in one bar is at most the share of volume that they may.  # R2.6"""
+    tape, share, own = result.tape, result.settings.participation, result.settings.participation_current
+    filled: dict[tuple[int, int], int] = defaultdict(int)
+    for seq, row in enumerate(rows if share < np.inf else ()):
+        if row["kind"] != RecordKind.FILL or row["reason"] in BY_FORCE:
+            continue
+        symbol, at = row["symbol"], _bar_of(tape, row)
+        known = at if own else at - 1
+        filled[symbol, at] += row["qty"]
+        if _in_new_units(tape, symbol, 1.0, int(tape.ts[max(known, 0)]), row["ts"] + 1) != 1.0:
+            continue  # a split since: volume and lots are of two units
+        spec, rule = tape.specs[symbol], tape.rules[tape.rule_first[symbol] : tape.rule_stop[symbol]]
+        lots = filled[symbol, at] * spec["lot_units"] / spec["lot_power"]
+        room = share * tape.volume[known] if known >= tape.oldest[symbol] else 0.0
+        if lots > room + 1e-6 * max(rule["lot"]):
+            raise _broken(seq, row, f"{lots} filled in a bar of which {room} may be  # R2.6")
+
+
 def entries_fill_where_listed(result: ReplayResult, rows: list[Row]) -> None:
     """No entry fills outside the universe, and nothing after a delisting.  # R4.1, R8.3, R8.4"""
     tape = result.tape
@@ -317,6 +345,7 @@ PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (
     every_proposal_ends_once,
     nothing_rests_and_nothing_overfills,
     fills_lie_in_the_market,
+    bars_have_the_volume,
     entries_fill_where_listed,
     halts_block_entries,
     limits_hold_at_approval,

@@ -128,6 +128,11 @@ def beyond(name: str) -> Change:
     return changed
 
 
+def short_of_volume(result: ReplayResult) -> ReplayResult:
+    first(result, RecordKind.FILL, reason=Reason.FILLED)
+    return replace(result, settings=replace(result.settings, participation=1e-12))
+
+
 BROKEN: tuple[tuple[Change, str], ...] = (
     (not_a_number, "price is nan"),
     (ended_twice, "had ended before"),
@@ -136,6 +141,7 @@ BROKEN: tuple[tuple[Change, str], ...] = (
     (left_resting, "still rests"),
     (off_the_tick, "is not on the tick"),
     (better_than_the_market, "is better than the bar's"),
+    (short_of_volume, "filled in a bar of which"),
     (unlisted, "is not in the universe"),
     (after_its_delisting, "was delisted before"),
     (while_halted, "entries are halted"),
