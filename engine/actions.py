@@ -10,9 +10,9 @@ from engine.exits import on_tick, watches
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, quantity, share, value
 from engine.orders import drop_entries, drop_entry, drop_exit, drop_rest, next_due, sweep_queue, time_life, time_other_events
-from engine.portfolio import book_value, note_overflow, release, secure, set_lots
+from engine.portfolio import book_value, note_overflow, release, secure, set_lots, value_at
 from engine.records import post
-from engine.schema import NEVER, NONE, Reason, RecordKind
+from engine.schema import NEVER, NONE, Accounting, Reason, RecordKind
 from engine.splits import DELIST, DIVIDEND, SPLIT, across_splits
 from engine.state import State
 from engine.tape import Tape, known_until
@@ -79,7 +79,7 @@ def last_close(tape: Tape, symbol: int, row: int, stop: int) -> float:
 def pay_dividend(state: State, slot: int, amount_each: float, now: int) -> None:
     """DIVIDEND: cash for each unit held; a short pays it.  # R8.2"""
     position = state.positions[slot]
-    amount = value(position["qty"], amount_each, position["multiplier"], state.rules[0]["scale"])
+    amount = value_at(state, slot, amount_each)
     state.account[0]["cash"] += amount
     lots, cause = abs(position["lots"]), position["opened_seq"]
     post(state, now, RecordKind.DIVIDEND, Reason.NONE, slot, NONE, NONE, 0, lots, amount_each, 0, amount, 0.0, cause, 0, 0)
@@ -117,7 +117,7 @@ def split_position(tape: Tape, state: State, slot: int, at: int, now: int) -> No
     split_levels(tape, state, slot, den, num)
     cause = position["opened_seq"]
     seq = post(state, now, RecordKind.SPLIT, Reason.NONE, slot, NONE, NONE, 0, lots, price, 0, 0, num / den, cause, 0, 0)
-    at_mark = value(position["qty"], mark, position["multiplier"], state.rules[0]["scale"])
+    at_mark = value_at(state, slot, mark)
     if rest == 0:
         book_value(state, slot, at_mark, position["cost"])
     else:
@@ -136,11 +136,11 @@ def pay_rest(
     position, symbol = state.positions[slot], state.positions[slot]["symbol"]
     spec, side, lots = tape.specs[symbol], position["side"], abs(position["lots"])
     qty = side * quantity(rest, spec["lot_units"], spec["lot_power"]) / den
-    worth = value(qty, price, spec["multiplier"], state.rules[0]["scale"])
+    worth = value(qty, price, spec["multiplier"], state.rules[0]["scale"], spec["accounting"])
     released = share(position["cost"], rest, before) if lots > 0 else position["cost"]
     kept = position["margin"] - share(position["margin"], rest, before) if lots > 0 else 0
     realised = worth - released
-    amount = realised if position["linear"] else worth
+    amount = worth if position["accounting"] == Accounting.SPOT else realised
     state.account[0]["cash"] += amount
     book_value(state, slot, at_mark, position["cost"] - released)
     if lots == 0:

@@ -30,7 +30,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     position = state.positions[slot]
     row, stop = position["row"], min(tape.stop[position["symbol"]], position["max_row"])
     horizon = quiet_until(tape, proposals, state, slot, until)
-    qty, multiplier, scale = position["qty"], position["multiplier"], rules["scale"]
+    qty, multiplier, scale, accounting = position["qty"], position["multiplier"], rules["scale"], position["accounting"]
     levels, plain = position["levels"] != 0, rules["plain_exits"] != 0
     k, last, worth = account["sampled"], account["last_equity"], position["value"]
     current = account["cash"] + account["open_value"]
@@ -48,7 +48,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
             while k < len(tape.grid) and tape.grid[k] < now:
                 state.equity[k] = last
                 k += 1
-        at_mark = value(qty, tape.mark[row], multiplier, scale)
+        at_mark = value(qty, tape.mark[row], multiplier, scale, accounting)
         equity = current + at_mark - worth
         if equity <= 0 or equity >= MONEY_LIMIT or abs(at_mark) >= MONEY_LIMIT:
             break

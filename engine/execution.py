@@ -8,10 +8,10 @@ from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
 from engine.money import MONEY_LIMIT, margin, money, quantity, share, value
 from engine.orders import drop_exit, drop_rest, first_row_after, order_exit, time_life, time_other_events
-from engine.portfolio import book_value, release, secure, set_lots
+from engine.portfolio import book_value, release, secure, set_lots, value_at
 from engine.proposals import Proposals
 from engine.records import post
-from engine.schema import MAKER, MORE, NEVER, NONE, EventKind, OrderType, Reason, RecordKind, Slippage, StopAnchor, Timing
+from engine.schema import MAKER, MORE, NEVER, NONE, Accounting, EventKind, OrderType, Reason, RecordKind, Slippage, StopAnchor, Timing
 from engine.splits import restated, restated_level, restated_volume
 from engine.state import State
 from engine.tape import Tape, known_until
@@ -139,8 +139,7 @@ def last_mark(state: State, tape: Tape, slot: int) -> float:
 @kernel
 def revalue_again(state: State, tape: Tape, slot: int) -> None:
     """Mark a position to its last mark."""
-    position, mark = state.positions[slot], last_mark(state, tape, slot)
-    book_value(state, slot, value(position["qty"], mark, position["multiplier"], state.rules[0]["scale"]), position["cost"])
+    book_value(state, slot, value_at(state, slot, last_mark(state, tape, slot)), state.positions[slot]["cost"])
 
 
 @shared
@@ -167,7 +166,7 @@ def reduce_position(
     held, side = abs(position["lots"]), -int(position["side"])
     whole = lots == held
     qty = position["qty"] if whole else quantity(-side * lots, spec["lot_units"], spec["lot_power"])
-    worth = value(qty, price, spec["multiplier"], rules["scale"])
+    worth = value(qty, price, spec["multiplier"], rules["scale"], spec["accounting"])
     charged = 0
     if reason != Reason.DELISTED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
@@ -176,7 +175,7 @@ def reduce_position(
         charged += money(abs(worth) * rules["liquidation_fee"])
     released = position["cost"] if whole else share(position["cost"], lots, held)
     realised = worth - released
-    amount = (realised if position["linear"] else worth) - charged
+    amount = (worth if position["accounting"] == Accounting.SPOT else realised) - charged
     account["cash"] += amount
     kept = 0 if whole else position["margin"] - share(position["margin"], lots, held)
     if whole:
@@ -346,11 +345,10 @@ def add_lots(
     account, rules, position = state.account[0], state.rules[0], state.positions[slot]
     spec, side = tape.specs[state.positions[slot]["symbol"]], int(position["side"])
     qty = quantity(side * lots, spec["lot_units"], spec["lot_power"])
-    worth = value(qty, price, spec["multiplier"], rules["scale"])
+    worth = value(qty, price, spec["multiplier"], rules["scale"], spec["accounting"])
     rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
     charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
-    linear = position["linear"] != 0
-    amount = -charged if linear else -worth - charged
+    amount = -worth - charged if position["accounting"] == Accounting.SPOT else -charged
     account["cash"] += amount
     set_lots(state, tape, slot, position["lots"] + side * lots)
     book_value(state, slot, position["value"] + worth, position["cost"] + worth)

@@ -55,7 +55,7 @@ def traded_notional(state: State, tape: Tape, seq: int) -> int:
         return 0
     spec = tape.specs[record["symbol"]]
     qty = quantity(record["qty"], spec["lot_units"], spec["lot_power"])
-    return abs(value(qty, record["price"], spec["multiplier"], state.rules[0]["scale"]))
+    return abs(value(qty, record["price"], spec["multiplier"], state.rules[0]["scale"], spec["accounting"]))
 
 
 @shared

@@ -7,12 +7,12 @@ from engine.exits import trail
 from engine.fees import fill_fee
 from engine.kernel import kernel, shared
 from engine.levels import change_levels
-from engine.money import MONEY_LIMIT, margin, share, value
+from engine.money import MONEY_LIMIT, margin, share, unit_value
 from engine.orders import drop_entry, drop_exit, is_unsized
-from engine.portfolio import claim_slot, counts_as_free, free_cash, freed_by_closing, hold
+from engine.portfolio import claim_slot, counts_as_free, free_cash, freed_by_closing, hold, value_at
 from engine.proposals import Proposals
 from engine.schema import MAKER, MORE, EventKind, Reason, Slippage, StopFrom
-from engine.sizing import most_lots, outlay
+from engine.sizing import most_lots, notional_of, outlay
 from engine.state import State
 from engine.tape import Tape, rules_at
 from engine.volume import take_volume, volume_left
@@ -79,7 +79,7 @@ def fill_entry(
 def most_payable(state: State, tape: Tape, symbol: int, price: float) -> int:
     """Lots so many that no account pays for more: their value is half of what money can hold.  # R6.3"""
     spec = tape.specs[symbol]
-    each = quantity_of(tape, symbol, 1) * price * spec["multiplier"] * state.rules[0]["scale"]
+    each = quantity_of(tape, symbol, 1) * unit_value(price, spec["multiplier"], spec["accounting"]) * state.rules[0]["scale"]
     return int(min(MONEY_LIMIT / 2, MONEY_LIMIT / 2 / each))
 
 
@@ -182,7 +182,7 @@ def reversal_fee(state: State, tape: Tape, symbol: int, lots: int, price: float,
     """Fee of a reversal of so many lots, both sides together, at the rate in force."""
     rules, qty = state.rules[0], quantity_of(tape, symbol, lots)
     rate = rules["maker_rate"] if maker else rules["taker_rate"]
-    return fill_fee(rules, value(qty, price, tape.specs[symbol]["multiplier"], rules["scale"]), rate, qty, maker)
+    return fill_fee(rules, notional_of(tape, rules, symbol, lots, price), rate, qty, maker)
 
 
 @kernel
@@ -190,11 +190,10 @@ def left_after(state: State, tape: Tape, slot: int, opened: int, raw: float, row
     """Free cash that a reversal leaves which opens so many lots; a sale is judged by the best price it may get.  # R5.2"""
     rules, order, position = state.rules[0], state.entries[slot], state.positions[slot]
     symbol, side, closed = position["symbol"], order["side"], abs(position["lots"])
-    multiplier, scale = position["multiplier"], rules["scale"]
     price = entry_price(state, tape, slot, closed + opened if side > 0 else 0, raw, row, known, flags)
-    free = free_cash(state) + order["reserved"] + position["margin"] + value(position["qty"], price, multiplier, scale)
+    free = free_cash(state) + order["reserved"] + position["margin"] + value_at(state, slot, price)
     free += freed_by_closing(state, slot) - position["value"]
-    worth = value(quantity_of(tape, symbol, opened), price, multiplier, scale)
+    worth = notional_of(tape, rules, symbol, opened, price)
     claimed = margin(worth, tape.specs[symbol]["leverage"]) if counts_as_free(tape, symbol, side) else worth
     return free - claimed - reversal_fee(state, tape, symbol, closed + opened, price, flags & MAKER != 0)
 

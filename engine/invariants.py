@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.ledger import LedgerError
-from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, EventKind, OrderType, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, Accounting, EventKind, OrderType, Reason, RecordKind
 from engine.session import ReplayResult
 from engine.splits import DELIST, SPLIT
 from engine.tape import Tape
@@ -261,7 +261,7 @@ def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
     }
     for seq, row in enumerate(rows):
         if row["kind"] == RecordKind.APPROVED:
-            worth, key = book.value(row["symbol"], row["qty"], row["price"]), (row["symbol"], row["strategy"])
+            worth, key = abs(book.value(row["symbol"], row["qty"], row["price"])), (row["symbol"], row["strategy"])
             leaving = key if book.lots[key] * row["side"] < 0 else rotated.get(seq)
             equity, exposures = book.equity(row), book.exposures(row, leaving)
             gross, net = sum(map(abs, exposures)) + worth, sum(exposures) + row["side"] * worth
@@ -274,24 +274,27 @@ def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
 
 
 class _Book:
-    """Lots, costs and pending entries, folded from the records."""
+    """Lots, costs and pending entries, folded from the records; values are signed as in R6.4."""
 
     def __init__(self, result: ReplayResult) -> None:
         self.tape, self.scale = result.tape, result.settings.scale
         self.lots: dict[tuple[int, int], int] = defaultdict(int)
         self.costs: dict[tuple[int, int], int] = defaultdict(int)
-        self.pending: dict[tuple[int, int], tuple[int, int]] = {}  # signed value at the reference, and lots to fill
+        self.pending: dict[tuple[int, int], tuple[int, int]] = {}  # notional at the reference, signed by its side, and lots to fill
         self.orders: dict[tuple[int, int], int] = {}  # ids of the last entry orders
         self.proposals: dict[tuple[int, int], int] = {}  # of what is pending
 
     def value(self, symbol: int, lots: int, price: float, parts: float = 1.0) -> int:
         spec = self.tape.specs[symbol]
-        return round(float(lots * spec["lot_units"] / spec["lot_power"]) / parts * price * float(spec["multiplier"]) * self.scale)
+        quantity, multiplier = float(lots * spec["lot_units"] / spec["lot_power"]) / parts, float(spec["multiplier"])
+        if spec["accounting"] == Accounting.INVERSE:
+            return -round(quantity * multiplier / price * self.scale)
+        return round(quantity * price * multiplier * self.scale)
 
     def fold(self, row: Row) -> None:
         key = (row["symbol"], row["strategy"])
         if row["kind"] == RecordKind.APPROVED:
-            self.pending[key] = row["side"] * self.value(row["symbol"], row["qty"], row["price"]), row["qty"]
+            self.pending[key] = row["side"] * abs(self.value(row["symbol"], row["qty"], row["price"])), row["qty"]
             self.proposals[key] = row["proposal"]
         elif row["kind"] == RecordKind.ORDER and row["reason"] == Reason.NONE:
             self.orders[key] = row["order_id"]
@@ -303,7 +306,7 @@ class _Book:
             self._fill(key, row)
         elif row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
             self.lots[key] = row["qty"] if self.lots[key] > 0 else -row["qty"]
-        elif row["kind"] == RecordKind.CASH_IN_LIEU and self.tape.specs["accounting"][key[0]]:
+        elif row["kind"] == RecordKind.CASH_IN_LIEU and self.tape.specs["accounting"][key[0]] != Accounting.SPOT:
             part = -row["side"] * row["qty"]
             self.costs[key] -= self.value(key[0], part, row["price"], row["value"]) - row["amount"]
 
@@ -332,12 +335,13 @@ class _Book:
 
     def exposures(self, row: Row, leaving: tuple[int, int] | None) -> list[int]:
         """Of positions, but those that an entry reverses or that make room for this one, and of pending entries.  # R4.2, R4.3"""
-        staying = [worth for key, worth in self.marked(row) if key != leaving and worth * self.pending.get(key, (0, 0))[0] >= 0]
+        held = ((key, abs(worth) if self.lots[key] > 0 else -abs(worth)) for key, worth in self.marked(row))
+        staying = [worth for key, worth in held if key != leaving and worth * self.pending.get(key, (0, 0))[0] >= 0]
         return staying + [worth for worth, _ in self.pending.values()]
 
     def equity(self, row: Row) -> int:
-        linear = self.tape.specs["accounting"]
-        return int(row["cash"]) + sum(worth - (self.costs[key] if linear[key[0]] else 0) for key, worth in self.marked(row))
+        spot = self.tape.specs["accounting"] == Accounting.SPOT
+        return int(row["cash"]) + sum(worth - (0 if spot[key[0]] else self.costs[key]) for key, worth in self.marked(row))
 
 
 PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (

@@ -7,10 +7,11 @@ from engine.execution import close_position, last_mark, leave_as_taker, leave_at
 from engine.exits import adverse_first, on_tick, stop_inside
 from engine.kernel import kernel, shared
 from engine.margin import liquidation_price, maintenance_money
-from engine.money import quantity, value
+from engine.money import product, quantity
 from engine.portfolio import equity
 from engine.records import post
-from engine.schema import AMBIGUOUS, NONE, MaintenanceBasis, Reason, RecordKind
+from engine.schema import AMBIGUOUS, NONE, Accounting, MaintenanceBasis, Reason, RecordKind
+from engine.sizing import notional_of
 from engine.state import State
 from engine.tape import Tape
 
@@ -40,14 +41,13 @@ def stake_of(state: State, slot: int) -> tuple[int, int, int]:
 @shared
 def maintenance(tape: Tape, state: State, slot: int) -> int:
     """Maintenance margin of the stake that a position is part of, at the last mark.  # R7.2"""
-    rules = state.rules[0]
+    rules, position = state.rules[0], state.positions[slot]
     spec = tape.specs[state.positions[slot]["symbol"]]
     lots, cost, _ = stake_of(state, slot)
-    notional, fee = cost, 0.0
+    notional, fee = abs(cost), 0.0
     if rules["maintenance_basis"] == MaintenanceBasis.MARK:
-        qty, fee = quantity(lots, spec["lot_units"], spec["lot_power"]), held_fee(state)
-        notional = value(qty, last_mark(state, tape, slot), spec["multiplier"], rules["scale"])
-    return maintenance_money(tape.margin_tiers, spec["tier_first"], spec["tier_stop"], abs(notional), fee, rules["scale"])
+        notional, fee = notional_of(tape, rules, position["symbol"], lots, last_mark(state, tape, slot)), held_fee(state)
+    return maintenance_money(tape.margin_tiers, spec["tier_first"], spec["tier_stop"], notional, fee, rules["scale"])
 
 
 @shared
@@ -71,6 +71,7 @@ def price_of(tape: Tape, state: State, slot: int) -> float:
     if spec["tier_first"] == spec["tier_stop"]:
         return np.nan
     lots, cost, profit = stake_of(state, slot)
+    inverse = spec["accounting"] == Accounting.INVERSE
     side = 1 if lots > 0 else -1
     if lots * position["side"] <= 0:
         return np.nan
@@ -78,9 +79,15 @@ def price_of(tape: Tape, state: State, slot: int) -> float:
     if not rules["isolated"]:
         secured = equity(state) - profit - maintenance_of_others(tape, state, position["symbol"])
     units = abs(quantity(lots, spec["lot_units"], spec["lot_power"])) * spec["multiplier"]
-    paid, margin = side * cost / rules["scale"], secured / rules["scale"]
+    paid, margin = (-side if inverse else side) * cost / rules["scale"], secured / rules["scale"]
     basis, fee = rules["maintenance_basis"], held_fee(state)
-    return liquidation_price(tape.margin_tiers, spec["tier_first"], spec["tier_stop"], basis, side, units, paid, margin, fee)
+    return liquidation_price(tape.margin_tiers, spec["tier_first"], spec["tier_stop"], basis, side, units, paid, margin, fee, inverse)
+
+
+@kernel
+def worth_at(position: np.void, mark: float, scale: float) -> float:
+    """Signed value of a position at a mark, not rounded."""
+    return product(position["qty"], mark, position["multiplier"], scale, position["accounting"])
 
 
 @kernel
@@ -94,13 +101,13 @@ def surely_safe(state: State, slot: int, mark: float, scale: float) -> bool:
         return False
     position, n_strategies, at_mark = state.positions[slot], len(state.desks), 0.0
     if state.rules[0]["isolated"]:
-        at_mark = position["qty"] * mark * position["multiplier"] * scale
+        at_mark = worth_at(position, mark, scale)
         left = position["margin"] - position["cost"] + at_mark
     else:
         left, first = float(equity(state) - state.account[0]["upkeep"]), position["symbol"] * n_strategies
         for part in range(first, first + n_strategies):
             if state.positions[part]["lots"] != 0:
-                worth = state.positions[part]["qty"] * mark * position["multiplier"] * scale
+                worth = worth_at(state.positions[part], mark, scale)
                 at_mark += worth
                 left += worth - state.positions[part]["value"]
     rounding = 1e-6 * (abs(at_mark) + abs(left)) + 16.0

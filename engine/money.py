@@ -3,6 +3,7 @@
 import numpy as np
 
 from engine.kernel import kernel
+from engine.schema import Accounting
 
 MONEY_LIMIT = 2**53
 """Money at or beyond this is an overflow; ``money`` saturates at it, and the replay stops where it is used."""
@@ -61,13 +62,35 @@ def quantity(lots: int, units: float, power: float) -> float:
 
 
 @kernel
-def value(qty: float, price: float, multiplier: float, scale: float) -> int:
-    """Signed value of a quantity at a price, in money units.
+def product(qty: float, price: float, multiplier: float, scale: float, accounting: int) -> float:
+    """Signed value of a quantity at a price before it is rounded.
 
-    >>> int(value(-0.3, 100.0, 1.0, 1e6))
-    -30000000
+    >>> float(product(-300.0, 50_000.0, 10.0, 1e8, Accounting.INVERSE))
+    6000000.0
     """
-    return money(qty * price * multiplier * scale)
+    if accounting == Accounting.INVERSE:
+        return -(qty * multiplier / price * scale)
+    return qty * price * multiplier * scale
+
+
+@kernel
+def value(qty: float, price: float, multiplier: float, scale: float, accounting: int) -> int:
+    """Signed value of a quantity at a price, in money units; of an inverse contract the negative of its coins.  # R6.3, R6.4
+
+    >>> int(value(-0.3, 100.0, 1.0, 1e6, Accounting.LINEAR)), int(value(-300.0, 50_000.0, 10.0, 1e8, Accounting.INVERSE))
+    (-30000000, 6000000)
+    """
+    return money(product(qty, price, multiplier, scale, accounting))
+
+
+@kernel
+def unit_value(price: float, multiplier: float, accounting: int) -> float:
+    """What one unit of quantity stands for at a price, in account currency.
+
+    >>> float(unit_value(50_000.0, 100.0, Accounting.INVERSE))
+    0.002
+    """
+    return multiplier / price if accounting == Accounting.INVERSE else price * multiplier
 
 
 @kernel
@@ -105,7 +128,7 @@ def margin(notional: int, leverage: float) -> int:
 
 @kernel
 def funding_payment(held: int, rate: float) -> int:
-    """Cash received at a settlement on a signed position value (money); negative when a long pays.  # R7.1
+    """Cash received at a settlement on a position's notional (money), signed by its side; negative when a long pays.  # R7.1
 
     >>> int(funding_payment(200_000_000, 0.0001))
     -20000

@@ -26,7 +26,7 @@ def free_cash(state: State) -> int:
 @kernel
 def counts_as_free(tape: Tape, symbol: int, side: int) -> bool:
     """Whether unrealised profit of a position backs new ones: of all but spot longs."""
-    return tape.specs[symbol]["accounting"] == Accounting.LINEAR or side < 0
+    return tape.specs[symbol]["accounting"] != Accounting.SPOT or side < 0
 
 
 @kernel
@@ -43,7 +43,7 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
     account, position = state.account[0], state.positions[slot]
     gained = new_value - position["value"]
     profit = gained - (new_cost - position["cost"])
-    account["open_value"] += profit if position["linear"] else gained
+    account["open_value"] += gained if position["accounting"] == Accounting.SPOT else profit
     if position["pooled"]:
         account["open_profit"] += profit
     position["value"], position["cost"] = new_value, new_cost
@@ -53,6 +53,22 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
         position["upkeep"] = upkeep
     if abs(new_value) >= MONEY_LIMIT or abs(new_cost) >= MONEY_LIMIT:
         note_overflow(account, position["symbol"])
+
+
+@kernel
+def by_side(side: int, worth: int) -> int:
+    """A value with the sign of its position's side, whatever the contract.
+
+    >>> int(by_side(1, -300)), int(by_side(-1, -200))
+    (300, -200)
+    """
+    return abs(worth) if side > 0 else -abs(worth)
+
+
+@kernel
+def notional(position: np.void) -> int:
+    """Value of a position at its mark, signed by its side."""
+    return by_side(position["side"], position["value"])
 
 
 @kernel
@@ -69,7 +85,7 @@ def secure(state: State, slot: int, margin: int) -> None:
     """Set a position's margin, and lock it with, for a spot short, the proceeds.  # R6.2, R7.2"""
     account, position = state.account[0], state.positions[slot]
     locked = margin
-    if position["backs"] and not position["linear"]:
+    if position["backs"] and position["accounting"] == Accounting.SPOT:
         locked += abs(position["cost"])
     account["locked"] += locked - position["locked"]
     position["margin"], position["locked"] = margin, locked
@@ -79,8 +95,14 @@ def secure(state: State, slot: int, margin: int) -> None:
 def revalue(state: State, tape: Tape, slot: int, row: int) -> None:
     """Mark a position to the close of a bar.  # R6.5"""
     position = state.positions[slot]
-    at_mark = value(position["qty"], tape.mark[row], position["multiplier"], state.rules[0]["scale"])
-    book_value(state, slot, at_mark, position["cost"])
+    book_value(state, slot, value_at(state, slot, tape.mark[row]), position["cost"])
+
+
+@kernel
+def value_at(state: State, slot: int, price: float) -> int:
+    """Signed value of a position at a price."""
+    position = state.positions[slot]
+    return value(position["qty"], price, position["multiplier"], state.rules[0]["scale"], position["accounting"])
 
 
 @kernel
@@ -124,7 +146,7 @@ def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
     position["side"], position["value"], position["cost"], position["locked"] = side, 0, 0, 0
     position["margin"] = position["upkeep"] = 0
     position["change"], position["adds"], position["busy_at"] = NONE, 0, -NEVER
-    position["linear"] = spec["accounting"] == Accounting.LINEAR
+    position["accounting"] = spec["accounting"]
     position["backs"] = counts_as_free(tape, position["symbol"], side)
-    position["pooled"] = position["backs"] and not (position["linear"] and state.rules[0]["isolated"])
+    position["pooled"] = position["backs"] and not (position["accounting"] != Accounting.SPOT and state.rules[0]["isolated"])
     position["multiplier"], position["top_rate"] = spec["multiplier"], spec["top_rate"]

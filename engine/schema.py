@@ -131,8 +131,9 @@ class Action(IntEnum):
 class Accounting(IntEnum):
     """How a fill moves cash.  # R6.2"""
 
-    SPOT = 0
-    LINEAR = 1
+    SPOT = 0  # its value, against cash
+    LINEAR = 1  # profit, at the close
+    INVERSE = 2  # the same, in the coin that the contract is on
 
 
 class OrderType(IntEnum):

@@ -7,8 +7,16 @@ from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, margin, money, quantity, value
 from engine.portfolio import counts_as_free
 from engine.proposals import Proposals
-from engine.schema import LevelKind, SizeKind
+from engine.schema import Accounting, LevelKind, SizeKind
 from engine.tape import Tape
+
+
+@kernel
+def notional_of(tape: Tape, rules: np.void, symbol: int, lots: int, price: float) -> int:
+    """Money that a number of lots stands for at a price."""
+    spec = tape.specs[symbol]
+    qty = quantity(lots, spec["lot_units"], spec["lot_power"])
+    return abs(value(qty, price, spec["multiplier"], rules["scale"], spec["accounting"]))
 
 
 @kernel
@@ -16,7 +24,7 @@ def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price:
     """Money that a quantity claims: its value or its margin, the fee and the half-spread; a rebate is not counted on.  # R5.2"""
     spec = tape.specs[symbol]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
-    worth = value(qty, price, spec["multiplier"], rules["scale"])
+    worth = notional_of(tape, rules, symbol, lots, price)
     claimed = margin(worth, spec["leverage"]) if counts_as_free(tape, symbol, side) else worth
     rate = rules["maker_rate"] if maker else rules["taker_rate"]
     claimed += max(fill_fee(rules, worth, max(rate, 0.0), qty, maker), 0)
@@ -43,13 +51,11 @@ def most_lots(
 @shared
 def most_lots_of_value(tape: Tape, rules: np.void, symbol: int, limit: int, lots: int, price: float, step: int) -> int:
     """Most lots in steps, up to ``lots``, whose value at a price is at most ``limit``."""
-    spec = tape.specs[symbol]
     most = lots // step
     low, high = 0, most + 1
     while high - low > 1:
         middle = most if high > most else (low + high) // 2
-        qty = quantity(middle * step, spec["lot_units"], spec["lot_power"])
-        if value(qty, price, spec["multiplier"], rules["scale"]) <= limit:
+        if notional_of(tape, rules, symbol, middle * step, price) <= limit:
             low = middle
         else:
             high = middle
@@ -57,30 +63,42 @@ def most_lots_of_value(tape: Tape, rules: np.void, symbol: int, limit: int, lots
 
 
 @kernel
-def stop_distance(side: int, reference: float, stop: float, kind: int) -> float:
-    """Distance from the reference to the stop, positive on the losing side; NaN without a stop.  # R5.1
+def stop_price(side: int, reference: float, stop: float, kind: int) -> float:
+    """The stop that an entry asks for; NaN without one.  # R5.1
 
-    >>> float(stop_distance(1, 100.0, 95.0, LevelKind.PRICE)), float(stop_distance(-1, 100.0, 0.02, LevelKind.FRACTION))
-    (5.0, 2.0)
+    >>> float(stop_price(1, 100.0, 95.0, LevelKind.PRICE)), float(stop_price(-1, 100.0, 0.02, LevelKind.FRACTION))
+    (95.0, 102.0)
     """
     price = reference * (1.0 - side * stop) if kind == LevelKind.FRACTION else stop
-    return side * (reference - price) if 0.0 < price < np.inf else np.nan
+    return price if 0.0 < price < np.inf else np.nan
 
 
 @kernel
-def wanted_quantity(size: int, amount: float, capital: float, reference: float, multiplier: float, distance: float) -> float:
-    """Quantity that a size model asks for, before flooring and limits.  # R5.1
+def unit_loss(reference: float, stop: float, multiplier: float, accounting: int) -> float:
+    """What one unit of quantity loses between two prices, in account currency.  # R6.2
 
-    >>> float(wanted_quantity(SizeKind.FIXED_RISK, 0.01, 10_000.0, 100.0, 1.0, 5.0))
+    >>> float(unit_loss(100.0, 95.0, 2.0, Accounting.LINEAR)), float(unit_loss(100.0, 50.0, 2.0, Accounting.INVERSE))
+    (10.0, 0.02)
+    """
+    if accounting == Accounting.INVERSE:
+        return abs(1.0 / stop - 1.0 / reference) * multiplier
+    return abs(reference - stop) * multiplier
+
+
+@kernel
+def wanted_quantity(size: int, amount: float, capital: float, each: float, at_risk: float) -> float:
+    """Quantity that a size model asks for, before flooring and limits; a unit is worth ``each`` and may lose ``at_risk``.  # R5.1
+
+    >>> float(wanted_quantity(SizeKind.FIXED_RISK, 0.01, 10_000.0, 100.0, 5.0))
     20.0
     """
     if size == SizeKind.FIXED_QTY:
         return amount
     if size == SizeKind.FIXED_NOTIONAL:
-        return amount / (reference * multiplier)
+        return amount / each
     if size == SizeKind.FIXED_FRACTION:
-        return capital * amount / (reference * multiplier)
-    return capital * amount / (distance * multiplier)
+        return capital * amount / each
+    return capital * amount / at_risk
 
 
 @kernel

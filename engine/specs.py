@@ -59,7 +59,7 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
         tier += len(instrument.tiers)
         spec["top_rate"] = top_rate(instrument, settings)
         spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
-        if instrument.accounting == Accounting.LINEAR:
+        if instrument.accounting != Accounting.SPOT:
             spec["shortable"] = 1
         gap = settings.limit_gap
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap

@@ -41,13 +41,13 @@ POSITION = np.dtype(
         ("max_row", "<i8"),  # bar at whose close it is too old
         ("qty", "<f8"),  # signed quantity of the lots
         ("multiplier", "<f8"),
-        ("value", "<i8"),  # money, signed, at the mark
+        ("value", "<i8"),  # money, signed, at the mark; of an inverse contract against its side
         ("cost", "<i8"),  # money, signed: the value of its opening fills, less what closing fills released
         ("exit_id", "<i8"),  # 0: no exit pending
         ("symbol", "<i4"),
         ("strategy", "<i4"),
         ("side", "i1"),
-        ("linear", "u1"),  # booked as linear, not spot
+        ("accounting", "u1"),  # Accounting of its symbol
         ("backs", "u1"),  # whether margin backs it: all but spot longs
         ("pooled", "u1"),  # whether its unrealised profit counts as free: of those, all but isolated ones
         ("moves", "u1"),  # whether closes may move the stop

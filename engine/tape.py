@@ -16,6 +16,7 @@ from engine.dataset import ACTIONS, COLUMNS, QUOTE_COLUMNS, Dataset, DatasetErro
 from engine.instrument import Instrument
 from engine.kernel import kernel
 from engine.margin import MARGIN_TIER
+from engine.schema import Accounting
 from engine.settings import Settings
 from engine.specs import RULE, SPEC, rules_of, specs_of
 
@@ -103,9 +104,10 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     Raises
     ------
     DatasetError
-        If a symbol has no bars, or an action that cannot be replayed.
+        If a symbol has no bars or an action that cannot be replayed, or if the symbols' profits are of two currencies.
     """
     instruments = sorted(settings.instruments, key=lambda instrument: instrument.symbol)
+    _check_currency(instruments)
     bars = [_execution_series(dataset, instrument.symbol, settings.interval) for instrument in instruments]
     columns = dataset.columns["bars"]
     open_ts, ts = columns["open_ts"], columns["ts"]
@@ -172,6 +174,17 @@ def _execution_series(dataset: Dataset, symbol: str, interval: str) -> Series:
         have = f"; it has {', '.join(known)}" if known else f"; the dataset has {', '.join(dataset.symbols[:8])}"
         raise DatasetError(f"no bars for {symbol}{f' at {interval}' if interval else ''}{have}")
     return series
+
+
+def _check_currency(instruments: Sequence[Instrument]) -> None:
+    """Refuse inverse contracts, whose profit is in coin, beside others: an account has one currency.  # R6.2"""
+    coin = [one.symbol for one in instruments if one.accounting == Accounting.INVERSE]
+    other = [f"{one.symbol} ({one.kind})" for one in instruments if one.accounting != Accounting.INVERSE]
+    if coin and other:
+        raise DatasetError(
+            f"instruments: {coin[0]} is an inverse contract, whose money is its coin, and that of {other[0]} is not; an account has one "
+            "currency: keep one of the two with symbols: [...], or set instruments.SYMBOL.kind"
+        )
 
 
 def _check_volume(volume: Floats, ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> None:
@@ -262,6 +275,10 @@ def _check_actions(actions: Mapping[str, NDArray[Any]], instruments: Sequence[In
         rows = {name: actions[name][actions["first"][i] : actions["stop"][i]] for name in COLUMNS["actions"]}
         terms = np.minimum(rows["num"], rows["den"]) < 1, np.maximum(rows["num"], rows["den"]) > MAX_TERM
         wrong = (rows["kind"] == ACTIONS.index("split")) & (terms[0] | terms[1])
+        if instrument.accounting == Accounting.INVERSE:
+            _refuse_action(
+                instrument.symbol, rows, rows["kind"] != ACTIONS.index("delist"), "an inverse contract has neither splits nor dividends"
+            )
         _refuse_action(instrument.symbol, rows, wrong, f"the terms of a split are whole numbers from 1 to {MAX_TERM}")
         amount = np.isfinite(rows["value"]) & (rows["value"] > 0)
         wrong = (rows["kind"] == ACTIONS.index("dividend")) & ~amount

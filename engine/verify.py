@@ -127,6 +127,7 @@ class _Instrument:
     def __init__(self, header: Mapping[str, Any], symbol: str) -> None:
         spec = header["instruments"][symbol]
         self.spot = KINDS[spec["kind"]] == Accounting.SPOT
+        self.inverse = KINDS[spec["kind"]] == Accounting.INVERSE
         self.lot = spec["lot"]
         self.multiplier = spec["multiplier"][0] / spec["multiplier"][1]
         self.leverage = spec["leverage"]
@@ -140,7 +141,17 @@ class _Instrument:
         return float(lots * self.lot[0] / self.lot[1])
 
     def value(self, lots: int, price: float) -> int:
-        return round(self.quantity(lots) * price * self.multiplier * self.scale)
+        """Signed value; of an inverse contract the negative of its coins.  # R6.4"""
+        return self.value_of(self.quantity(lots), price)
+
+    def value_of(self, quantity: float, price: float) -> int:
+        if self.inverse:
+            return -round(quantity * self.multiplier / price * self.scale)
+        return round(quantity * price * self.multiplier * self.scale)
+
+    def notional(self, lots: int, price: float) -> int:
+        """The same, signed like the lots."""
+        return -self.value(lots, price) if self.inverse else self.value(lots, price)
 
     def fee(self, lots: int, price: float, bps: float) -> int:
         charged = round(abs(self.value(lots, price)) * (bps / 10000)) + round(self.fees["flat"] * self.scale)
@@ -186,8 +197,8 @@ def _apply(
         _check_order(seq, row, totals)
         _fill(seq, row, totals, instruments[row["symbol"]], rates, _opened_with(seq, row, rows))
     elif kind == RecordKind.FUNDING:
-        value = instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"])
-        _equal(seq, "funding", row["amount"], -round(value * row["value"]))
+        notional = instruments[row["symbol"]].notional(totals.lots.get(key, 0), row["price"])
+        _equal(seq, "funding", row["amount"], -round(notional * row["value"]))
         totals.cash += row["amount"]
         totals.funding += row["amount"]
     elif kind == RecordKind.SPLIT:
@@ -318,7 +329,7 @@ def _pay_rest(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instru
     _equal(seq, "part of a lot", row["qty"] * rest.den, rest.parts * int(row["value"]))
     lots, cost = totals.lots[key], totals.costs[key]
     quantity = -row["side"] * instrument.quantity(rest.parts) / rest.den
-    worth = round(quantity * row["price"] * instrument.multiplier * instrument.scale)
+    worth = instrument.value_of(quantity, row["price"])
     released = round(cost * (rest.parts / rest.before)) if lots else cost
     totals.costs[key] = cost - released
     totals.margins[key] -= round(totals.margins[key] * (rest.parts / rest.before))

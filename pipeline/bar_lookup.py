@@ -83,14 +83,28 @@ class Market:
         return self.half_spread(symbol, row, ts)
 
     def value(self, symbol: int, lots: int, price: float) -> int:
-        """Money of so many lots at a price.  # R6.3"""
-        instrument = self.instrument(symbol)
-        quantity = lots * instrument.base_lot.units / instrument.base_lot.power
-        return round(quantity * price * float(instrument.multiplier) * self.settings.scale)
+        """Signed value of so many lots at a price.  # R6.3, R6.4"""
+        lot = self.instrument(symbol).base_lot
+        return self.value_of(symbol, lots * lot.units / lot.power, price)
 
-    def is_linear(self, symbol: int) -> bool:
-        """Whether profit enters cash at the close only."""
-        return self.instrument(symbol).accounting == Accounting.LINEAR
+    def value_of(self, symbol: int, quantity: float, price: float) -> int:
+        """The same of a quantity; of an inverse contract the negative of its coins."""
+        multiplier = float(self.instrument(symbol).multiplier)
+        if self.is_inverse(symbol):
+            return -round(quantity * multiplier / price * self.settings.scale)
+        return round(quantity * price * multiplier * self.settings.scale)
+
+    def notional(self, symbol: int, lots: int, price: float) -> int:
+        """Money that so many lots stand for, signed like them."""
+        return -self.value(symbol, lots, price) if self.is_inverse(symbol) else self.value(symbol, lots, price)
+
+    def is_spot(self, symbol: int) -> bool:
+        """Whether cash buys what is held; otherwise profit enters cash at the close only."""
+        return self.instrument(symbol).accounting == Accounting.SPOT
+
+    def is_inverse(self, symbol: int) -> bool:
+        """Whether profit is in the coin that the contract is on."""
+        return self.instrument(symbol).accounting == Accounting.INVERSE
 
     def splits(self, symbol: int, since: int, until: int) -> list[tuple[int, int, int]]:
         """Time, ``num`` and ``den`` of the splits of a symbol from ``since`` on and before ``until`` (us, UTC)."""
@@ -122,8 +136,8 @@ class Market:
 
     def claim(self, symbol: int, side: int, lots: int, price: float, half: float, taker_bps: float) -> int:
         """What a quantity reserves: value or margin, taker fee and half-spread.  # R5.2"""
-        settings, instrument, worth = self.settings, self.instrument(symbol), self.value(symbol, lots, price)
-        backed = self.is_linear(symbol) or side < 0
+        settings, instrument, worth = self.settings, self.instrument(symbol), self.notional(symbol, lots, price)
+        backed = not self.is_spot(symbol) or side < 0
         quantity = lots * instrument.base_lot.units / instrument.base_lot.power
         fee = round(worth * (max(taker_bps, 0.0) / 10_000)) + round(settings.flat * settings.scale)
         fee += round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.schema import DAY_US
+from engine.schema import DAY_US, Accounting
 from engine.splits import DIVIDEND, SPLIT
 from engine.tape import Tape
 from pipeline.metrics import Ratios, ratios
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 class BuyAndHold:
     """Equal amounts in each symbol at its first open of the run, held to its last close, without costs or funding; cash until then.  Splits multiply what is held, dividends are kept as cash.
 
-    ``max_drawdown`` is of daily closes.
+    In an account of coin the yardstick of an inverse contract is the coin itself, which earns nothing in its own terms.  ``max_drawdown`` is of daily closes.
     """
 
     total_return: float
@@ -46,7 +46,7 @@ def buy_and_hold(tape: Tape, sessions: bool) -> BuyAndHold:
 def _growth(tape: Tape, symbol: int, midnights: NDArray[Any]) -> Floats:
     """Value of one unit of cash put into a symbol at its first open, at each midnight."""
     begin, end = int(tape.first[symbol]), int(tape.stop[symbol])
-    if begin == end:
+    if begin == end or tape.specs[symbol]["accounting"] == Accounting.INVERSE:
         return np.ones(len(midnights))
     rows = np.searchsorted(tape.ts[begin:end], midnights, side="right") - 1
     entry = (tape.bid_open[begin] + tape.ask_open[begin]) / 2.0

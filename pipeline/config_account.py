@@ -55,9 +55,11 @@ class Account(Section):
     margin: Literal["cross", "isolated"] = Field(
         default="cross", description="what secures a position: the whole account, or its own initial margin (which needs maintenance tiers)"
     )
-    leverage: float = Field(default=1.0, ge=1, le=1000, description="initial margin of a linear position is its notional / leverage")
+    leverage: float = Field(
+        default=1.0, ge=1, le=1000, description="initial margin of a position, spot longs aside, is its notional / leverage"
+    )
     maintenance: Maintenance | None = Field(
-        default=None, description="tiers of maintenance margin of linear instruments (default: none, and liquidation only at zero equity)"
+        default=None, description="tiers of maintenance margin, of all but spot (default: none, and liquidation only at zero equity)"
     )
     maintenance_basis: Literal["mark", "entry"] = Field(default="mark", description="notional that maintenance is charged on")
     maintenance_fee: Literal["none", "taker_at_bankruptcy"] = Field(
@@ -81,10 +83,15 @@ class RulesConfig(Section):
 class InstrumentConfig(Section):
     """What is known of a symbol beyond the dataset; a key left out keeps the dataset's value."""
 
-    kind: Literal["spot", "equity", "linear_perp", "fx"] | None = None
+    kind: Literal["spot", "equity", "linear_perp", "inverse_perp", "fx"] | None = Field(
+        default=None, description="how it is booked; the money of an inverse_perp is the coin that the contract is on"
+    )
     tick: Decimal | None = Field(default=None, description="price step")
     lot: Decimal | None = Field(default=None, description="quantity step")
-    multiplier: Decimal | None = Field(default=None, description="units of the underlying per unit of quantity")
+    multiplier: Decimal | None = Field(
+        default=None,
+        description="units of the underlying per unit of quantity; of an inverse_perp, of the price's currency (the contract's size)",
+    )
     min_qty: NotNegative | None = Field(default=None, description="smallest entry, in quantity")
     min_notional: NotNegative | None = Field(default=None, description="smallest entry, in account currency at the reference price")
     shortable: bool | None = Field(default=None, description="whether a spot instrument may be sold short")

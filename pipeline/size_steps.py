@@ -9,6 +9,7 @@ from engine.schema import NONE, EventKind, LevelKind, MarginMode, Reason, Record
 from engine.settings import StrategySettings
 from pipeline.bar_lookup import Market, most_lots
 from pipeline.result import Result
+from pipeline.summary import money_in
 from pipeline.wording import number
 
 
@@ -65,7 +66,7 @@ def _release_rest(market: Market, held: _Held, row: Row, realised: int) -> None:
     """Let what a split left of a lot go, with its cost and its margin.  # R8.1"""
     instrument = market.instrument(row["symbol"])
     quantity = -row["side"] * (row["qty"] * instrument.base_lot.units / instrument.base_lot.power) / row["value"]
-    held.cost -= round(quantity * row["price"] * float(instrument.multiplier) * market.settings.scale) - realised
+    held.cost -= market.value_of(row["symbol"], quantity, row["price"]) - realised
     part = row["qty"] / (abs(held.lots) * row["value"] + row["qty"])
     held.margin -= round(held.margin * part) if held.lots else held.margin
 
@@ -121,7 +122,7 @@ def standing(result: Result, market: Market, rows: list[Row], approved: int) -> 
         elif slot in held and row["kind"] == RecordKind.CASH_IN_LIEU:
             _release_rest(market, held[slot], row, rows[seq + 1]["amount"])
         elif row["kind"] == RecordKind.APPROVED:
-            worth = market.value(row["symbol"], row["qty"], row["price"])
+            worth = market.notional(row["symbol"], row["qty"], row["price"])
             pending[row["proposal"]] = _Waits(slot, row["side"], row["qty"], worth, row["amount"])
         elif row["kind"] == RecordKind.CANCELLED:
             pending.pop(row["proposal"], None)
@@ -135,15 +136,15 @@ def standing(result: Result, market: Market, rows: list[Row], approved: int) -> 
     gone = {leaving} | {waits.slot for waits in pending.values() if waits.slot in held and held[waits.slot].lots * waits.side < 0}
     counted, profit, locked, added_to = [(waits.slot, waits.side * waits.value) for waits in pending.values()], 0, 0, 0
     for slot, one in held.items():
-        symbol, linear = slot[0], market.is_linear(slot[0])
+        symbol, spot = slot[0], market.is_spot(slot[0])
         at_mark = market.value(symbol, one.lots, market.mark(symbol, now))
         if slot not in gone:
-            counted.append((slot, at_mark))
+            counted.append((slot, market.notional(symbol, one.lots, market.mark(symbol, now))))
             added_to = abs(at_mark) if slot == own else added_to
-        if linear or one.lots < 0:
-            if slot == leaving or not (linear and market.settings.margin == MarginMode.ISOLATED):
+        if not spot or one.lots < 0:
+            if slot == leaving or spot or market.settings.margin != MarginMode.ISOLATED:
                 profit += at_mark - one.cost
-            locked += (0 if slot == leaving else one.margin) + (0 if linear else abs(one.cost))
+            locked += (0 if slot == leaving else one.margin) + (abs(one.cost) if spot else 0)
         elif slot == leaving:
             profit += at_mark
     group = market.instrument(mine["symbol"]).group
@@ -211,37 +212,41 @@ def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> i
 
 def _wanted(market: Market, row: Row, desk: StrategySettings, before: Standing) -> tuple[str, float]:
     kind, amount, budget = desk.size, desk.amount, desk.budget
-    scale = market.settings.scale
+    scale, money = market.settings.scale, money_in(market.settings.decimals)
     reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
     capital = before.equity / scale * budget
-    own = f"equity {before.equity / scale:,.2f}" + (f" x budget {number(budget)}" if budget != 1.0 else "")
+    own = f"equity {money(before.equity / scale)}" + (f" x budget {number(budget)}" if budget != 1.0 else "")
+    inverse, each = market.is_inverse(row["symbol"]), reference * multiplier
     per = f"{number(reference)}" + (f" x multiplier {number(multiplier)}" if multiplier != 1.0 else "")
+    if inverse:
+        per, each = f"({number(multiplier)} / {number(reference)})", multiplier / reference
     if kind == SizeKind.FIXED_QTY:
         return "a fixed quantity", amount
     if kind == SizeKind.FIXED_NOTIONAL:
-        wanted = amount / (reference * multiplier)
-        return f"{amount:,.2f} / {per} = {number(wanted, 7)}", wanted
+        wanted = amount / each
+        return f"{money(amount)} / {per} = {number(wanted, 7)}", wanted
     if kind == SizeKind.FIXED_FRACTION:
-        wanted = capital * amount / (reference * multiplier)
+        wanted = capital * amount / each
         return f"{own} x {number(amount)} / {per} = {number(wanted, 7)}", wanted
     if kind == SizeKind.FIXED_RISK:
         stop = stop_asked(market, row["proposal"], reference, row["side"])
-        distance = row["side"] * (reference - stop)
+        distance = abs(1.0 / stop - 1.0 / reference) if inverse else row["side"] * (reference - stop)
         wanted = capital * amount / (distance * multiplier)
-        at_risk = f"{capital * amount:,.2f} at risk ({number(amount)} x {own})"
-        return f"{at_risk} / {number(distance, 6)} to the stop at {number(stop, 7)} = {number(wanted, 7)}", wanted
+        at_risk = f"{money(capital * amount)} at risk ({number(amount)} x {own})"
+        lost = f"{number(distance * multiplier, 6)} a unit" if inverse else f"{number(distance, 6)}"
+        return f"{at_risk} / {lost} to the stop at {number(stop, 7)} = {number(wanted, 7)}", wanted
     if kind == SizeKind.ALL_IN:
         buffer = round(before.equity * market.settings.cash_buffer)
         limit = min(round((before.free - buffer) * amount), round(before.equity * budget))
         half, symbol, lot = market.reservation_half(row["symbol"], row["ts"]), row["symbol"], market.instrument(row["symbol"]).base_lot
         lots = most_lots(lambda n: market.claim(symbol, row["side"], n, reference, half, before.taker_bps) <= limit, 2 * row["qty"] + 1)
         lots -= lots % market.lot_step(symbol, row["ts"])
-        spare = f"free cash {before.free / scale:,.2f}" + (f" less the cash buffer {buffer / scale:,.2f}" if buffer else "")
+        spare = f"free cash {money(before.free / scale)}" + (f" less the cash buffer {money(buffer / scale)}" if buffer else "")
         spare += f" x {number(amount)}" if amount != 1.0 else ""
         wanted = lots * float(lot)
-        return f"the most that reserves no more than {limit / scale:,.2f}, the smaller of {own} and {spare} = {number(wanted)}", wanted
+        return f"the most that reserves no more than {money(limit / scale)}, the smaller of {own} and {spare} = {number(wanted)}", wanted
     share, told = own_share(market, row["proposal"], desk)
-    wanted = capital * share / (reference * multiplier)
+    wanted = capital * share / each
     return f"{own} x {told} / {per} = {number(wanted, 7)}", wanted
 
 
@@ -281,7 +286,7 @@ def _limit(market: Market, row: Row, before: Standing, size: Size, lot: float) -
         return step * most_lots(lambda n: market.claim(symbol, side, n * step, reference, half, before.taker_bps) <= limit, wanted // step)
 
     def worth(limit: int) -> int:
-        return step * most_lots(lambda n: market.value(symbol, n * step, reference) <= limit, wanted // step)
+        return step * most_lots(lambda n: market.notional(symbol, n * step, reference) <= limit, wanted // step)
 
     found = []
     if settings.cash_buffer > 0:

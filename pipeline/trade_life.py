@@ -211,9 +211,12 @@ def _worth(story: Story) -> str:
     if story.market is None or story.trip.open:
         return ""
     given, taken = (
-        sum(story.market.value(story.rows[s]["symbol"], story.rows[s]["qty"], story.rows[s]["price"]) for s in seqs)
+        abs(sum(story.market.value(story.rows[s]["symbol"], story.rows[s]["qty"], story.rows[s]["price"]) for s in seqs))
         for seqs in (story.entries, story.exits)
     )
+    if story.market.is_inverse(story.rows[story.entries[0]]["symbol"]):
+        exact = story.trip.side * (given - taken) == story.trip.realised
+        return f"  stood for {story.words.exact(given)} at the entry, for {story.words.exact(taken)} at the exit" if exact else ""
     sold, bought = (taken, given) if story.trip.side > 0 else (given, taken)
     return f"  sold for {story.words.exact(sold)}, bought for {story.words.exact(bought)}" if sold - bought == story.trip.realised else ""
 

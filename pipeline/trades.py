@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from engine.kernel import entry, kernel
 from engine.money import value
-from engine.schema import AMBIGUOUS, NONE, EventKind, Reason, RecordKind
+from engine.schema import AMBIGUOUS, NONE, Accounting, EventKind, Reason, RecordKind
 from engine.splits import across_splits
 from engine.tape import Tape, known_until
 
@@ -34,7 +34,7 @@ TRADE = np.dtype(
         ("strategy", "<i4"),
         ("entry_ts", "<i8"),  # us, UTC
         ("exit_ts", "<i8"),  # of the last fill; 0 while open
-        ("entry_price", "<f8"),  # average over the fills, by quantity
+        ("entry_price", "<f8"),  # average over the fills, by quantity; of inverse contracts harmonic
         ("exit_price", "<f8"),  # NaN while open
         ("lots", "<i8"),  # opened, never negative
         ("closed_lots", "<i8"),
@@ -61,22 +61,31 @@ class Totals(NamedTuple):
 
     fills: int
     ambiguous: int  # fills on a bar whose pessimistic and optimistic exits differ
-    traded: Floats  # |lots| x price by symbol, shape (n_symbols,)
+    traded: Floats  # |lots| x price by symbol, of inverse contracts |lots| / price; shape (n_symbols,)
 
 
-def trades_of(records: NDArray[Any], n_symbols: int, n_strategies: int) -> tuple[NDArray[Any], Totals]:
-    """Read the trades (dtype ``TRADE``) out of ledger records (``engine.schema.RECORD``)."""
+def trades_of(
+    records: NDArray[Any], n_symbols: int, n_strategies: int, inverse: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[Any], Totals]:
+    """Read the trades (dtype ``TRADE``) out of ledger records (``engine.schema.RECORD``); ``inverse`` says which symbols are inverse (default: none)."""
     slots = n_symbols * n_strategies
     # a trade that ended has two records when it began and two when it ended; pages that no trade is written to cost nothing
     trades, blank = np.empty(len(records) // 4 + slots, TRADE), np.zeros(1, TRADE)
     traded = np.zeros(n_symbols)
-    count, fills, ambiguous = _read_trades(records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded)
+    inverse = np.zeros(n_symbols, np.bool_) if inverse is None else inverse
+    count, fills, ambiguous = _read_trades(records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded, inverse)
     return trades[:count], Totals(int(fills), int(ambiguous), traded)
 
 
 @entry
 def _read_trades(
-    records: NDArray[Any], n_strategies: int, current: Ints, trades: NDArray[Any], blank: NDArray[Any], traded: Floats
+    records: NDArray[Any],
+    n_strategies: int,
+    current: Ints,
+    trades: NDArray[Any],
+    blank: NDArray[Any],
+    traded: Floats,
+    inverse: NDArray[np.bool_],
 ) -> tuple[int, int, int]:
     count, fills, ambiguous = 0, 0, 0
     for i in range(len(records)):
@@ -94,10 +103,11 @@ def _read_trades(
             _begin(trades[count], record)
             current[slot] = count
             count += 1
-        _fill(trades[current[slot]], record, records[i + 1]["amount"])
+        contract = inverse[record["symbol"]]
+        _fill(trades[current[slot]], record, records[i + 1]["amount"], contract)
         fills += 1
         ambiguous += record["flags"] & AMBIGUOUS
-        traded[record["symbol"]] += record["qty"] * record["price"]
+        traded[record["symbol"]] += record["qty"] / record["price"] if contract else record["qty"] * record["price"]
     return count, fills, ambiguous
 
 
@@ -114,7 +124,7 @@ def _begin(trade: Any, fill: Any) -> None:
 
 
 @kernel
-def _fill(trade: Any, fill: Any, realised: int) -> None:
+def _fill(trade: Any, fill: Any, realised: int, inverse: bool) -> None:
     """Book one fill; ``realised`` is in the POSITION record that follows it."""
     trade["realised"] += realised
     trade["fees"] += fill["fee"]
@@ -122,10 +132,10 @@ def _fill(trade: Any, fill: Any, realised: int) -> None:
     if fill["flags"] & AMBIGUOUS:
         trade["ambiguous"] = 1
     if fill["side"] == trade["side"]:
-        trade["entry_price"] = _average(trade["entry_price"], trade["lots"], fill["price"], fill["qty"])
+        trade["entry_price"] = _average(trade["entry_price"], trade["lots"], fill["price"], fill["qty"], inverse)
         trade["lots"] += fill["qty"]
         return
-    trade["exit_price"] = _average(trade["exit_price"], trade["closed_lots"], fill["price"], fill["qty"])
+    trade["exit_price"] = _average(trade["exit_price"], trade["closed_lots"], fill["price"], fill["qty"], inverse)
     trade["closed_lots"] += fill["qty"]
     if fill["position"] == 0:
         _end(trade, fill)
@@ -166,9 +176,12 @@ def _end(trade: Any, record: Any) -> None:
 
 
 @kernel
-def _average(price: float, lots: int, more_price: float, more_lots: int) -> float:
+def _average(price: float, lots: int, more_price: float, more_lots: int, inverse: bool) -> float:
+    """Price at which all lots together are worth what they were: of inverse contracts the harmonic mean."""
     if lots == 0:
         return more_price
+    if inverse:
+        return (lots + more_lots) / (lots / price + more_lots / more_price)
     return (price * lots + more_price * more_lots) / (lots + more_lots)
 
 
@@ -191,11 +204,13 @@ def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: f
             qty = signed * spec["lot_units"] / spec["lot_power"]
             if records["kind"][seq] == RecordKind.CASH_IN_LIEU:
                 qty = qty / float(records["value"][seq])
-            cost += int(value(qty, float(records["price"][seq]), spec["multiplier"], scale)) + int(records["amount"][seq + 1])
+            cost += int(value(qty, float(records["price"][seq]), spec["multiplier"], scale, spec["accounting"])) + int(
+                records["amount"][seq + 1]
+            )
         qty = int(records["position"][places[-1]]) * spec["lot_units"] / spec["lot_power"]
         row = tape.stop[symbol] - 1
         mark = across_splits(tape, symbol, float(tape.mark[row]), int(tape.ts[row]), int(tape.action_stop[symbol]))
-        profit[i] = value(qty, mark, spec["multiplier"], scale) - cost
+        profit[i] = value(qty, mark, spec["multiplier"], scale, spec["accounting"]) - cost
     return profit
 
 
@@ -215,7 +230,8 @@ class Excursions(NamedTuple):
 
     ``bars`` counts the bars that closed at or before the exit, the bar of a touch included, at either end.  ``mae`` and ``mfe`` are the worst and
     the best exit-side price of the bars held to their close, and of the exit fill, in the units of the exit, as a signed fraction of the entry price: ``mae``
-    is at most 0, ``mfe`` at least 0, and the costs of the exit are in both.
+    is at most 0, ``mfe`` at least 0, and the costs of the exit are in both.  Of inverse contracts they are fractions of the coins at the entry: distance over
+    the price reached, not over that of the entry.
     """
 
     bars: Ints
@@ -260,7 +276,9 @@ def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: 
         if not trade["open"]:
             best = max(best, side * (trade["exit_price"] - entry))
             worst = min(worst, side * (trade["exit_price"] - entry))
-        mae[i], mfe[i] = worst / entry, best / entry
+        inverse = tape.specs[symbol]["accounting"] == Accounting.INVERSE
+        mae[i] = worst / (entry + side * worst if inverse else entry)
+        mfe[i] = best / (entry + side * best if inverse else entry)
 
 
 def trades_frame(

@@ -7,7 +7,7 @@ import numpy as np
 from engine.ledger import Ledger
 from engine.round_trips import Row, causes, rows_of
 from engine.schema import NONE, Reason, RecordKind
-from pipeline.summary import money
+from pipeline.summary import money_in
 
 
 def number(value: float, digits: int = 10) -> str:
@@ -63,7 +63,7 @@ class Words:
 
     def amount(self, units: int) -> str:
         """Money, to the cent."""
-        return money(units / self.scale)
+        return money_in(self.decimals)(units / self.scale)
 
     def exact(self, units: int) -> str:
         """Money, to the last unit."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.dataset import QUOTE_COLUMNS, Dataset, from_columns, interval_name
 from engine.instrument import Decimals, Instrument, MarginTier, Rules, margin_tiers
+from engine.schema import Accounting
 
 MINUTE = 60_000_000
 QUARTER, HOUR, FOUR_HOURS, DAY = 15 * MINUTE, 60 * MINUTE, 240 * MINUTE, 1440 * MINUTE
@@ -28,6 +29,17 @@ class Symbol(NamedTuple):
     step: float  # grid of the prices, often coarser than the tick
     instrument: Instrument
     bars: Columns
+
+    @property
+    def unit_value(self) -> float:
+        """What a unit of quantity is worth at the first close, in account currency."""
+        price, multiplier = float(self.bars["close"][0]), float(self.instrument.multiplier)
+        return multiplier / price if self.instrument.accounting == Accounting.INVERSE else price * multiplier
+
+
+def as_inverse(symbol: Symbol) -> Symbol:
+    """The same symbol as a coin-margined contract."""
+    return symbol._replace(instrument=replace(symbol.instrument, kind="inverse_perp"))
 
 
 def chance(rng: Generator, probability: float) -> bool:
@@ -235,6 +247,8 @@ def _actions(rng: Generator, symbol: Symbol) -> Columns:
         rows |= {(after, kind) for kind in pick(rng, (2,), (2,), (0, 2))}
     ordered = sorted(rows, key=lambda row: (row[0], row[1] if row[0] % 7 else -row[1]))
     actions = [(ts, kind, *(pick(rng, *RATIOS) if kind == 0 else (0, 0))) for ts, kind in ordered]
+    if symbol.instrument.accounting == Accounting.INVERSE:
+        actions = [action for action in actions if action[1] == 2]
     for ts, kind, num, den in actions:
         if kind == 0 and chance(rng, 0.8) and float(symbol.bars["low"].min()) * den > 3 * num * float(symbol.instrument.tick):
             _split_bars(rng, symbol, ts, den / num)

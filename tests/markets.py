@@ -38,6 +38,7 @@ from tests.market_data import (
     QUARTER,
     SYMBOLS,
     Symbol,
+    as_inverse,
     chance,
     margined,
     pick,
@@ -68,12 +69,19 @@ def random_case(seed: int) -> Case:
     geared = chance(rng, 0.2)
     if geared:
         symbols = [margined(rng, symbol) for symbol in symbols]
+    if coin_margined(seed):
+        symbols = [as_inverse(symbol) for symbol in symbols]
     dataset = random_dataset(rng, symbols, begin, span)
     settings = _settings(rng, symbols, begin, span)
     if geared:
         settings = _turning(rng, settings)
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
     return Case(dataset, random_proposals(rng, traded, settings, begin, span), settings)
+
+
+def coin_margined(seed: int) -> bool:
+    """Whether all instruments of a seed's case are inverse contracts; drawn aside, so that the other cases stay what they are."""
+    return chance(np.random.default_rng([seed, 1]), 0.13)
 
 
 def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> Settings:
@@ -154,7 +162,7 @@ def _amount(rng: Generator, size: SizeKind, symbols: list[Symbol], cash: int, le
         share = float(pick(rng, 0.5, 2.0)) * leverage
     if size == SizeKind.FIXED_QTY:
         first = symbols[0]
-        quantity = cash * share / (float(first.bars["close"][0]) * float(first.instrument.multiplier))
+        quantity = cash * share / first.unit_value
         return float(
             pick(
                 rng, quantity, quantity, round(quantity, 1), round(quantity, 1), round(quantity) + 1.0, 5.0, pick(rng, 0.0, -1.0, math.nan)

@@ -12,10 +12,10 @@ from engine.exits import gap_price, level_price, on_tick, reached_by_open, touch
 from engine.halts import day_end, halted
 from engine.instrument import Decimals
 from engine.money import MONEY_LIMIT, fee, funding_payment, grid_steps, margin, money, quantity, value, whole_lots
-from engine.schema import DAY_US, NEVER, NONE, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, SizeKind, Slippage
+from engine.schema import DAY_US, NEVER, NONE, Accounting, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, SizeKind, Slippage
 from engine.selector import free_slots, sort_by_rank
 from engine.session import Session
-from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, stop_distance, wanted_quantity
+from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, stop_price, unit_loss, wanted_quantity
 from engine.tape import known_until
 from tests.oracle.examples import FLAT, at, instrument, market, propose, settings, table
 
@@ -78,7 +78,8 @@ def test_lots_divide_once() -> None:  # R6.3
 
 
 def test_products_become_money() -> None:  # R6.3 R7.1 R7.2
-    assert value(-0.3, 100.05, 10.0, 100.0) == -30_015
+    assert value(-0.3, 100.05, 10.0, 100.0, Accounting.LINEAR) == -30_015
+    assert value(-3.0, 125.0, 10.0, 100.0, Accounting.INVERSE) == 24  # a short of 0.24 coins
     assert fee(30_015, 0.0005, 0.3, 0.0, 100.0, 0, 0) == 15  # 15.0075
     assert fee(30_015, 0.0005, 0.3, 0.25, 100.0, 4, 0) == 15 + 8 + 4  # 7.5 to even
     assert (fee(30_015, -0.0005, 0.3, 0.0, 100.0, 0, 0), fee(30_015, -0.0005, 0.3, 0.0, 100.0, 0, 1)) == (-15, 1)
@@ -205,15 +206,20 @@ def test_rows_known_are_those_up_to_now() -> None:
     ],
 )
 def test_a_size_model_asks_for_a_quantity(size: SizeKind, amount: float, expected: float) -> None:  # R5.1
-    assert wanted_quantity(size, amount, 10_000.0, 100.0, 5.0, 5.0) == expected
+    assert wanted_quantity(size, amount, 10_000.0, 500.0, 25.0) == expected
 
 
-def test_the_distance_to_the_stop_is_positive_on_the_losing_side() -> None:  # R5.1
-    assert stop_distance(1, 100.0, 105.0, LevelKind.PRICE) == -5.0
-    assert stop_distance(-1, 100.0, 105.0, LevelKind.PRICE) == 5.0
-    assert stop_distance(1, 100.0, 0.25, LevelKind.FRACTION) == 25.0
-    assert math.isnan(stop_distance(1, 100.0, NAN, LevelKind.PRICE))
-    assert math.isnan(stop_distance(1, 100.0, 1.5, LevelKind.FRACTION))  # a stop at -50
+def test_a_stop_is_a_price_or_a_fraction_on_the_losing_side() -> None:  # R5.1
+    assert stop_price(1, 100.0, 105.0, LevelKind.PRICE) == 105.0
+    assert stop_price(1, 100.0, 0.25, LevelKind.FRACTION) == 75.0
+    assert stop_price(-1, 100.0, 0.25, LevelKind.FRACTION) == 125.0
+    assert math.isnan(stop_price(1, 100.0, NAN, LevelKind.PRICE))
+    assert math.isnan(stop_price(1, 100.0, 1.5, LevelKind.FRACTION))  # a stop at -50
+
+
+def test_what_a_unit_loses_down_to_its_stop() -> None:  # R5.1 R6.2
+    assert unit_loss(100.0, 80.0, 10.0, Accounting.LINEAR) == 200.0
+    assert unit_loss(100.0, 80.0, 10.0, Accounting.INVERSE) == pytest.approx(10 / 80 - 10 / 100)
 
 
 def test_outlay_is_margin_or_value_with_fee_and_half_spread() -> None:  # R5.2

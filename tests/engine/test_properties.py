@@ -38,8 +38,10 @@ class Books:
     def value(self, symbol: int, lots: int, price: float) -> int:
         """Money of so many lots: left to right, half to even.  # R6.3"""
         one = self.instruments[self.result.symbols[symbol]]
-        multiplier = one.multiplier.units / one.multiplier.power
-        return round(lots * one.base_lot.units / one.base_lot.power * price * multiplier * self.result.settings.scale)
+        quantity, multiplier = lots * one.base_lot.units / one.base_lot.power, one.multiplier.units / one.multiplier.power
+        if KINDS[one.kind] == Accounting.INVERSE:
+            return -round(quantity * multiplier / price * self.result.settings.scale)
+        return round(quantity * price * multiplier * self.result.settings.scale)
 
     def spot(self, symbol: int) -> bool:
         return KINDS[self.instruments[self.result.symbols[symbol]].kind] == Accounting.SPOT

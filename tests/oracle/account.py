@@ -182,7 +182,7 @@ class Account:
         traded = 0
         for record in self.records:
             if record["kind"] == RecordKind.FILL and record["reason"] != Reason.DELISTED and record["ts"] > self.now - 30 * DAY_US:
-                traded += self.markets[names[record["symbol"]]].contract.value(record["qty"], record["price"])
+                traded += self.markets[names[record["symbol"]]].contract.notional(record["qty"], record["price"])
         tier = [one for one in tiers if round(one.from_notional * self.settings.scale) <= traded][-1]
         return tier.maker_bps if maker else tier.taker_bps
 
@@ -196,7 +196,7 @@ class Account:
         return [self.positions[key] for key in sorted(self.positions) if symbol in (None, key[0])]
 
     def equity(self) -> int:
-        """Cash, unrealised profit of linear positions and value of spot holdings, at the marks.  # R6.4"""
+        """Cash, unrealised profit of linear and inverse positions and value of spot holdings, at the marks.  # R6.4"""
         total = self.cash
         for position in self.positions.values():
             mark = self.markets[position.key[0]].mark

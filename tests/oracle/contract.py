@@ -36,6 +36,7 @@ class Contract:
         self.instrument = instrument
         self.settings = settings
         self.spot = instrument.accounting == Accounting.SPOT
+        self.inverse = instrument.accounting == Accounting.INVERSE
         first = Rules(-NEVER, instrument.tick, instrument.lot, instrument.min_qty, instrument.min_notional)
         self.rules = [first, *instrument.rules]
         self.base = self.common_lot()
@@ -63,8 +64,22 @@ class Contract:
         return (lots * self.base.numerator) / self.base.denominator
 
     def value(self, lots: int, price: float) -> int:
-        """Money that the lots are worth, signed like them."""
+        """Signed value: money that the lots are worth, signed like them; of an inverse contract its coins, signed against them.  # R6.4"""
+        if self.inverse:
+            return -round(self.quantity(lots) * self.multiplier / price * self.settings.scale)
         return round(self.quantity(lots) * price * self.multiplier * self.settings.scale)
+
+    def notional(self, lots: int, price: float) -> int:
+        """Money or coins that the lots stand for, signed like them."""
+        return -self.value(lots, price) if self.inverse else self.value(lots, price)
+
+    def unit_value(self, price: float) -> float:
+        """Money or coins that one unit of quantity stands for."""
+        return self.multiplier / price if self.inverse else price * self.multiplier
+
+    def unit_loss(self, reference: float, stop: float) -> float:
+        """Money or coins that one unit of quantity loses between two prices."""
+        return (abs(1 / stop - 1 / reference) if self.inverse else abs(reference - stop)) * self.multiplier
 
     def fee(self, lots: int, price: float, bps: float, *, maker: bool) -> int:
         """Fee of a fill: a share of its notional, an amount per unit, one per fill, and at least the minimum.  # R2.6"""

@@ -108,7 +108,7 @@ def fill_entry(
 
 def most_payable(contract: Contract, price: float) -> int:
     """Lots so many that no account pays for more.  # R6.3"""
-    each = contract.quantity(1) * price * contract.multiplier * contract.settings.scale
+    each = contract.quantity(1) * contract.unit_value(price) * contract.settings.scale
     return int(min(MONEY_LIMIT / 2, MONEY_LIMIT / 2 / each))
 
 

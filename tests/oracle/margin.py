@@ -21,6 +21,16 @@ class Stake(NamedTuple):
     def value(self, mark: float) -> int:
         return self.contract.value(self.lots, mark)
 
+    @property
+    def side(self) -> int:
+        return 1 if self.lots > 0 else -1
+
+    @property
+    def paid(self) -> float:
+        """Cost as an amount: positive, unless parts of both sides made a profit."""
+        signed = -self.cost if self.contract.inverse else self.cost
+        return self.side * signed / self.contract.settings.scale
+
 
 def stake_of(account: Account, position: Position) -> Stake:
     """The stake that a position is part of."""
@@ -74,7 +84,7 @@ def heaviest(account: Account) -> Position:
 def liquidation_price(account: Account, position: Position) -> float | None:
     """Mark price at which the position's stake no longer covers its maintenance; None: never.  # R7.3"""
     stake = stake_of(account, position)
-    contract, side, scale = stake.contract, 1 if stake.lots > 0 else -1, account.settings.scale
+    contract, scale = stake.contract, account.settings.scale
     if not contract.tiers or stake.lots * position.side <= 0:
         return None
     if account.settings.margin == MarginMode.ISOLATED:
@@ -86,11 +96,10 @@ def liquidation_price(account: Account, position: Position) -> float | None:
         others = sum(maintenance(account, name, other) for name, other in stakes(account) if name != symbol)
         secured = account.equity() - own - others
     units = abs(contract.quantity(stake.lots)) * contract.multiplier
-    cost, margin = side * stake.cost / scale, secured / scale
-    if account.settings.maintenance_basis == MaintenanceBasis.ENTRY:
-        price = _by_entry(contract.tiers, side, units, cost, margin, taker(account))
-    else:
-        price = _by_mark(contract.tiers, side, units, cost, margin, taker(account))
+    by_entry = account.settings.maintenance_basis == MaintenanceBasis.ENTRY
+    linear, inverse = (_by_entry, _inverse_by_entry) if by_entry else (_by_mark, _inverse_by_mark)
+    formula = inverse if contract.inverse else linear
+    price = formula(contract.tiers, stake.side, units, stake.paid, secured / scale, taker(account))
     return price if price > 0 else None
 
 
@@ -108,6 +117,24 @@ def _by_entry(tiers: tuple[MarginTier, ...], side: int, units: float, cost: floa
     tier = tier_of(tiers, cost)
     closing = fee * max((cost - side * margin) / (1 - side * fee), 0.0)
     return (cost - side * (margin - (cost * tier.rate - tier.deduction) - closing)) / units
+
+
+def _inverse_by_mark(tiers: tuple[MarginTier, ...], side: int, units: float, coins: float, margin: float, fee: float) -> float:
+    """The same of an inverse contract, in coin: a short of less than its own coins and margin is never liquidated."""
+    price = 0.0
+    for tier in reversed(tiers):
+        secured = coins + side * (margin + tier.deduction)
+        price = units * (1 + side * (tier.rate + fee)) / secured if secured > 0 else 0.0
+        if secured > 0 and units / price >= tier.floor:
+            return price
+    return price
+
+
+def _inverse_by_entry(tiers: tuple[MarginTier, ...], side: int, units: float, coins: float, margin: float, fee: float) -> float:
+    tier = tier_of(tiers, coins)
+    closing = fee * max((coins + side * margin) / (1 + side * fee), 0.0)
+    secured = coins + side * (margin - (coins * tier.rate - tier.deduction) - closing)
+    return units / secured if secured > 0 else 0.0
 
 
 def passed_by_mark(position: Position, bar: Bar, price: float | None) -> bool:

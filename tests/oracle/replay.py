@@ -126,14 +126,14 @@ class Replay:
         market.bar_before, market.bar = market.bar, bar
 
     def funding(self, event: Event) -> None:
-        """Each position pays its value at the mark times the rate.  # R7.1"""
+        """Each position pays its notional at the mark times the rate.  # R7.1"""
         rate, mark = event.payload
         if not (math.isfinite(mark) and mark > 0):
             mark = self.account.markets[event.symbol].last_close
         for position in self.account.in_order(event.symbol):
             if not math.isfinite(mark):
                 raise ValueError(f"{event.symbol}: funding at {event.ts} has no mark and there is no close before it")
-            amount = -round(position.contract.value(position.lots, mark) * rate)
+            amount = -round(position.contract.notional(position.lots, mark) * rate)
             self.account.pay(event.symbol, amount)
             qty = abs(position.lots)
             self.account.write(RecordKind.FUNDING, position.key, qty=qty, price=mark, value=rate, amount=amount, cause=position.seq)
