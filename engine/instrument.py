@@ -102,6 +102,8 @@ class Instrument:
         Initial margin is notional / leverage; None: the account's.                                                # R7.2
     maintenance
         Tiers of maintenance margin, ascending from a floor of 0; none: it is never liquidated on its own.             # R7.2
+    quote
+        Currency of its prices, one of ``Settings.conversions``; empty: that of the account.
     """
 
     symbol: str
@@ -117,6 +119,7 @@ class Instrument:
     rules: tuple[Rules, ...] = ()
     leverage: float | None = None
     maintenance: tuple[MarginTier, ...] = ()
+    quote: str = ""
 
     @property
     def base_lot(self) -> Decimals:

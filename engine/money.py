@@ -3,7 +3,6 @@
 import numpy as np
 
 from engine.kernel import kernel
-from engine.schema import Accounting
 
 MONEY_LIMIT = 2**53
 """Money at or beyond this is an overflow; ``money`` saturates at it, and the replay stops where it is used."""
@@ -62,35 +61,33 @@ def quantity(lots: int, units: float, power: float) -> float:
 
 
 @kernel
-def product(qty: float, price: float, multiplier: float, scale: float, accounting: int) -> float:
+def product(qty: float, price: float, multiplier: float, scale: float, inverse: bool) -> float:
     """Signed value of a quantity at a price before it is rounded.
 
-    >>> float(product(-300.0, 50_000.0, 10.0, 1e8, Accounting.INVERSE))
+    >>> float(product(-300.0, 50_000.0, 10.0, 1e8, True))
     6000000.0
     """
-    if accounting == Accounting.INVERSE:
-        return -(qty * multiplier / price * scale)
-    return qty * price * multiplier * scale
+    return -(qty * multiplier / price * scale) if inverse else qty * price * multiplier * scale
 
 
 @kernel
-def value(qty: float, price: float, multiplier: float, scale: float, accounting: int) -> int:
+def value(qty: float, price: float, multiplier: float, scale: float, inverse: bool) -> int:
     """Signed value of a quantity at a price, in money units; of an inverse contract the negative of its coins.  # R6.3, R6.4
 
-    >>> int(value(-0.3, 100.0, 1.0, 1e6, Accounting.LINEAR)), int(value(-300.0, 50_000.0, 10.0, 1e8, Accounting.INVERSE))
+    >>> int(value(-0.3, 100.0, 1.0, 1e6, False)), int(value(-300.0, 50_000.0, 10.0, 1e8, True))
     (-30000000, 6000000)
     """
-    return money(product(qty, price, multiplier, scale, accounting))
+    return money(product(qty, price, multiplier, scale, inverse))
 
 
 @kernel
-def unit_value(price: float, multiplier: float, accounting: int) -> float:
+def unit_value(price: float, multiplier: float, inverse: bool) -> float:
     """What one unit of quantity stands for at a price, in account currency.
 
-    >>> float(unit_value(50_000.0, 100.0, Accounting.INVERSE))
+    >>> float(unit_value(50_000.0, 100.0, True))
     0.002
     """
-    return multiplier / price if accounting == Accounting.INVERSE else price * multiplier
+    return multiplier / price if inverse else price * multiplier
 
 
 @kernel

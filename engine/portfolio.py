@@ -43,6 +43,9 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
     account, position = state.account[0], state.positions[slot]
     gained = new_value - position["value"]
     profit = gained - (new_cost - position["cost"])
+    if position["converts"] and position["accounting"] != Accounting.SPOT:
+        profit = money((new_value - new_cost) * state.rates[position["symbol"]]["now"]) - position["profit"]
+        position["profit"] += profit
     account["open_value"] += gained if position["accounting"] == Accounting.SPOT else profit
     if position["pooled"]:
         account["open_profit"] += profit
@@ -66,9 +69,21 @@ def by_side(side: int, worth: int) -> int:
 
 
 @kernel
-def notional(position: np.void) -> int:
-    """Value of a position at its mark, signed by its side."""
-    return by_side(position["side"], position["value"])
+def notional(state: State, slot: int) -> int:
+    """Account money that a position stands for at its mark, signed by its side."""
+    position = state.positions[slot]
+    worth = by_side(position["side"], position["value"])
+    if position["converts"] and position["accounting"] != Accounting.SPOT:
+        return money(worth * state.rates[position["symbol"]]["now"])
+    return worth
+
+
+@kernel
+def unrealised(position: np.void) -> int:
+    """Profit of a position at its mark, in account money."""
+    if position["converts"] and position["accounting"] != Accounting.SPOT:
+        return position["profit"]
+    return position["value"] - position["cost"]
 
 
 @kernel
@@ -77,7 +92,7 @@ def freed_by_closing(state: State, slot: int) -> int:
     position = state.positions[slot]
     if position["pooled"]:
         return 0
-    return position["value"] - position["cost"] if position["backs"] else position["value"]
+    return unrealised(position) if position["backs"] else position["value"]
 
 
 @kernel
@@ -100,9 +115,12 @@ def revalue(state: State, tape: Tape, slot: int, row: int) -> None:
 
 @kernel
 def value_at(state: State, slot: int, price: float) -> int:
-    """Signed value of a position at a price."""
+    """Signed value of a position at a price: in account money what cash has bought, in quote money what margin holds."""
     position = state.positions[slot]
-    return value(position["qty"], price, position["multiplier"], state.rules[0]["scale"], position["accounting"])
+    worth = value(position["qty"], price, position["multiplier"], state.rules[0]["scale"], position["inverse"])
+    if position["converts"] and position["accounting"] == Accounting.SPOT:
+        return money(worth * state.rates[position["symbol"]]["now"])
+    return worth
 
 
 @kernel
@@ -144,9 +162,10 @@ def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
     position = state.positions[slot]
     spec = tape.specs[position["symbol"]]
     position["side"], position["value"], position["cost"], position["locked"] = side, 0, 0, 0
-    position["margin"] = position["upkeep"] = 0
+    position["margin"] = position["upkeep"] = position["profit"] = 0
+    position["converts"] = spec["converts"]
     position["change"], position["adds"], position["busy_at"] = NONE, 0, -NEVER
-    position["accounting"] = spec["accounting"]
+    position["accounting"], position["inverse"] = spec["accounting"], spec["inverse"]
     position["backs"] = counts_as_free(tape, position["symbol"], side)
     position["pooled"] = position["backs"] and not (position["accounting"] != Accounting.SPOT and state.rules[0]["isolated"])
     position["multiplier"], position["top_rate"] = spec["multiplier"], spec["top_rate"]

@@ -51,6 +51,7 @@ class RecordKind(IntEnum):
     CASH_IN_LIEU = 15
     DIVIDEND = 16
     INSURANCE = 17  # what an isolated position lost beyond its margin, given back
+    CONVERSION = 18  # account money for quote money of a symbol, from here on
 
 
 class Reason(IntEnum):

@@ -2,29 +2,39 @@
 
 import numpy as np
 
+from engine.conversion import in_account
 from engine.fees import fill_fee
 from engine.kernel import kernel, shared
-from engine.money import MONEY_LIMIT, margin, money, quantity, value
+from engine.money import MONEY_LIMIT, margin, money, quantity, unit_value, value
 from engine.portfolio import counts_as_free
 from engine.proposals import Proposals
-from engine.schema import Accounting, LevelKind, SizeKind
+from engine.schema import LevelKind, SizeKind
+from engine.state import State
 from engine.tape import Tape
 
 
 @kernel
-def notional_of(tape: Tape, rules: np.void, symbol: int, lots: int, price: float) -> int:
-    """Money that a number of lots stands for at a price."""
+def notional_of(tape: Tape, state: State, symbol: int, lots: int, price: float) -> int:
+    """Account money that a number of lots stands for at a price."""
     spec = tape.specs[symbol]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
-    return abs(value(qty, price, spec["multiplier"], rules["scale"], spec["accounting"]))
+    return in_account(tape, state, symbol, abs(value(qty, price, spec["multiplier"], state.rules[0]["scale"], spec["inverse"])))
 
 
 @kernel
-def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price: float, half_spread: float, maker: bool) -> int:
-    """Money that a quantity claims: its value or its margin, the fee and the half-spread; a rebate is not counted on.  # R5.2"""
+def unit_worth(tape: Tape, state: State, symbol: int, price: float) -> float:
+    """Account currency that one unit of quantity stands for at a price."""
     spec = tape.specs[symbol]
+    each = unit_value(price, spec["multiplier"], spec["inverse"])
+    return each * state.rates[symbol]["now"] if spec["converts"] else each
+
+
+@kernel
+def outlay(tape: Tape, state: State, symbol: int, side: int, lots: int, price: float, half_spread: float, maker: bool) -> int:
+    """Money that a quantity claims: its value or its margin, the fee and the half-spread; a rebate is not counted on.  # R5.2"""
+    spec, rules = tape.specs[symbol], state.rules[0]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
-    worth = notional_of(tape, rules, symbol, lots, price)
+    worth = notional_of(tape, state, symbol, lots, price)
     claimed = margin(worth, spec["leverage"]) if counts_as_free(tape, symbol, side) else worth
     rate = rules["maker_rate"] if maker else rules["taker_rate"]
     claimed += max(fill_fee(rules, worth, max(rate, 0.0), qty, maker), 0)
@@ -33,15 +43,15 @@ def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price:
 
 @shared
 def most_lots(
-    tape: Tape, rules: np.void, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float, step: int, maker: bool
+    tape: Tape, state: State, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float, step: int, maker: bool
 ) -> int:
     """Most lots in steps, up to ``lots``, whose outlay is at most ``limit``.  Outlay never falls with lots, so bisection is exact."""
-    if outlay(tape, rules, symbol, side, lots, price, half_spread, maker) <= limit:
+    if outlay(tape, state, symbol, side, lots, price, half_spread, maker) <= limit:
         return lots
     low, high = 0, lots // step
     while high - low > 1:
         middle = (low + high) // 2
-        if outlay(tape, rules, symbol, side, middle * step, price, half_spread, maker) <= limit:
+        if outlay(tape, state, symbol, side, middle * step, price, half_spread, maker) <= limit:
             low = middle
         else:
             high = middle
@@ -49,13 +59,13 @@ def most_lots(
 
 
 @shared
-def most_lots_of_value(tape: Tape, rules: np.void, symbol: int, limit: int, lots: int, price: float, step: int) -> int:
+def most_lots_of_value(tape: Tape, state: State, symbol: int, limit: int, lots: int, price: float, step: int) -> int:
     """Most lots in steps, up to ``lots``, whose value at a price is at most ``limit``."""
     most = lots // step
     low, high = 0, most + 1
     while high - low > 1:
         middle = most if high > most else (low + high) // 2
-        if notional_of(tape, rules, symbol, middle * step, price) <= limit:
+        if notional_of(tape, state, symbol, middle * step, price) <= limit:
             low = middle
         else:
             high = middle
@@ -74,13 +84,13 @@ def stop_price(side: int, reference: float, stop: float, kind: int) -> float:
 
 
 @kernel
-def unit_loss(reference: float, stop: float, multiplier: float, accounting: int) -> float:
+def unit_loss(reference: float, stop: float, multiplier: float, inverse: bool) -> float:
     """What one unit of quantity loses between two prices, in account currency.  # R6.2
 
-    >>> float(unit_loss(100.0, 95.0, 2.0, Accounting.LINEAR)), float(unit_loss(100.0, 50.0, 2.0, Accounting.INVERSE))
+    >>> float(unit_loss(100.0, 95.0, 2.0, False)), float(unit_loss(100.0, 50.0, 2.0, True))
     (10.0, 0.02)
     """
-    if accounting == Accounting.INVERSE:
+    if inverse:
         return abs(1.0 / stop - 1.0 / reference) * multiplier
     return abs(reference - stop) * multiplier
 
@@ -129,10 +139,10 @@ def own_share(proposals: Proposals, desk: np.void, i: int) -> float:
 
 @shared
 def all_in_lots(
-    tape: Tape, rules: np.void, symbol: int, side: int, limit: int, price: float, half_spread: float, step: int, maker: bool
+    tape: Tape, state: State, symbol: int, side: int, limit: int, price: float, half_spread: float, step: int, maker: bool
 ) -> int:
     """Most lots in steps whose outlay is at most ``limit``."""
     lots = step
-    while lots < MONEY_LIMIT and outlay(tape, rules, symbol, side, lots, price, half_spread, maker) <= limit:
+    while lots < MONEY_LIMIT and outlay(tape, state, symbol, side, lots, price, half_spread, maker) <= limit:
         lots *= 2
-    return most_lots(tape, rules, symbol, side, limit, lots, price, half_spread, step, maker)
+    return most_lots(tape, state, symbol, side, limit, lots, price, half_spread, step, maker)

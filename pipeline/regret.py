@@ -228,7 +228,7 @@ def average_entry(stored: StoredRun, result: "Result") -> float:
     for trip in stored.fold.trips:
         for row in (stored.rows[seq] for seq in trip.records):
             if row["kind"] == RecordKind.FILL and row["side"] == trip.side:
-                total += abs(market.value(row["symbol"], row["qty"], row["price"]))
+                total += abs(market.notional(row["symbol"], row["qty"], row["price"], row["ts"]))
     places = 2 if stored.scale < 10**COIN_DECIMALS else COIN_DECIMALS
     return max(round(total / len(stored.fold.trips) / stored.scale, places), 10.0**-places)
 
@@ -238,7 +238,10 @@ def _config_alone(config: RunConfig, notional: float) -> RunConfig:
     from pipeline.config_risk import Risk, Size
 
     account = Account(
-        currency=config.account.currency, decimals=config.account.decimals, cash=float(PURSE_UNITS // 10**config.account.decimals)
+        currency=config.account.currency,
+        decimals=config.account.decimals,
+        cash=float(PURSE_UNITS // 10**config.account.decimals),
+        conversion=config.account.conversion,
     )
     return config.model_copy(
         update={

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import Dataset
-from engine.schema import SEMANTICS_VERSION, Accounting, Reason, RecordKind
+from engine.schema import SEMANTICS_VERSION, Reason, RecordKind
 from engine.session import ReplayResult
 from pipeline import identity, trades
 from pipeline.build import iso, lot_quantities, multipliers, trades_in_sessions
@@ -78,7 +78,7 @@ class Result:
 
     @cached_property
     def _trades(self) -> tuple[NDArray[Any], trades.Totals]:
-        inverse = self.replay.tape.specs["accounting"] == Accounting.INVERSE
+        inverse = self.replay.tape.specs["inverse"] != 0
         return trades.trades_of(self.replay.records, len(self.replay.symbols), len(self.replay.strategies), inverse)
 
     @property

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernel import entry, kernel
-from engine.money import value
+from engine.money import share, value
 from engine.schema import AMBIGUOUS, NONE, Accounting, EventKind, Reason, RecordKind
 from engine.splits import across_splits
-from engine.tape import Tape, known_until
+from engine.tape import Tape, known_until, rate_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,7 +61,7 @@ class Totals(NamedTuple):
 
     fills: int
     ambiguous: int  # fills on a bar whose pessimistic and optimistic exits differ
-    traded: Floats  # |lots| x price by symbol, of inverse contracts |lots| / price; shape (n_symbols,)
+    traded: Floats  # |lots| x price by symbol, of inverse contracts |lots| / price, in account currency; shape (n_symbols,)
 
 
 def trades_of(
@@ -73,7 +73,9 @@ def trades_of(
     trades, blank = np.empty(len(records) // 4 + slots, TRADE), np.zeros(1, TRADE)
     traded = np.zeros(n_symbols)
     inverse = np.zeros(n_symbols, np.bool_) if inverse is None else inverse
-    count, fills, ambiguous = _read_trades(records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded, inverse)
+    count, fills, ambiguous = _read_trades(
+        records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded, np.ones(n_symbols), inverse
+    )
     return trades[:count], Totals(int(fills), int(ambiguous), traded)
 
 
@@ -85,12 +87,15 @@ def _read_trades(
     trades: NDArray[Any],
     blank: NDArray[Any],
     traded: Floats,
+    rates: Floats,
     inverse: NDArray[np.bool_],
 ) -> tuple[int, int, int]:
     count, fills, ambiguous = 0, 0, 0
     for i in range(len(records)):
         record = records[i]
         kind = record["kind"]
+        if kind == RecordKind.CONVERSION:
+            rates[record["symbol"]] = record["value"]
         if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.INSURANCE:
             continue
         slot = record["symbol"] * n_strategies + record["strategy"]
@@ -107,7 +112,8 @@ def _read_trades(
         _fill(trades[current[slot]], record, records[i + 1]["amount"], contract)
         fills += 1
         ambiguous += record["flags"] & AMBIGUOUS
-        traded[record["symbol"]] += record["qty"] / record["price"] if contract else record["qty"] * record["price"]
+        worth = record["qty"] / record["price"] if contract else record["qty"] * record["price"]
+        traded[record["symbol"]] += worth * rates[record["symbol"]]
     return count, fills, ambiguous
 
 
@@ -188,7 +194,8 @@ def _average(price: float, lots: int, more_price: float, more_lots: int, inverse
 def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: float) -> Ints:
     """Unrealised profit of each trade that is still open, at the mark of its last bar of the run; 0 for the others.  # R6.4, R6.5
 
-    The cost of a position is the value of its opening fills less what its closing fills released, which is their value less the profit they realised.
+    The cost of a position is the value of its opening fills less the share that closing fills released, in account money where cash has bought it;
+    the profit of others is converted at the rate of the last close, or of the last record since.
     """
     profit = np.zeros(len(trades), np.int64)
     for i in np.flatnonzero(trades["open"]):
@@ -196,22 +203,30 @@ def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: f
         mine = np.isin(records["kind"], MOVES) & (records["symbol"] == symbol) & (records["strategy"] == trades["strategy"][i])
         places = np.flatnonzero(mine & ((records["kind"] != RecordKind.SPLIT) | (records["order_id"] == NONE)))
         opens = (records["kind"] == RecordKind.FILL) & (records["position"] == records["side"] * records["qty"])
-        cost = 0
+        spot, cost, held = spec["accounting"] == Accounting.SPOT, 0, 0
         for seq in places[np.flatnonzero(opens[places])[-1] :]:
-            if records["kind"][seq] == RecordKind.SPLIT:
-                continue
-            signed = int(records["side"][seq]) * int(records["qty"][seq])
-            qty = signed * spec["lot_units"] / spec["lot_power"]
-            if records["kind"][seq] == RecordKind.CASH_IN_LIEU:
-                qty = qty / float(records["value"][seq])
-            cost += int(value(qty, float(records["price"][seq]), spec["multiplier"], scale, spec["accounting"])) + int(
-                records["amount"][seq + 1]
-            )
+            record = records[seq]
+            signed, lots = int(record["side"]) * int(record["qty"]), int(record["position"])
+            if record["kind"] == RecordKind.FILL and held * signed >= 0:
+                qty = signed * spec["lot_units"] / spec["lot_power"]
+                worth = int(value(qty, float(record["price"]), spec["multiplier"], scale, spec["inverse"]))
+                cost += round(worth * _rate(tape, symbol, record["ts"])) if spot else worth
+            elif record["kind"] == RecordKind.FILL:
+                cost -= int(share(cost, abs(signed), abs(held)))
+            elif record["kind"] == RecordKind.CASH_IN_LIEU:
+                cost -= int(share(cost, int(record["qty"]), abs(lots) * int(record["value"]) + int(record["qty"])))
+            held = lots
         qty = int(records["position"][places[-1]]) * spec["lot_units"] / spec["lot_power"]
         row = tape.stop[symbol] - 1
         mark = across_splits(tape, symbol, float(tape.mark[row]), int(tape.ts[row]), int(tape.action_stop[symbol]))
-        profit[i] = value(qty, mark, spec["multiplier"], scale, spec["accounting"]) - cost
+        rate = _rate(tape, symbol, max(int(tape.ts[row]), int(records["ts"][places[-1]])))
+        at_mark = int(value(qty, mark, spec["multiplier"], scale, spec["inverse"]))
+        profit[i] = round(at_mark * rate) - cost if spot else round((at_mark - cost) * rate)
     return profit
+
+
+def _rate(tape: Tape, symbol: int, ts: int) -> float:
+    return float(rate_at(tape, symbol, ts)) if tape.specs[symbol]["converts"] else 1.0
 
 
 def sum_by(codes: NDArray[Any], amounts: Ints, count: int) -> Ints:
@@ -276,7 +291,7 @@ def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: 
         if not trade["open"]:
             best = max(best, side * (trade["exit_price"] - entry))
             worst = min(worst, side * (trade["exit_price"] - entry))
-        inverse = tape.specs[symbol]["accounting"] == Accounting.INVERSE
+        inverse = tape.specs[symbol]["inverse"] != 0
         mae[i] = worst / (entry + side * worst if inverse else entry)
         mfe[i] = best / (entry + side * best if inverse else entry)
 

@@ -90,7 +90,11 @@ def only(case: Case, symbol: str, *, whole_dataset: bool) -> Case:
     """A run of one symbol, on the whole dataset or on one that holds nothing else."""
     instruments = tuple(instrument for instrument in case.settings.instruments if instrument.symbol == symbol)
     rows = [row for row, name in enumerate(case.proposals["symbol"]) if name == symbol]
-    tables = {kind: {key: group[key] for key in group if key[0] == symbol} for kind, group in tables_of(case.dataset).items()}
+    named = {symbol} | {one.symbol for one in case.settings.conversions}
+    tables = {
+        kind: {key: group[key] for key in group if key[0] == symbol or (kind == "bars" and key[0] in named)}
+        for kind, group in tables_of(case.dataset).items()
+    }
     dataset = case.dataset if whole_dataset else from_columns(tables)
     return Case(dataset, chosen_rows(case.proposals, rows), replace(case.settings, instruments=instruments))
 

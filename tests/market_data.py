@@ -87,6 +87,16 @@ def margined(rng: Generator, symbol: Symbol) -> Symbol:
     return symbol._replace(instrument=instrument)
 
 
+def random_rates(rng: Generator, interval: int, begin: int, span: int) -> Symbol:
+    """A symbol that says what a currency is worth, near one or far from it, from before the run on."""
+    bars = _bars(rng, interval, begin, span, 1.0)
+    before = {"open_ts": begin - 20 * interval, "ts": begin - 19 * interval}
+    bars = {name: np.concatenate([[before.get(name, column[0])], column]) for name, column in bars.items()}
+    factor = float(pick(rng, 1.0, 0.03, 120.0)) / float(bars["close"][0])
+    prices = {name: bars[name] * factor for name in ("open", "high", "low", "close")}
+    return Symbol("RATE", interval, factor, Instrument("RATE", "fx"), bars | prices)
+
+
 def _dated_rules(rng: Generator, tick: str, begin: int, span: int) -> tuple[Rules, ...]:
     """Rules that change at times on and off the bars' own."""
     times = sorted({begin + int(rng.integers(0, span // QUARTER)) * QUARTER for _ in range(int(rng.integers(1, 4)))})
@@ -160,13 +170,18 @@ def _quotes(rng: Generator, symbols: list[Symbol]) -> None:
             symbol.bars[name] = np.where(missing, np.nan, symbol.bars[price] + aside[side] * _step(symbol))
 
 
+def _with_quotes(bars: Columns, others: list[Symbol]) -> Columns:
+    """The bars with the columns of the others: without quotes where those have some."""
+    return bars | {name: np.full(len(bars["ts"]), np.nan) for name in QUOTE_COLUMNS if name in others[0].bars}
+
+
 def _step(symbol: Symbol) -> float:
     """Less than a fifth of the lowest price."""
     return min(symbol.step, float(symbol.bars["low"].min()) / 5)
 
 
-def random_dataset(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> Dataset:
-    """All kinds of data of the symbols; their bars get quotes on the way."""
+def random_dataset(rng: Generator, symbols: list[Symbol], begin: int, span: int, others: list[Symbol]) -> Dataset:
+    """All kinds of data of the symbols, whose bars get quotes on the way, and the bars of others."""
     tables: Tables = {"bars": {_series(symbol): symbol.bars for symbol in symbols}}
     for symbol in symbols:
         if chance(rng, 0.4):
@@ -174,6 +189,7 @@ def random_dataset(rng: Generator, symbols: list[Symbol], begin: int, span: int)
     _quotes(rng, symbols)
     for symbol in symbols:
         _extras(rng, tables, symbol, begin, span)
+    tables["bars"] |= {_series(symbol): _with_quotes(symbol.bars, symbols) for symbol in others}
     return from_columns(tables)
 
 

@@ -14,14 +14,13 @@ from engine.dataset import DatasetError
 from engine.instrument import Decimals, Instrument, MarginTier, margin_tiers
 from engine.margin import MARGIN_TIER, liquidation_price
 from engine.money import funding_payment, margin, value
-from engine.schema import Accounting, MaintenanceBasis, MarginMode, OnHeld, Reason, RecordKind, SizeKind
+from engine.schema import MaintenanceBasis, MarginMode, OnHeld, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
 from tests.differential import agreed_replay
 from tests.oracle.examples import FLAT, SHORT, Candles, Row, fills, instrument, market, of_kind, propose, settings, strategy, table
 from tests.oracle.replay import OracleResult
 
 COIN = 10**8
-INVERSE = Accounting.INVERSE
 needs_data = pytest.mark.skipif("TAPELINE_DATA" not in os.environ, reason="TAPELINE_DATA is not set")
 
 RISE = [FLAT, FLAT, (100.0, 125.0, 100.0, 125.0), (125.0, 125.0, 125.0, 125.0)]
@@ -70,7 +69,7 @@ def test_the_inverse_cases_of_the_help_pages() -> None:  # R7.2 R7.3
     assert round(found, 2) == cross["our_arithmetic"]
     assert found == pytest.approx(cross["expected_liquidation_price"], rel=1e-4)  # the page contradicts its own formula
     initial = next(case for case in cases if "expected_initial_margin_btc" in case)
-    worth = abs(value(initial["qty"], initial["price"], 1.0, 1e8, INVERSE))
+    worth = abs(value(initial["qty"], initial["price"], 1.0, 1e8, True))
     assert margin(worth, initial["leverage"]) == round(initial["expected_initial_margin_btc"] * 1e8)
     tier = next(case for case in cases if "floor_btc" in case)
     made = margin_tiers([(0.0, tier["mmr_prev"]), (tier["floor_btc"], tier["mmr_n"])])
@@ -96,7 +95,7 @@ def test_a_long_pays_funding_on_its_coins() -> None:  # R7.1
     for action, paid in ((propose(1), -24_000), (propose(1, SHORT), 24_000)):  # 30 / 125 coins at 0.1 %
         result = coins(RISE, action, data={"funding": funding})
         assert [row["amount"] for row in of_kind(result, RecordKind.FUNDING)] == [paid]
-    assert funding_payment(-value(3.0, 125.0, 10.0, 1e8, INVERSE), 0.001) == -24_000
+    assert funding_payment(-value(3.0, 125.0, 10.0, 1e8, True), 0.001) == -24_000
 
 
 def test_a_fee_is_a_share_of_the_coins() -> None:  # R6.3

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from engine.driver import ReplayError, no_rate
 from engine.schema import LevelKind, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
 from tests.oracle.account import Account, Entry, Position
@@ -44,7 +45,8 @@ class Gate:
 
     def book(self, position: Position) -> Book:
         """What a position is worth at its mark."""
-        return Book(*position.key, position.contract.notional(position.lots, self.account.markets[position.key[0]].mark))
+        contract, mark = position.contract, self.account.markets[position.key[0]].mark
+        return Book(*position.key, position.value(mark) if contract.spot else contract.notional(position.lots, mark))
 
     def reverses(self, proposal: Proposal) -> bool:
         """Whether an entry turns a held position round."""
@@ -130,6 +132,8 @@ class Gate:
         proposal = selected.proposal
         market = self.account.markets[proposal.symbol]
         contract, reference = market.contract, reference_of(proposal, market, self.account.now)
+        if contract.converts and contract.rate is None:
+            raise ReplayError(no_rate(contract.instrument, self.settings.conversions, self.account.now))
         if contract.spot and proposal.side < 0 and not contract.instrument.shortable:
             raise Refused(Reason.SHORT_NOT_ALLOWED)
         lots = self.wanted(selected, contract, reference)

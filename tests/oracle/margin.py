@@ -18,8 +18,13 @@ class Stake(NamedTuple):
     lots: int  # signed
     cost: int  # signed
 
-    def value(self, mark: float) -> int:
-        return self.contract.value(self.lots, mark)
+    def notional(self, mark: float) -> int:
+        return abs(self.contract.notional(self.lots, mark))
+
+    @property
+    def rate(self) -> float:
+        """Account money for quote money."""
+        return self.contract.rate or 1.0
 
     @property
     def side(self) -> int:
@@ -27,9 +32,9 @@ class Stake(NamedTuple):
 
     @property
     def paid(self) -> float:
-        """Cost as an amount: positive, unless parts of both sides made a profit."""
+        """Cost as an amount of account money: positive, unless parts of both sides made a profit."""
         signed = -self.cost if self.contract.inverse else self.cost
-        return self.side * signed / self.contract.settings.scale
+        return self.side * signed / self.contract.settings.scale * self.rate
 
 
 def stake_of(account: Account, position: Position) -> Stake:
@@ -65,7 +70,7 @@ def maintenance(account: Account, symbol: str, stake: Stake) -> int:
     if not tiers:
         return 0
     by_entry = account.settings.maintenance_basis == MaintenanceBasis.ENTRY
-    notional = abs(stake.cost if by_entry else stake.value(account.markets[symbol].mark)) / scale
+    notional = (abs(stake.contract.in_account(stake.cost)) if by_entry else stake.notional(account.markets[symbol].mark)) / scale
     tier = tier_of(tiers, notional)
     rate = tier.rate if by_entry else tier.rate + taker(account)
     return max(0, round((notional * rate - tier.deduction) * scale))
@@ -95,7 +100,7 @@ def liquidation_price(account: Account, position: Position) -> float | None:
         own = sum(part.unrealised(mark) for part in account.in_order(symbol))
         others = sum(maintenance(account, name, other) for name, other in stakes(account) if name != symbol)
         secured = account.equity() - own - others
-    units = abs(contract.quantity(stake.lots)) * contract.multiplier
+    units = abs(contract.quantity(stake.lots)) * contract.multiplier * stake.rate
     by_entry = account.settings.maintenance_basis == MaintenanceBasis.ENTRY
     linear, inverse = (_by_entry, _inverse_by_entry) if by_entry else (_by_mark, _inverse_by_mark)
     formula = inverse if contract.inverse else linear
@@ -174,6 +179,7 @@ def liquidate(account: Account, position: Position, bar: Bar, price: float, *, a
     at = position.contract.on_tick(price, bar.open_ts, up=position.side < 0)
     isolated = account.settings.margin == MarginMode.ISOLATED
     for part in [position] if isolated else account.in_order(position.key[0]):
+        account.tell_rate(part.key)
         before, secured, seq = account.cash, part.margin, len(account.records)
         close_lots(account, part, abs(part.lots), at, account.fee_bps(maker=False), Reason.LIQUIDATED, flags=AMBIGUOUS if ambiguous else 0)
         beyond = before - account.cash - secured

@@ -33,6 +33,7 @@ REAL = {
     "coin_margined": "cryptofuture",
     "equities": "equity",
     "fx": "fx",
+    "fx_converted": "fx",
     "perps_trend": "perps",
     "single_symbol": "perps",
     "spot": "spot",
