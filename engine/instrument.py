@@ -14,6 +14,7 @@ KINDS = {
     "equity": Accounting.SPOT,
     "linear_perp": Accounting.LINEAR,
     "fx": Accounting.LINEAR,
+    "inverse_perp": Accounting.INVERSE,
 }
 """Kinds of instrument and how each is booked.  # R6.2"""
 
@@ -88,9 +89,9 @@ class Instrument:
     tick, lot, multiplier
         Price step, quantity step, and units of the underlying per unit of quantity.
     min_qty, min_notional
-        Smallest entry, in quantity and in account currency at the reference price; 0 means none.
+        Smallest entry, in quantity and in account currency (of inverse contracts: coin) at the reference price; 0 means none.
     shortable
-        Whether a spot instrument may be sold short (linear instruments always may).
+        Whether a spot instrument may be sold short (all others always may).
     group
         Name of the group that ``max_per_group`` and ``max_group`` count it in; empty: none.                # R4.2
     sessions
@@ -101,6 +102,8 @@ class Instrument:
         Initial margin is notional / leverage; None: the account's.                                                # R7.2
     maintenance
         Tiers of maintenance margin, ascending from a floor of 0; none: it is never liquidated on its own.             # R7.2
+    quote
+        Currency of its prices, one of ``Settings.conversions``; empty: that of the account.
     """
 
     symbol: str
@@ -116,6 +119,7 @@ class Instrument:
     rules: tuple[Rules, ...] = ()
     leverage: float | None = None
     maintenance: tuple[MarginTier, ...] = ()
+    quote: str = ""
 
     @property
     def base_lot(self) -> Decimals:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.ledger import LedgerError
-from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, EventKind, OrderType, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, Accounting, EventKind, OrderType, Reason, RecordKind
 from engine.session import ReplayResult
 from engine.splits import DELIST, SPLIT
 from engine.tape import Tape
@@ -261,11 +261,11 @@ def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
     }
     for seq, row in enumerate(rows):
         if row["kind"] == RecordKind.APPROVED:
-            worth, key = book.value(row["symbol"], row["qty"], row["price"]), (row["symbol"], row["strategy"])
+            worth, key = book.notional(row), (row["symbol"], row["strategy"])
             leaving = key if book.lots[key] * row["side"] < 0 else rotated.get(seq)
             equity, exposures = book.equity(row), book.exposures(row, leaving)
             gross, net = sum(map(abs, exposures)) + worth, sum(exposures) + row["side"] * worth
-            held = sum(abs(value) for held, value in book.marked(row) if held == key and held != leaving)
+            held = sum(abs(value) for held, value in book.exposed(row) if held == key and held != leaving)
             for name, used in (("max_position", held + worth), ("max_gross", gross), ("max_net", row["side"] * net)):
                 limit = getattr(settings, name)
                 if limit < np.inf and used > round(equity * limit):
@@ -274,24 +274,40 @@ def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
 
 
 class _Book:
-    """Lots, costs and pending entries, folded from the records."""
+    """Lots, costs and pending entries, folded from the records; values are signed as in R6.4, and in quote money."""
 
     def __init__(self, result: ReplayResult) -> None:
         self.tape, self.scale = result.tape, result.settings.scale
         self.lots: dict[tuple[int, int], int] = defaultdict(int)
         self.costs: dict[tuple[int, int], int] = defaultdict(int)
-        self.pending: dict[tuple[int, int], tuple[int, int]] = {}  # signed value at the reference, and lots to fill
+        self.booked: dict[tuple[int, int], int] = {}  # when a record last moved or restated lots
+        self.pending: dict[tuple[int, int], tuple[int, int]] = {}  # notional at the reference, signed by its side, and lots to fill
         self.orders: dict[tuple[int, int], int] = {}  # ids of the last entry orders
         self.proposals: dict[tuple[int, int], int] = {}  # of what is pending
 
-    def value(self, symbol: int, lots: int, price: float, parts: float = 1.0) -> int:
+    def value(self, symbol: int, lots: int, price: float) -> int:
         spec = self.tape.specs[symbol]
-        return round(float(lots * spec["lot_units"] / spec["lot_power"]) / parts * price * float(spec["multiplier"]) * self.scale)
+        quantity, multiplier = float(lots * spec["lot_units"] / spec["lot_power"]), float(spec["multiplier"])
+        if spec["inverse"]:
+            return -round(quantity * multiplier / price * self.scale)
+        return round(quantity * price * multiplier * self.scale)
+
+    def converted(self, symbol: int, quoted: int, ts: int) -> int:
+        """Account money for quote money, at the last rate known at a time."""
+        if not self.tape.specs["converts"][symbol]:
+            return quoted
+        first, stop = int(self.tape.rate_first[symbol]), int(self.tape.rate_stop[symbol])
+        at = first + int(np.searchsorted(self.tape.rate_ts[first:stop], ts, side="right")) - 1
+        return round(quoted * float(self.tape.rate[at]))
+
+    def notional(self, row: Row) -> int:
+        """Account money that the lots of a record stand for at its price."""
+        return abs(self.converted(row["symbol"], self.value(row["symbol"], row["qty"], row["price"]), row["ts"]))
 
     def fold(self, row: Row) -> None:
         key = (row["symbol"], row["strategy"])
         if row["kind"] == RecordKind.APPROVED:
-            self.pending[key] = row["side"] * self.value(row["symbol"], row["qty"], row["price"]), row["qty"]
+            self.pending[key] = row["side"] * self.notional(row), row["qty"]
             self.proposals[key] = row["proposal"]
         elif row["kind"] == RecordKind.ORDER and row["reason"] == Reason.NONE:
             self.orders[key] = row["order_id"]
@@ -302,14 +318,15 @@ class _Book:
         elif row["kind"] == RecordKind.FILL:
             self._fill(key, row)
         elif row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
-            self.lots[key] = row["qty"] if self.lots[key] > 0 else -row["qty"]
-        elif row["kind"] == RecordKind.CASH_IN_LIEU and self.tape.specs["accounting"][key[0]]:
-            part = -row["side"] * row["qty"]
-            self.costs[key] -= self.value(key[0], part, row["price"], row["value"]) - row["amount"]
+            self.lots[key], self.booked[key] = row["qty"] if self.lots[key] > 0 else -row["qty"], row["ts"]
+        elif row["kind"] == RecordKind.CASH_IN_LIEU:
+            before = abs(self.lots[key]) * int(row["value"]) + row["qty"]
+            self.costs[key] -= round(self.costs[key] * (row["qty"] / before)) if self.lots[key] else self.costs[key]
 
     def _fill(self, key: tuple[int, int], row: Row) -> None:
         signed, held = row["side"] * row["qty"], self.lots[key]
         worth = self.value(row["symbol"], signed, row["price"])
+        self.booked[key] = row["ts"]
         if held * signed >= 0:
             self.costs[key] += worth
             if not row["flags"] & MORE:
@@ -322,7 +339,7 @@ class _Book:
         self.lots[key] = held + signed
 
     def marked(self, row: Row) -> Iterator[tuple[tuple[int, int], int]]:
-        """Value at the mark of each position held, before or at the time of a record."""
+        """Value at the mark of each position held, before or at the time of a record, in quote money."""
         for key, lots in self.lots.items():
             if lots:
                 first, stop = int(self.tape.oldest[key[0]]), int(self.tape.stop[key[0]])
@@ -332,12 +349,30 @@ class _Book:
 
     def exposures(self, row: Row, leaving: tuple[int, int] | None) -> list[int]:
         """Of positions, but those that an entry reverses or that make room for this one, and of pending entries.  # R4.2, R4.3"""
-        staying = [worth for key, worth in self.marked(row) if key != leaving and worth * self.pending.get(key, (0, 0))[0] >= 0]
+        staying = [worth for key, worth in self.exposed(row) if key != leaving and worth * self.pending.get(key, (0, 0))[0] >= 0]
         return staying + [worth for worth, _ in self.pending.values()]
 
     def equity(self, row: Row) -> int:
-        linear = self.tape.specs["accounting"]
-        return int(row["cash"]) + sum(worth - (self.costs[key] if linear[key[0]] else 0) for key, worth in self.marked(row))
+        total = int(row["cash"])
+        for key, worth in self.marked(row):
+            cost = 0 if self.spot(key) else self.costs[key]
+            total += self.converted(key[0], worth - cost, self.valued(key, row))
+        return total
+
+    def spot(self, key: tuple[int, int]) -> bool:
+        return bool(self.tape.specs["accounting"][key[0]] == Accounting.SPOT)
+
+    def valued(self, key: tuple[int, int], row: Row) -> int:
+        """When a position was last valued: at its last close, or by a record since."""
+        first, stop = int(self.tape.oldest[key[0]]), int(self.tape.stop[key[0]])
+        at = first + int(np.searchsorted(self.tape.ts[first:stop], row["ts"], side="right")) - 1
+        return max(int(self.tape.ts[at]), self.booked[key])
+
+    def exposed(self, row: Row) -> Iterator[tuple[tuple[int, int], int]]:
+        """Account money that each position stands for, signed by its side: of spot at its own last rate, of others at that of now."""
+        for key, worth in self.marked(row):
+            money = abs(self.converted(key[0], worth, self.valued(key, row) if self.spot(key) else row["ts"]))
+            yield key, money if self.lots[key] > 0 else -money
 
 
 PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (

@@ -97,6 +97,7 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
             "multiplier": list(instrument.multiplier),
             "leverage": settings.leverage if instrument.leverage is None else instrument.leverage,
             "maintenance": [list(tier) for tier in instrument.tiers],
+            "quote": instrument.quote,
         }
         for instrument in settings.instruments
     }

@@ -24,9 +24,11 @@ SPEC = np.dtype(
         ("tier_first", "<i8"),  # its rows of Tape.margin_tiers
         ("tier_stop", "<i8"),
         ("accounting", "u1"),
+        ("inverse", "u1"),  # whether that is INVERSE
         ("shortable", "u1"),
         ("limit_gap", "u1"),
         ("has_universe", "u1"),
+        ("converts", "u1"),  # whether its prices are in another currency than the account's
     ],
     align=True,
 )
@@ -59,10 +61,12 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
         tier += len(instrument.tiers)
         spec["top_rate"] = top_rate(instrument, settings)
         spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
-        if instrument.accounting == Accounting.LINEAR:
+        spec["inverse"] = instrument.accounting == Accounting.INVERSE
+        if instrument.accounting != Accounting.SPOT:
             spec["shortable"] = 1
         gap = settings.limit_gap
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
+        spec["converts"] = instrument.quote != ""
         spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
         spec["group"] = groups.index(instrument.group) if instrument.group else NONE
         series = dataset.find("bars", instrument.symbol, settings.interval)
@@ -71,8 +75,8 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
 
 
 def bounded(instruments: Sequence[Instrument], settings: Settings) -> bool:
-    """Whether maintenance is on the notional at the mark, and never more than a fraction of it."""
-    by_mark = settings.maintenance_basis == MaintenanceBasis.MARK
+    """Whether maintenance is on the notional at the mark, in the currency of the account, and never more than a fraction of it."""
+    by_mark = settings.maintenance_basis == MaintenanceBasis.MARK and not any(one.quote for one in instruments)
     return by_mark and all(tier.deduction >= 0.0 for one in instruments for tier in one.tiers)
 
 

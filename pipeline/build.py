@@ -36,6 +36,7 @@ from pipeline.config_account import InstrumentConfig, MaintenanceTier, RulesConf
 from pipeline.config_execution import SlippageConfig
 from pipeline.config_risk import ScopeHalts, Size
 from pipeline.config_values import duration_us
+from pipeline.conversion import conversions_of, foreign
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -144,11 +145,13 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
     series = execution_series(config, dataset, symbols)
     _require_volume(config, dataset, series)
     start_us, end_us = _period(config, dataset, series)
+    instruments = tuple(_instrument(config, dataset, symbol) for symbol in symbols)
     return Settings(
         start_us=start_us,
         end_us=end_us,
         cash=_cash(config),
-        instruments=tuple(_instrument(config, dataset, symbol) for symbol in symbols),
+        instruments=instruments,
+        conversions=conversions_of(config, dataset, instruments),
         strategies=tuple(_strategy(config, strategy) for strategy in sorted(config.strategies, key=lambda strategy: strategy.id)),
         decimals=config.account.decimals,
         leverage=config.account.leverage,
@@ -263,6 +266,7 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
         values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
     except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"instrument {symbol}: {error}") from None
+    values["quote"] = foreign(config, symbol, values)
     group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
     values["maintenance"] = _tiers(tiers or ())
     instrument = Instrument(symbol, **values, group=group)
@@ -299,7 +303,7 @@ def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrume
     return replace(instrument, rules=tuple(rules))
 
 
-_FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions", "rules"})
+_FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions", "rules", "quote"})
 
 
 def _strategy(config: RunConfig, strategy: StrategyConfig) -> StrategySettings:
@@ -434,5 +438,5 @@ def canonical(config: RunConfig, settings: Settings) -> Mapping[str, Any]:
     return values | {
         "period": [settings.start_us, settings.end_us],
         "strategies": sorted(strategies, key=lambda strategy: str(strategy["id"])),
-        "instruments": [[str(value) for value in vars(instrument).values()] for instrument in settings.instruments],
+        "instruments": [[str(value) for name, value in vars(one).items() if name != "quote" or value] for one in settings.instruments],
     }

@@ -29,7 +29,7 @@ from engine.schema import (
     Timing,
     TrailingMode,
 )
-from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
+from engine.settings import UNLIMITED, Conversion, FeeTier, HaltLimits, Settings, StrategySettings
 from tests.market_data import (
     DAY,
     EPOCH,
@@ -38,10 +38,12 @@ from tests.market_data import (
     QUARTER,
     SYMBOLS,
     Symbol,
+    as_inverse,
     chance,
     margined,
     pick,
     random_dataset,
+    random_rates,
     random_symbol,
     spans,
 )
@@ -68,12 +70,34 @@ def random_case(seed: int) -> Case:
     geared = chance(rng, 0.2)
     if geared:
         symbols = [margined(rng, symbol) for symbol in symbols]
-    dataset = random_dataset(rng, symbols, begin, span)
-    settings = _settings(rng, symbols, begin, span)
+    if coin_margined(seed):
+        symbols = [as_inverse(symbol) for symbol in symbols]
+    conversions, source = _conversions(seed, symbols, begin, span)
+    dataset = random_dataset(rng, symbols, begin, span, source)
+    settings = replace(_settings(rng, symbols, begin, span), conversions=conversions)
     if geared:
         settings = _turning(rng, settings)
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
     return Case(dataset, random_proposals(rng, traded, settings, begin, span), settings)
+
+
+def _conversions(seed: int, symbols: list[Symbol], begin: int, span: int) -> tuple[tuple[Conversion, ...], list[Symbol]]:
+    """Rates of the currencies that some cases quote some symbols in, from a symbol that is traded too or from one that is not; drawn aside."""
+    rng = np.random.default_rng([seed, 2])
+    if coin_margined(seed) or not chance(rng, 0.15):
+        return (), []
+    source = random_rates(rng, QUARTER if chance(rng, 0.3) else HOUR, begin, span)
+    given = [Conversion("QQ", source.name, chance(rng, 0.5)), Conversion("AA", symbols[0].name, chance(rng, 0.5))]
+    early = symbols[0].bars["ts"][0] <= min(symbol.bars["ts"][0] for symbol in symbols)
+    for i, symbol in enumerate(symbols):
+        quote = pick(rng, "QQ", "QQ", "QQ", "AA" if early else "QQ", "")
+        symbols[i] = symbol._replace(instrument=replace(symbol.instrument, quote=quote))
+    return tuple(given), [source]
+
+
+def coin_margined(seed: int) -> bool:
+    """Whether all instruments of a seed's case are inverse contracts; drawn aside, so that the other cases stay what they are."""
+    return chance(np.random.default_rng([seed, 1]), 0.13)
 
 
 def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> Settings:
@@ -154,7 +178,7 @@ def _amount(rng: Generator, size: SizeKind, symbols: list[Symbol], cash: int, le
         share = float(pick(rng, 0.5, 2.0)) * leverage
     if size == SizeKind.FIXED_QTY:
         first = symbols[0]
-        quantity = cash * share / (float(first.bars["close"][0]) * float(first.instrument.multiplier))
+        quantity = cash * share / first.unit_value
         return float(
             pick(
                 rng, quantity, quantity, round(quantity, 1), round(quantity, 1), round(quantity) + 1.0, 5.0, pick(rng, 0.0, -1.0, math.nan)
