@@ -73,6 +73,8 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
             continue
         closed = True
         prefetch(tape.mark, row + 8)  # the next cache line of this symbol; a hundred symbols are too many streams for the hardware
+        if position["levels"] and row & 7 == 0:
+            bring_near(tape, state, slot, row + 15)
         revalue(state, tape, slot, row)
         position["row"] = row + 1
         if at_close and position["levels"]:
@@ -85,6 +87,24 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
     if closed and abs(equity(state)) >= MONEY_LIMIT:
         note_overflow(account, state.positions[state.held[0]]["symbol"])
     return closed
+
+
+@kernel
+def bring_near(tape: Tape, state: State, slot: int, row: int) -> None:
+    """Ask for the cache lines of bars to come that a position with levels looks into."""
+    prefetch(tape.ts, row)
+    prefetch(tape.open_ts, row)
+    if state.positions[slot]["side"] > 0:
+        prefetch(tape.bid_open, row)
+        prefetch(tape.bid_high, row)
+        prefetch(tape.bid_low, row)
+    else:
+        prefetch(tape.ask_open, row)
+        prefetch(tape.ask_high, row)
+        prefetch(tape.ask_low, row)
+    if state.rules[0]["liquidates"]:
+        prefetch(tape.mark_open, row)
+        prefetch(tape.mark_high if state.positions[slot]["side"] < 0 else tape.mark_low, row)
 
 
 @shared

@@ -210,12 +210,14 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
 @kernel
 def time_all(tape: Tape, state: State, now: int) -> int:
     """Time anew what was visited; the earliest visit that anything needs."""
-    account, due, other = state.account[0], NEVER, NEVER
+    account, due, other, funded = state.account[0], NEVER, NEVER, len(tape.funding_ts) > 0
     for i in range(account["n_held"]):
         slot = state.held[i]
         if state.positions[slot]["next_ts"] <= now:
             time_position(state, tape, slot)
-        due, other = min(due, state.positions[slot]["next_ts"]), min(other, state.positions[slot]["other_ts"])
+        due = min(due, state.positions[slot]["next_ts"])
+        if funded:
+            other = min(other, state.positions[slot]["other_ts"])
     account["next_other"] = other
     for i in range(account["n_queue"]):
         slot = state.queue[i]
