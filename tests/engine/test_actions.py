@@ -109,6 +109,12 @@ def test_the_extreme_and_the_distance_of_a_trailing_stop_follow_a_split() -> Non
     assert fills(replayed(candles, [split(2, 2, 1)], propose(1, trailing=5.0)))[1] == (4, 53.5, "TRAILING_STOP")
 
 
+def test_the_extreme_of_a_short_follows_a_split() -> None:
+    # R3.5 R8.1: 90 before the split is 45 after it, so the stop is 47.5
+    candles = [FLAT, (100, 100, 90, 92), (46, 47.5, 46, 46), flat(46)]
+    assert fills(replayed(candles, [split(2, 2, 1)], propose(1, SHORT, trailing=5.0)))[1] == (3, 47.5, "TRAILING_STOP")
+
+
 def test_the_break_even_level_follows_a_split() -> None:
     # R3.5 R8.1: 8 above the fill is 4 above 50; the bar that reaches 54 puts the stop at 50
     candles = [FLAT, FLAT, (50, 54, 50, 53), (53, 53, 49, 49)]

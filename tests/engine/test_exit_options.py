@@ -4,21 +4,25 @@ from typing import Any
 
 import pytest
 
+from engine.dataset import from_columns
 from engine.schema import (
     Action,
     Intrabar,
     LevelKind,
     LimitGap,
     LimitTouch,
+    OnHeld,
     RecordKind,
+    SizeKind,
     StopAnchor,
     StopCheck,
     StopFrom,
     Timing,
     TrailingMode,
 )
+from engine.settings import StrategySettings
 from tests.differential import agreed_replay
-from tests.oracle.examples import FLAT, SHORT, Candles, Row, fills, market, of_kind, propose, settings, table
+from tests.oracle.examples import FLAT, HOUR, SHORT, Candles, Row, at, fills, market, of_kind, propose, settings, table
 from tests.oracle.replay import OracleResult
 
 FRACTION = int(LevelKind.FRACTION)
@@ -149,3 +153,91 @@ def test_a_bar_that_only_touches_the_target_is_not_ambiguous_where_it_must_be_pa
     row = propose(1, stop_loss=95.0, take_profit=105.0)
     result = one_symbol(candles, row, limit_touch=LimitTouch.THROUGH, intrabar=Intrabar.OPTIMISTIC)
     assert (fills(result)[1], of_kind(result, RecordKind.FILL)[1]["flags"]) == ((3, 95.0, "STOP_LOSS"), 0)
+
+
+@pytest.mark.parametrize("levels", [{"trailing": 0.0}, {"break_even": 0.0}, {"stop_loss": 0.0}, {"take_profit": 0.0}, {"trailing": -1.0}])
+def test_a_level_or_distance_of_nothing_is_none(levels: Row) -> None:  # R2.1 R3.5
+    assert fills(one_symbol([FLAT, FLAT, (100, 101, 99, 100)], propose(1, **levels)))[1] == (3, 100.0, "RUN_ENDED")
+
+
+@pytest.mark.parametrize(
+    ("trailing", "low", "left"),
+    [
+        (99.5, 0.4, (3, 0.5, "TRAILING_STOP")),
+        (99.5, 0.6, (3, 50.0, "RUN_ENDED")),
+        (100.0, 0.1, (3, 50.0, "RUN_ENDED")),
+        (150.0, 0.1, (3, 50.0, "RUN_ENDED")),
+    ],
+)
+def test_a_level_that_a_bar_trails_to_nothing_is_none(trailing: float, low: float, left: tuple[float, float, str]) -> None:  # R3.5
+    result = one_symbol([FLAT, FLAT, (100, 100, low, 50)], propose(1, trailing=trailing), trailing_mode=TrailingMode.INTRABAR)
+    assert fills(result)[1] == left
+
+
+def test_a_level_that_a_bar_trails_to_the_stop_leaves_it_a_stop() -> None:  # R3.5
+    row = propose(1, trailing=10.0, stop_loss=95.0)
+    result = one_symbol([FLAT, FLAT, (100, 105, 95, 99)], row, trailing_mode=TrailingMode.INTRABAR)
+    assert fills(result)[1] == (3, 95.0, "STOP_LOSS")
+
+
+def test_a_bar_trails_no_further_than_from_its_target() -> None:  # R3.5: 110 - 5, not 110.5 - 5
+    row = propose(1, trailing=5.0, take_profit=110.0)
+    result = one_symbol([FLAT, FLAT, (106, 110.5, 105.2, 106)], row, trailing_mode=TrailingMode.INTRABAR)
+    assert fills(result)[1] == (3, 110.0, "TAKE_PROFIT")
+
+
+def test_a_close_at_the_stop_is_enough_and_one_before_it_acts_is_not() -> None:  # R2.1
+    candles = [FLAT, (100, 100, 94, 94), (97, 97, 95, 95), (93, 93, 93, 93)]
+    late = {"stop_check": StopCheck.CLOSE, "stop_from": StopFrom.NEXT_BAR}
+    assert fills(one_symbol(candles, propose(1, stop_loss=95.0), **late))[1] == (3, 93.0, "STOP_LOSS")
+    candles[2] = (97, 97, 96, 96)
+    assert fills(one_symbol(candles, propose(1, stop_loss=95.0), **late))[1] == (4, 93.0, "RUN_ENDED")
+
+
+@pytest.mark.parametrize(("action", "stop", "left"), [(Action.ENTER_LONG, 95.0, 94.0), (SHORT, 105.0, 106.0)])
+@pytest.mark.parametrize("apart", [0.5, 2.0])
+def test_a_stop_looks_at_the_closes_of_its_own_side(action: Action, stop: float, left: float, apart: float) -> None:  # R2.2 R2.1
+    # the mid closes at 96 (104): a bid of 94 (an ask of 106) is beyond the stop, one of 95.5 (104.5) is not
+    close = 96.0 if action != SHORT else 104.0
+    mids: Candles = [FLAT, FLAT, (close, close, close, close), (close, close, close, close)]
+    quotes = {
+        f"{side}_{name}": [mid + sign * apart for mid in column] for side, sign in (("bid", -1), ("ask", 1)) for name, column in sides(mids)
+    }
+    times = [at(hour) for hour in range(5)]
+    bars = {"open_ts": times[:-1], "ts": times[1:], "volume": [1.0] * 4} | dict(sides(mids)) | quotes
+    data = from_columns({"bars": {("A", "1h", HOUR): bars}})
+    result = agreed_replay(data, table(propose(1, action, stop_loss=stop)), settings(4, stop_check=StopCheck.CLOSE))
+    assert fills(result)[1] == (
+        (3, left, "STOP_LOSS") if apart == 2.0 else (4, close + (apart if action == SHORT else -apart), "RUN_ENDED")
+    )
+
+
+def sides(candles: Candles) -> list[tuple[str, list[float]]]:
+    """Columns of candles by name."""
+    return list(zip(("open", "high", "low", "close"), map(list, zip(*candles, strict=True)), strict=True))
+
+
+@pytest.mark.parametrize("action", [Action.ENTER_LONG, SHORT])
+@pytest.mark.parametrize(
+    ("first", "then", "low", "left"),
+    [
+        ({}, {"trailing": 5.0}, 104.0, (4, 105.0, "TRAILING_STOP")),  # from the close of 110 at which it was decided
+        ({}, {"break_even": 5.0}, 99.0, (4, 100.0, "BREAK_EVEN")),  # of the fill, gained already
+        ({}, {"break_even": 11.0}, 99.0, (5, 100.0, "RUN_ENDED")),
+        ({"trailing": 5.0}, {"stop": 90.0}, 104.0, (4, 105.0, "TRAILING_STOP")),  # the trailing level is better at once
+        ({"trailing": 12.0}, {"stop": 105.0}, 104.0, (4, 105.0, "STOP_LOSS")),
+        ({"break_even": 5.0}, {"trailing": 20.0}, 99.0, (4, 100.0, "BREAK_EVEN")),  # what is not given stays
+    ],
+)
+def test_new_levels_take_the_place_of_those_they_give(
+    action: Action, first: Row, then: Row, low: float, left: tuple[float, float, str]
+) -> None:  # R4.3 R3.5
+    candles: Candles = [FLAT, FLAT, (100, 110, 100, 110), (110, 110, low, 104), FLAT]
+    short, price = action == SHORT, then.get("stop")
+    given = {name: value for name, value in then.items() if name != "stop"}
+    given |= {"stop_loss": 200 - price if short else price} if price else {}
+    replaces = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=3.0, on_held=OnHeld.REPLACE_LEVELS),)
+    result = one_symbol(
+        flipped(candles) if short else candles, propose(1, action, **first), propose(3, action, **given), strategies=replaces
+    )
+    assert fills(result)[1] == (left[0], 200 - left[1] if short else left[1], left[2])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.instrument import MarginTier, margin_tiers
+from engine.instrument import Decimals, MarginTier, margin_tiers
 from engine.margin import MARGIN_TIER, liquidation_price, maintenance_money
 from engine.money import margin
 from engine.schema import Intrabar, MaintenanceBasis, MaintenanceFee, MarginMode, Reason, RecordKind, SizeKind
@@ -211,3 +211,13 @@ def test_at_the_close_the_largest_maintenance_goes_first_while_equity_is_below_t
         (1, "LIQUIDATED_AT_CLOSE"),
         (0, "RUN_ENDED"),
     ]
+
+
+def test_the_net_of_a_symbol_counts_every_lot_and_every_unit_of_money() -> None:  # R6.1 R7.3
+    two = (strategy(SizeKind.FIXED_QTY, 60.0, name="a"), strategy(SizeKind.FIXED_QTY, 1.0, name="b"))
+    rows = (propose(1, strategy="a"), propose(1, SHORT, strategy="b"))
+    fine = (instrument(tick=Decimals(1, 100), maintenance=(MarginTier(0.0, 0.01, 0.0),)),)
+    chosen: dict[str, Any] = {"margin": MarginMode.CROSS, "strategies": two, "instruments": fine, "decimals": 0, "cash": 1_000}
+    result = leveraged([FLAT, FLAT, (100.0, 100.0, 70.0, 71.0), FLAT], *rows, **chosen)
+    # net 59 lots: (5900 - 1000) / (59 * 0.99) = 83.889...; one unit more of cost, or less of margin, is 83.906...
+    assert [fill[1] for fill in fills(result)[2:]] == [83.88, 83.88]
