@@ -7,6 +7,7 @@ SIDE = r"(\w+\['side'\]|side|of|direction|state\.\w+\[\w+\]\['side'\])"
 SAME: tuple[tuple[str, str, str], ...] = (
     (r".*", rf"{SIDE} > 0 -> {SIDE} >= 0", "a side is +1 or -1, never 0"),
     (r".*", rf"{SIDE} < 0 -> {SIDE} (<= 0|< 1)", "a side is +1 or -1, never 0"),
+    (r".*", rf".* \* {SIDE} -> .* / {SIDE}", "divided by +1 or -1 is times it"),
     (r"money\.money", r"abs\(rounded\) < _LIMIT -> .*", "the limit itself is what a product beyond it becomes"),
     (r"money\.money", r"rounded > 0 -> rounded (>= 0|> 1)", "what is beyond the limit is not near 0"),
     (r"money\.whole_lots", r"steps > 0 -> steps >= 0", "no steps are no lots either way"),
@@ -15,6 +16,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"exits\.watches", r"position\['change'\] != NONE -> .* == NONE", "a position watched in vain only takes time"),
     (r"exits\.follow", r"position\['level_row'\] < row -> .* <= row", "the bar that opens has not closed"),
     (r"liquidation\.stake_of", r"position\['value'\] - position\['cost'\] -> .*", "a stake's profit is looked at under cross margin alone"),
+    (r"liquidation\.price_of", r"lots > 0 -> lots >= 0", "a stake of no lots has no price whatever its side"),
     (r"fees\.move_window", r"state\.ledger\[account\['traded_from'\]\] -> .*", "a FILL is followed by its POSITION of the same time"),
     (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),
     (
