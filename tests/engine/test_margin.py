@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from engine.dataset import Dataset, from_columns
-from engine.instrument import Decimals, MarginTier, margin_tiers
+from engine.instrument import Decimals, MarginTier, Rules, margin_tiers
 from engine.margin import MARGIN_TIER, liquidation_price, maintenance_money
 from engine.money import margin
 from engine.schema import Action, Intrabar, MaintenanceBasis, MaintenanceFee, MarginMode, Reason, RecordKind, SizeKind
+from engine.session import ReplayError, Session
 from tests.differential import agreed_replay
 from tests.oracle.examples import (
     FLAT,
@@ -360,3 +361,25 @@ def test_a_liquidation_at_the_open_takes_the_open_of_the_exit_side(action: Actio
     opened = 80.0 if action == LONG else 120.0
     bid, ask, mid = ([FLAT, FLAT, (opened + apart,) * 4, FLAT] for apart in (0.0, 1.0, 0.5))
     assert fills(leveraged_on(quoted(bid, ask, mid), propose(1, action)))[1] == (2.0, price, "LIQUIDATED")
+
+
+def test_a_mark_that_opens_at_the_price_is_enough() -> None:  # R7.3
+    result = leveraged([FLAT, FLAT, (91.0, 95.0, 91.0, 95.0), FLAT], propose(1), maintenance_basis=ENTRY)
+    assert fills(result)[1] == (2.0, 91.0, "LIQUIDATED")
+
+
+def test_a_liquidation_is_on_the_tick_of_its_bar_s_open() -> None:  # R2.7 R7.3
+    later = instrument(maintenance=(MarginTier(0.0, 0.01, 0.0),), rules=(Rules(at(3), Decimals(1, 1), Decimals(1, 1)),))
+    assert fills(leveraged(CRASH, propose(1), instruments=(later,)))[1] == (3.0, 90.9, "LIQUIDATED")
+
+
+def test_a_liquidation_at_less_than_one_has_a_price() -> None:  # R7.3
+    penny = [(1.0,) * 4, (1.0,) * 4, (1.0, 1.0, 0.8, 0.8), (0.8,) * 4]
+    assert fills(leveraged(penny, propose(1)))[1] == (3.0, 0.9, "LIQUIDATED")
+
+
+def test_a_liquidation_that_the_tick_leaves_no_price_is_refused() -> None:  # R6.3
+    coarse = instrument(tick=Decimals(200, 1), maintenance=(MarginTier(0.0, 0.01, 0.0),))
+    chosen = settings(4, leverage=10.0, margin=MarginMode.ISOLATED, instruments=(coarse,))
+    with pytest.raises(ReplayError, match="a fill of A rounds to a price of 0"):
+        Session(market({"A": CRASH}), table(propose(1)), chosen).run()
