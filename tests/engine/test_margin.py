@@ -383,3 +383,20 @@ def test_a_liquidation_that_the_tick_leaves_no_price_is_refused() -> None:  # R6
     chosen = settings(4, leverage=10.0, margin=MarginMode.ISOLATED, instruments=(coarse,))
     with pytest.raises(ReplayError, match="a fill of A rounds to a price of 0"):
         Session(market({"A": CRASH}), table(propose(1)), chosen).run()
+
+
+@pytest.mark.parametrize(("fee", "insured"), [(0.0, []), (0.01, [1])])
+def test_only_a_loss_beyond_the_margin_is_insured(fee: float, insured: list[int]) -> None:
+    # R7.3: without maintenance the price is that at which the margin is gone: 800 - 80 of 8 lots, 90
+    bare = instrument(maintenance=(MarginTier(0.0, 0.0, 0.0),))
+    result = leveraged(CRASH, propose(1), instruments=(bare,), min_fee=fee)
+    assert fills(result)[1] == (3.0, 90.0, "LIQUIDATED")
+    assert [row["amount"] for row in of_kind(result, RecordKind.INSURANCE)] == insured
+
+
+@pytest.mark.parametrize(("lots", "close", "end"), [(37.0, 73.0, "RUN_ENDED"), (40.0, 75.0, "LIQUIDATED_AT_CLOSE")])
+def test_ruin_is_equity_of_nothing_and_not_of_a_unit(lots: float, close: float, end: str) -> None:  # R7.4
+    fall = [FLAT, FLAT, (100.0, 100.0, close, close)]
+    chosen: dict[str, Any] = {"leverage": 50.0, "decimals": 0, "cash": 1_000, "strategies": (strategy(SizeKind.FIXED_QTY, lots),)}
+    result = agreed_replay(market({"A": fall}), table(propose(1)), settings(3, **chosen))
+    assert fills(result)[1] == (3.0, close, end)
