@@ -17,6 +17,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"exits\.follow", r"position\['level_row'\] < row -> .* <= row", "the bar that opens has not closed"),
     (r"liquidation\.stake_of", r"position\['value'\] - position\['cost'\] -> .*", "a stake's profit is looked at under cross margin alone"),
     (r"liquidation\.price_of", r"lots > 0 -> lots >= 0", "a stake of no lots has no price whatever its side"),
+    (r"liquidation\.heaviest", r"range\(1, .* -> range\(0, .*", "the first is no heavier than itself"),
     (r"fees\.move_window", r"state\.ledger\[account\['traded_from'\]\] -> .*", "a FILL is followed by its POSITION of the same time"),
     (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),
     (

@@ -10,7 +10,7 @@ import pytest
 
 from engine.dataset import Dataset, from_columns
 from engine.instrument import Decimals, MarginTier, Rules, margin_tiers
-from engine.margin import MARGIN_TIER, liquidation_price, maintenance_money
+from engine.margin import MARGIN_TIER, liquidation_price, maintenance_money, tier_of
 from engine.money import margin
 from engine.schema import Action, Intrabar, MaintenanceBasis, MaintenanceFee, MarginMode, Reason, RecordKind, SizeKind
 from engine.session import ReplayError, Session
@@ -272,6 +272,7 @@ def test_at_the_close_equity_that_covers_maintenance_is_enough(basis: Maintenanc
     data = market({"A": fall, "B": fall})
     result = agreed_replay(data, table(propose(1), propose(1, symbol="B")), settings(3, maintenance_basis=basis, **chosen))
     assert [fill[2] for fill in fills(result)[2:]] == (["LIQUIDATED_AT_CLOSE", "RUN_ENDED"] if ruined else ["RUN_ENDED"] * 2)
+    assert of_kind(result, RecordKind.FILL)[2]["symbol"] == 0  # of equals the first
 
 
 @pytest.mark.parametrize(("low", "left"), [(90.1, "RUN_ENDED"), (90.0, "LIQUIDATED")])
@@ -400,3 +401,10 @@ def test_ruin_is_equity_of_nothing_and_not_of_a_unit(lots: float, close: float, 
     chosen: dict[str, Any] = {"leverage": 50.0, "decimals": 0, "cash": 1_000, "strategies": (strategy(SizeKind.FIXED_QTY, lots),)}
     result = agreed_replay(market({"A": fall}), table(propose(1)), settings(3, **chosen))
     assert fills(result)[1] == (3.0, close, end)
+
+
+def test_a_tier_begins_at_its_floor_and_the_last_one_never_ends() -> None:  # R7.2
+    # of two instruments: the tiers of the second lie behind those of the first
+    tiers = np.array([(floor, 0.01, 0.0) for floor in (0.0, 100.0, 200.0, 0.0, 50.0)], MARGIN_TIER)
+    assert [tier_of(tiers, 0, 3, notional) for notional in (0.0, 99.9, 100.0, 199.9, 200.0, 1e9)] == [0, 0, 1, 1, 2, 2]
+    assert [tier_of(tiers, 3, 5, notional) for notional in (0.0, 49.9, 50.0, 1e9)] == [3, 3, 4, 4]
