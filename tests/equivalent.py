@@ -18,6 +18,9 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"liquidation\.stake_of", r"position\['value'\] - position\['cost'\] -> .*", "a stake's profit is looked at under cross margin alone"),
     (r"liquidation\.price_of", r"lots > 0 -> lots >= 0", "a stake of no lots has no price whatever its side"),
     (r"liquidation\.heaviest", r"range\(1, .* -> range\(0, .*", "the first is no heavier than itself"),
+    (r".*", r"(state\.)?account(\[0\])?\['n_levels'\] -= .* -> .*", "levels counted too often are visited in vain"),
+    (r"levels\.append_change", r"1 - position\['levels'\] -> 1 \+ .*", "levels counted too often are visited in vain"),
+    (r".*", r"(state\.)?account(\[0\])?\['n_exits'\] -= 1 -> .*", "exits counted too often are looked for in vain"),
     (r"fees\.move_window", r"state\.ledger\[account\['traded_from'\]\] -> .*", "a FILL is followed by its POSITION of the same time"),
     (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),
     (

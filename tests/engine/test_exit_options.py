@@ -12,6 +12,7 @@ from engine.schema import (
     LimitGap,
     LimitTouch,
     OnHeld,
+    OrderType,
     RecordKind,
     SizeKind,
     StopAnchor,
@@ -241,3 +242,118 @@ def test_new_levels_take_the_place_of_those_they_give(
         flipped(candles) if short else candles, propose(1, action, **first), propose(3, action, **given), strategies=replaces
     )
     assert fills(result)[1] == (left[0], 200 - left[1] if short else left[1], left[2])
+
+
+def replaced(candles: Candles, *rows: Row, on_held: OnHeld = OnHeld.REPLACE_LEVELS, **changes: Any) -> OracleResult:
+    return one_symbol(candles, *rows, strategies=(StrategySettings("s", size=SizeKind.FIXED_QTY, amount=3.0, on_held=on_held),), **changes)
+
+
+def test_a_distance_given_at_a_close_looks_at_the_bar_that_opens_then() -> None:  # R4.3 R3.5
+    candles: Candles = [FLAT, FLAT, (100, 110, 100, 110), (110, 120, 110, 118), (118, 118, 114, 114)]
+    assert fills(replaced(candles, propose(1), propose(3, trailing=5.0)))[1] == (5, 115.0, "TRAILING_STOP")
+
+
+def test_a_distance_given_inside_a_bar_looks_at_the_next_bars_alone() -> None:  # R4.3 R3.5
+    # the add fills at 95 within a bar that went to 110: from 95 the level is 90, and from the 100 of the next bar 95
+    candles: Candles = [FLAT, FLAT, (100, 110, 94, 100), (100, 100, 91, 98), (98, 98, 94, 94)]
+    add = propose(2, order_type=int(OrderType.LIMIT), limit_price=95.0, trailing=5.0)
+    found = fills(replaced(candles, propose(1), add, on_held=OnHeld.ADD))
+    assert found == [(1, 100.0, "FILLED"), (3, 95.0, "FILLED"), (5, 95.0, "TRAILING_STOP")]
+
+
+def test_levels_given_at_the_last_close_are_recorded() -> None:  # R4.3
+    result = replaced([FLAT] * 3, propose(1), propose(3, stop_loss=90.0))
+    assert [row["price"] for row in of_kind(result, RecordKind.LEVELS)] == [90.0]
+
+
+@pytest.mark.parametrize(("since", "left"), [(StopFrom.FILL, (3, 95.0)), (StopFrom.NEXT_BAR, (4, 95.0))])
+def test_the_levels_of_an_add_may_wait_for_the_next_bar(since: StopFrom, left: tuple[float, float]) -> None:  # R4.3 R2.1
+    candles: Candles = [FLAT, FLAT, (100, 100, 94, 98), (98, 98, 94, 98), FLAT]
+    found = fills(replaced(candles, propose(1), propose(2, stop_loss=95.0), on_held=OnHeld.ADD, stop_from=since))
+    assert found[2] == (*left, "STOP_LOSS")
+
+
+@pytest.mark.parametrize(("anchor", "stop"), [(StopAnchor.FILL, 108.0), (StopAnchor.ENTRY_CLOSE, 99.0)])
+def test_the_levels_of_an_add_are_fractions_of_its_fill_or_of_the_close_it_was_decided_at(anchor: StopAnchor, stop: float) -> None:
+    # R4.3 R2.1: decided at 110, filled at 120; another proposal comes later
+    candles: Candles = [FLAT, (100, 110, 100, 110), (120, 120, 112, 115), (115, 115, 90, 100), FLAT]
+    rows = (propose(1), propose(2, stop_loss=0.1, stop_loss_kind=FRACTION), propose(4, Action.EXIT))
+    assert fills(replaced(candles, *rows, on_held=OnHeld.ADD, stop_anchor=anchor))[2] == (4, stop, "STOP_LOSS")
+
+
+def test_the_close_an_add_was_decided_at_follows_a_split() -> None:  # R4.3 R8.1
+    # decided at 110, which is 55 after the split that comes before the fill: a tenth below it 49.5
+    candles: Candles = [FLAT, (100, 110, 100, 110), (60, 60, 56, 57), (57, 57, 45, 50), (50, 50, 50, 50)]
+    data = market({"A": candles}, actions={"A": {"ts": [at(2)], "kind": [0], "value": [0.0], "num": [2], "den": [1]}})
+    adds = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=3.0, on_held=OnHeld.ADD),)
+    rows = table(propose(1), propose(2, stop_loss=0.1, stop_loss_kind=FRACTION))
+    result = agreed_replay(data, rows, settings(5, strategies=adds, stop_anchor=StopAnchor.ENTRY_CLOSE))
+    assert fills(result)[2] == (4, 49.5, "STOP_LOSS")
+
+
+def test_changes_that_wait_are_taken_in_the_order_of_their_decisions() -> None:  # R4.3 R2.3
+    # with more than two hours of latency the entry fills at 4, and the stops of 5, 6 and 7 act from 8, 9 and 10 on
+    candles: Candles = [FLAT] * 8 + [(100, 100, 96, 97), (97, 97, 94.5, 95), (95, 95, 89, 90), FLAT]
+    rows = (propose(1), propose(5, stop_loss=90.0), propose(6, stop_loss=94.0), propose(7, stop_loss=89.5))
+    result = replaced(candles, *rows, latency_us=2 * HOUR + 1)
+    assert [row["price"] for row in of_kind(result, RecordKind.LEVELS)] == [90.0, 94.0, 89.5]
+    assert fills(result)[1] == (11, 89.5, "STOP_LOSS")
+
+
+@pytest.mark.parametrize(("hour", "split", "stop"), [(3, 9, 99.0), (3.5, 3, 49.5)])
+def test_new_levels_are_fractions_of_the_last_close(hour: float, split: float, stop: float) -> None:  # R4.3 R8.1
+    after = (60.0, 60.0, 55.0, 58.0) if split == 3 else (110.0, 120.0, 105.0, 119.0)
+    last = (58.0, 58.0, 40.0, 45.0) if split == 3 else (119.0, 119.0, 90.0, 95.0)
+    data = market(
+        {"A": [FLAT, FLAT, (100, 110, 100, 110), after, last]},
+        actions={"A": {"ts": [at(split)], "kind": [0], "value": [0.0], "num": [2], "den": [1]}},
+    )
+    replaces = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=3.0, on_held=OnHeld.REPLACE_LEVELS),)
+    result = agreed_replay(data, table(propose(1), propose(hour, stop_loss=0.1, stop_loss_kind=FRACTION)), settings(5, strategies=replaces))
+    assert fills(result)[1] == (5, stop, "STOP_LOSS")
+
+
+def test_the_only_bar_of_a_dataset_may_have_quotes() -> None:  # R2.2 R5.2
+    bar = {"open_ts": [at(0)], "ts": [at(1)], "volume": [1.0]} | {name: [100.0] for name in ("open", "high", "low", "close")}
+    bar |= {f"{side}_{name}": [price] for side, price in (("bid", 99.0), ("ask", 101.0)) for name in ("open", "high", "low", "close")}
+    data = from_columns({"bars": {("A", "1h", HOUR): bar}})
+    result = agreed_replay(data, table(propose(1)), settings(1, timing=Timing.CLOSE, default_spread_bps=300.0))
+    assert fills(result) == [(1, 101.0, "FILLED"), (1, 99.0, "RUN_ENDED")]
+    assert [row["amount"] for row in of_kind(result, RecordKind.APPROVED)] == [30_000 + 300]
+
+
+@pytest.mark.parametrize(
+    ("levels", "bar", "left"),
+    [
+        ({"stop_loss": 95.0}, (100.0, 100.0, 94.0, 96.0), (3, 95.0, "STOP_LOSS")),
+        ({"take_profit": 105.0}, (100.0, 106.0, 100.0, 104.0), (3, 105.0, "TAKE_PROFIT")),
+        ({"stop_loss": 95.0}, (94.0, 94.0, 94.0, 94.0), (2, 94.0, "STOP_LOSS")),
+        ({"take_profit": 105.0}, (106.0, 106.0, 106.0, 106.0), (2, 105.0, "TAKE_PROFIT")),
+        ({"max_bars": 1}, FLAT, (2, 100.0, "MAX_BARS")),
+    ],
+)
+@pytest.mark.parametrize("rests", [False, True])
+def test_a_bar_ends_every_position_that_it_ends_by_itself(levels: Row, bar: Any, left: tuple[float, float, str], rests: bool) -> None:
+    # R3.1 R1.4: also while an order of another symbol rests
+    symbols = "ABC"
+    data = market({symbol: [FLAT, FLAT, bar, FLAT] for symbol in symbols} | {"D": [FLAT] * 4})
+    rows = [propose(1, symbol=symbol, **levels) for symbol in symbols]
+    rows += [propose(1, symbol="D", order_type=int(OrderType.LIMIT), limit_price=50.0)] if rests else []
+    result = agreed_replay(data, table(*rows), settings(4, symbols="ABCD"))
+    assert fills(result)[3:] == [left] * 3
+
+
+def test_an_exit_fills_after_another_position_was_stopped() -> None:  # R2.1
+    data = market({"A": [FLAT, FLAT, (100, 100, 94, 96), FLAT, FLAT], "B": [FLAT] * 5})
+    rows = (propose(1, stop_loss=95.0), propose(1, symbol="B"), propose(4, Action.EXIT, symbol="B"))
+    assert fills(agreed_replay(data, table(*rows), settings(5, symbols="AB")))[2:] == [(3, 95.0, "STOP_LOSS"), (4, 100.0, "SIGNAL")]
+
+
+def test_a_stop_is_met_after_another_was_sold_in_parts() -> None:  # R2.6
+    dip = (100, 100, 94, 96)
+    data = market({"A": [FLAT, FLAT, dip, FLAT, FLAT, FLAT], "B": [FLAT] * 5 + [dip]})
+    data.columns["bars"]["volume"].setflags(write=True)
+    data.columns["bars"]["volume"][:] = [9, 1, 9, 9, 9, 9] + [9] * 6
+    rows = (propose(1, stop_loss=95.0), propose(1, symbol="B", stop_loss=95.0))
+    result = agreed_replay(data, table(*rows), settings(6, symbols="AB", participation=1.0))
+    assert fills(result)[2:] == [(3, 95.0, "STOP_LOSS"), (3, 100.0, "STOP_LOSS"), (6, 95.0, "STOP_LOSS")]

@@ -408,3 +408,54 @@ def test_a_tier_begins_at_its_floor_and_the_last_one_never_ends() -> None:  # R7
     tiers = np.array([(floor, 0.01, 0.0) for floor in (0.0, 100.0, 200.0, 0.0, 50.0)], MARGIN_TIER)
     assert [tier_of(tiers, 0, 3, notional) for notional in (0.0, 99.9, 100.0, 199.9, 200.0, 1e9)] == [0, 0, 1, 1, 2, 2]
     assert [tier_of(tiers, 3, 5, notional) for notional in (0.0, 49.9, 50.0, 1e9)] == [3, 3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("side", "secured", "rate", "expected"),
+    [
+        # bankrupt at 720 / 0.999, of which a thousandth; (800 - (80 - 7.5 - 0.72072...)) / 8
+        (1, 80.0, 0.01, (800 - (72.5 - 0.001 * 720 / 0.999)) / 8),
+        (-1, 80.0, 0.01, (800 + (72.5 - 0.001 * 880 / 1.001)) / 8),
+        (1, 900.0, 0.5, (800 - (900 - 399.5)) / 8),  # its margin is never gone, so no fee is held for that
+    ],
+)
+def test_a_fee_on_the_bankruptcy_value_is_held_beside_maintenance_on_the_cost(
+    side: int, secured: float, rate: float, expected: float
+) -> None:
+    # R7.2 R7.3
+    assert price(side, 8.0, 100.0, secured, rate, deduction=0.5, fee=0.001, basis=ENTRY) == pytest.approx(expected, abs=1e-11)
+
+
+def test_a_tier_whose_floor_is_the_notional_at_the_price_is_the_one() -> None:  # R7.3
+    tiers = np.array([(0.0, 0.5, 0.0), (720.0, 0.0, 0.0)], MARGIN_TIER)
+    assert float(liquidation_price(tiers, 0, 2, MARK, 1, 8.0, 800.0, 80.0, 0.0)) == 90.0
+
+
+def test_a_price_of_nothing_is_never() -> None:  # R7.3
+    assert np.isnan(price(1, 8.0, 100.0, 800.0, 0.0))
+    assert price(1, 8.0, 100.0, 799.0, 0.0) == 0.125
+
+
+def test_maintenance_is_a_rate_with_the_fee_less_a_deduction_and_at_least_nothing() -> None:  # R7.2
+    tiers = np.array([(0.0, 0.01, 0.5), (1_000.0, 0.0, 0.0)], MARGIN_TIER)
+    found = [maintenance_money(tiers, 0, stop, notional, 0.002, 100.0) for stop, notional in ((1, 80_000), (1, 1_000), (2, 0), (0, 80_000))]
+    assert found == [910, 0, 0, 0]  # 800 * 0.012 - 0.5 = 9.10
+
+
+def test_what_is_left_of_a_position_keeps_its_share_of_the_margin() -> None:  # R7.2 R7.3
+    # two of eight lots are sold at 3; (600 - 60) / (6 * 0.99) = 90.909...
+    data = market({"A": [FLAT, FLAT, FLAT, (100.0, 100.0, 85.0, 86.0)]})
+    data.columns["bars"]["volume"].setflags(write=True)
+    data.columns["bars"]["volume"][:] = [100.0, 100.0, 2.0, 2.0]
+    result = leveraged_on(data, propose(1), propose(3, Action.EXIT), participation=1.0)
+    assert fills(result)[1:] == [(3.0, 100.0, "SIGNAL"), (4.0, 90.9, "LIQUIDATED")]
+    assert [row["qty"] for row in of_kind(result, RecordKind.FILL)[1:]] == [2, 6]
+
+
+def test_what_a_stop_could_not_sell_is_not_liquidated_in_the_same_bar() -> None:  # R2.6 R7.3
+    data = market({"A": [FLAT, FLAT, (100.0, 100.0, 85.0, 97.0), (97.0,) * 4]})
+    data.columns["bars"]["volume"].setflags(write=True)
+    data.columns["bars"]["volume"][:] = [100.0, 2.0, 100.0, 100.0]
+    result = leveraged_on(data, propose(1, stop_loss=95.0), participation=1.0)
+    assert fills(result)[1:] == [(3.0, 95.0, "STOP_LOSS"), (3.0, 97.0, "STOP_LOSS")]
+    assert [row["qty"] for row in of_kind(result, RecordKind.FILL)[1:]] == [2, 6]
