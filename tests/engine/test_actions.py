@@ -129,6 +129,14 @@ def test_an_anchor_from_before_a_split_is_of_the_new_shares() -> None:
     assert fills(replayed(candles, [split(2, 2, 1)], propose(1, **levels), **options))[1] == (5, 47.5, "STOP_LOSS")
 
 
+def test_an_anchor_at_the_instant_of_a_split_is_of_the_new_shares() -> None:
+    # R2.1 R8.1: decided at the close of 100 and filled at 60 after the split: 5 % below 50 is 47.5
+    levels = {"stop_loss": 0.05, "stop_loss_kind": LevelKind.FRACTION}
+    candles = [FLAT, flat(60), (60, 60, 44, 44)]
+    found = fills(replayed(candles, [split(1, 2, 1)], propose(1, **levels), stop_anchor=StopAnchor.ENTRY_CLOSE))
+    assert found == [(1, 60.0, "FILLED"), (3, 47.5, "STOP_LOSS")]
+
+
 def test_the_last_volume_is_in_units_of_the_new_shares() -> None:
     # R2.6 R8.1: the one unit of the last bar is 12 after the split, of which 0.36 is 3 %: slippage is ten times its square
     impact = {"slippage": Slippage.VOLUME_SHARE, "slippage_amount": 10.0, "slippage_limit": 1.0}
