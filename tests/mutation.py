@@ -361,7 +361,19 @@ def main() -> int:
     if compiles():
         parser.error("set NUMBA_DISABLE_JIT=1: the code of compiled functions cannot be exchanged")
     bench = Bench([Path(file).stem for file in options.files], options.seeds, options.most)
-    quiet = ["-o", "addopts=", "--doctest-modules", "--import-mode=importlib", "-s", "-p", "no:cacheprovider", "-p", "no:terminal"]
+    quiet = [
+        "-o",
+        "addopts=",
+        "--doctest-modules",
+        "--import-mode=importlib",
+        "-s",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:terminal",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
     tests = [str(TESTS / f"test_{name}.py") for name in EXAMPLES]
     pytest.main([*quiet, *tests, *(str(ENGINE / f"{file}.py") for file in bench.files)], plugins=[bench])
     print("\n".join([table(bench.counts), "", *bench.survivors]))

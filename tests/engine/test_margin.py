@@ -428,7 +428,7 @@ def test_a_fee_on_the_bankruptcy_value_is_held_beside_maintenance_on_the_cost(
 
 def test_a_tier_whose_floor_is_the_notional_at_the_price_is_the_one() -> None:  # R7.3
     tiers = np.array([(0.0, 0.5, 0.0), (720.0, 0.0, 0.0)], MARGIN_TIER)
-    assert float(liquidation_price(tiers, 0, 2, MARK, 1, 8.0, 800.0, 80.0, 0.0)) == 90.0
+    assert float(liquidation_price(tiers, 0, 2, MARK, 1, 8.0, 800.0, 80.0, 0.0, False)) == 90.0
 
 
 def test_a_price_of_nothing_is_never() -> None:  # R7.3
