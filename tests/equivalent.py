@@ -2,7 +2,35 @@
 
 import re
 
-SAME: tuple[tuple[str, str, str], ...] = ((r".*", r"^(\w+\[['\"]side['\"]\]|-?\w*side|of) > 0 -> .* >= 0$", "a side is +1 or -1, never 0"),)
+SIDE = r"(\w+\['side'\]|side|of|direction|state\.\w+\[\w+\]\['side'\])"
+
+SAME: tuple[tuple[str, str, str], ...] = (
+    (r".*", rf"{SIDE} > 0 -> {SIDE} >= 0", "a side is +1 or -1, never 0"),
+    (r".*", rf"{SIDE} < 0 -> {SIDE} (<= 0|< 1)", "a side is +1 or -1, never 0"),
+    (r".*", rf".* \* {SIDE} -> .* / {SIDE}", "divided by +1 or -1 is times it"),
+    (r"money\.money", r"abs\(rounded\) < _LIMIT -> .*", "the limit itself is what a product beyond it becomes"),
+    (r"money\.money", r"rounded > 0 -> rounded (>= 0|> 1)", "what is beyond the limit is not near 0"),
+    (r"money\.whole_lots", r"steps > 0 -> steps >= 0", "no steps are no lots either way"),
+    (r"exits\.level_price", r"0\.0 < price < np\.inf -> 0\.0 <= .*", "a price of 0 is 0 on the tick, and refused after it"),
+    (r"exits\.watches", r"spec\['tier_first'\] < .* -> .* <= spec\['tier_stop'\]", "a position watched in vain only takes time"),
+    (r"exits\.watches", r"position\['change'\] != NONE -> .* == NONE", "a position watched in vain only takes time"),
+    (r"exits\.follow", r"position\['level_row'\] < row -> .* <= row", "the bar that opens has not closed"),
+    (r"liquidation\.stake_of", r"position\['value'\] - position\['cost'\] -> .*", "a stake's profit is looked at under cross margin alone"),
+    (r"liquidation\.price_of", r"lots > 0 -> lots >= 0", "a stake of no lots has no price whatever its side"),
+    (r"liquidation\.heaviest", r"range\(1, .* -> range\(0, .*", "the first is no heavier than itself"),
+    (r".*", r"(state\.)?account(\[0\])?\['n_levels'\] -= .* -> .*", "levels counted too often are visited in vain"),
+    (r"levels\.append_change", r"1 - position\['levels'\] -> 1 \+ .*", "levels counted too often are visited in vain"),
+    (r".*", r"(state\.)?account(\[0\])?\['n_exits'\] -= 1 -> .*", "exits counted too often are looked for in vain"),
+    (r"execution\.entry_price", r".* > 0 -> .* >= 0", "a price at the limit is the limit"),
+    (r"fees\.move_window", r"state\.ledger\[account\['traded_from'\]\] -> .*", "a FILL is followed by its POSITION of the same time"),
+    (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),
+    (
+        r"exits\.(improve_stop|trailed_inside)",
+        r"level > 0\.0 -> level >= 0\.0",
+        "a long's stop at 0 is never reached, a short's is above 0",
+    ),
+    (r"exits\.trailed_inside", r"side \* \(extreme - target\) > 0 -> .* >= 0", "an extreme at the target is the target"),
+)
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
 
 

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -29,6 +30,7 @@ import pytest
 import engine.session
 from engine.kernel import compiles
 from tests.differential import kernel_run, oracle_run, outcome_of
+from tests.engine.test_models import OWN, own
 from tests.equivalent import equivalence
 from tests.markets import random_case
 
@@ -181,23 +183,26 @@ def mutants(file: str) -> Iterator[Mutant]:
     tree = ast.parse(path.read_text())
     for function in tree.body:
         if isinstance(function, ast.FunctionDef) and function.name not in UNTOLD:
-            for statement, node in _places(function):
+            for statement, around, node in _places(function):
                 for new in list(changes(node, function)):
                     ast.copy_location(new, node)
-                    change = _told(node, new)
+                    shown = around if isinstance(node, ast.Constant) else None  # a number says nothing by itself
+                    before = _first_line(shown or node)
                     _Put(node, new).visit(function)
+                    change = f"{before} -> {_first_line(shown or new)}"
                     code = _code_of(compile(ast.fix_missing_locations(tree), str(path), "exec"), function.name)
                     _Put(new, node).visit(function)
                     yield Mutant(file, function.name, statement, change, code)
 
 
-def _places(function: ast.FunctionDef) -> list[tuple[range, ast.AST]]:
-    """The nodes of a function but its docstring and its one-row arrays' index, with the lines of the statement or condition they are of."""
-    found: list[tuple[range, ast.AST]] = []
+def _places(function: ast.FunctionDef) -> list[tuple[range, ast.AST | None, ast.AST]]:
+    """The nodes of a function, but its docstring and constant indices: lines of the statement or condition, the node around, the node."""
+    found: list[tuple[range, ast.AST | None, ast.AST]] = []
     for top in function.body:
         if isinstance(top, ast.Expr) and isinstance(top.value, ast.Constant):
             continue
         spans: dict[int, range] = {}
+        around: dict[int, ast.AST] = {}
         rows = {id(one.slice) for one in ast.walk(top) if isinstance(one, ast.Subscript)}
         for node in ast.walk(top):
             span = spans.get(id(node), range(top.lineno, top.lineno + 1))
@@ -205,17 +210,14 @@ def _places(function: ast.FunctionDef) -> list[tuple[range, ast.AST]]:
                 head = getattr(node, "test", getattr(node, "iter", node))
                 span = range(node.lineno, (head.end_lineno or node.lineno) + 1)
             for child in ast.iter_child_nodes(node):
-                spans[id(child)] = span
+                spans[id(child)], around[id(child)] = span, node
             if not (id(node) in rows and isinstance(node, ast.Constant)):
-                found.append((span, node))
+                found.append((span, around.get(id(node)), node))
     return found
 
 
-def _told(old: ast.AST, new: ast.AST) -> str:
-    def first_line(node: ast.AST) -> str:
-        return ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
-
-    return f"{first_line(old)} -> {first_line(new)}"
+def _first_line(node: ast.AST) -> str:
+    return ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
 
 
 def _code_of(module: CodeType, name: str) -> CodeType:
@@ -304,8 +306,11 @@ def _is_random(item: Any) -> bool:
 
 
 def _market(seed: int) -> Callable[[], bool]:
-    """Whether the replay of a random market is the oracle's."""
+    """Whether the replay of a random market is the oracle's; every fourth with models of the user's own."""
     case = random_case(seed)
+    models = (*((own(kind),) for kind in OWN), tuple(own(kind) for kind in OWN))[seed // 4 % (len(OWN) + 1)]
+    if seed % 4 == 0:
+        case = case._replace(settings=replace(case.settings, models=models, seed=seed))
     plain = outcome_of(oracle_run, case)
     return lambda: outcome_of(kernel_run, case) == plain
 
@@ -356,7 +361,19 @@ def main() -> int:
     if compiles():
         parser.error("set NUMBA_DISABLE_JIT=1: the code of compiled functions cannot be exchanged")
     bench = Bench([Path(file).stem for file in options.files], options.seeds, options.most)
-    quiet = ["-o", "addopts=", "--doctest-modules", "--import-mode=importlib", "-s", "-p", "no:cacheprovider", "-p", "no:terminal"]
+    quiet = [
+        "-o",
+        "addopts=",
+        "--doctest-modules",
+        "--import-mode=importlib",
+        "-s",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:terminal",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
     tests = [str(TESTS / f"test_{name}.py") for name in EXAMPLES]
     pytest.main([*quiet, *tests, *(str(ENGINE / f"{file}.py") for file in bench.files)], plugins=[bench])
     print("\n".join([table(bench.counts), "", *bench.survivors]))

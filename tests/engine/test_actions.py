@@ -109,6 +109,12 @@ def test_the_extreme_and_the_distance_of_a_trailing_stop_follow_a_split() -> Non
     assert fills(replayed(candles, [split(2, 2, 1)], propose(1, trailing=5.0)))[1] == (4, 53.5, "TRAILING_STOP")
 
 
+def test_the_extreme_of_a_short_follows_a_split() -> None:
+    # R3.5 R8.1: 90 before the split is 45 after it, so the stop is 47.5
+    candles = [FLAT, (100, 100, 90, 92), (46, 47.5, 46, 46), flat(46)]
+    assert fills(replayed(candles, [split(2, 2, 1)], propose(1, SHORT, trailing=5.0)))[1] == (3, 47.5, "TRAILING_STOP")
+
+
 def test_the_break_even_level_follows_a_split() -> None:
     # R3.5 R8.1: 8 above the fill is 4 above 50; the bar that reaches 54 puts the stop at 50
     candles = [FLAT, FLAT, (50, 54, 50, 53), (53, 53, 49, 49)]
@@ -121,6 +127,14 @@ def test_an_anchor_from_before_a_split_is_of_the_new_shares() -> None:
     candles = [FLAT, FLAT, flat(60), flat(60), (60, 60, 44, 44)]
     options = {"latency_us": 5_400_000_000, "stop_anchor": StopAnchor.ENTRY_CLOSE}
     assert fills(replayed(candles, [split(2, 2, 1)], propose(1, **levels), **options))[1] == (5, 47.5, "STOP_LOSS")
+
+
+def test_an_anchor_at_the_instant_of_a_split_is_of_the_new_shares() -> None:
+    # R2.1 R8.1: decided at the close of 100 and filled at 60 after the split: 5 % below 50 is 47.5
+    levels = {"stop_loss": 0.05, "stop_loss_kind": LevelKind.FRACTION}
+    candles = [FLAT, flat(60), (60, 60, 44, 44)]
+    found = fills(replayed(candles, [split(1, 2, 1)], propose(1, **levels), stop_anchor=StopAnchor.ENTRY_CLOSE))
+    assert found == [(1, 60.0, "FILLED"), (3, 47.5, "STOP_LOSS")]
 
 
 def test_the_last_volume_is_in_units_of_the_new_shares() -> None:

@@ -41,6 +41,8 @@ def fees(result: OracleResult) -> list[int]:
         ({"min_fee": 1.0, "flat": 0.8, "taker_bps": 10.0}, 110),
         ({"min_fee": 1.0, "taker_bps": -10.0}, 100),
         ({"taker_bps": -10.0}, -30),
+        ({"per_unit": 1.0}, 300),
+        ({"min_fee": 0.01}, 1),
     ],
 )
 def test_fees_add_up_and_are_at_least_the_minimum(costs: dict[str, float], fee: int) -> None:  # R2.6

@@ -152,3 +152,10 @@ def test_entries_are_whole_lots_and_takers_on_the_tick_of_their_time(seed: int) 
         if fill["phase"] != EventKind.BAR_PATH and fill["reason"] not in (Reason.DELISTED, Reason.TAKE_PROFIT):
             steps = round(fill["price"] * tick.power / tick.units)
             assert fill["price"] == steps * tick.units / tick.power
+
+
+def test_a_level_is_on_the_tick_of_the_close_that_set_it() -> None:  # R2.7 R3.5
+    # 110 - 5.05 at the close of 3, on tenths: 104.9; from half past 3 on whole ticks
+    candles = [FLAT, FLAT, (100, 110, 100, 110), (110, 110, 104.5, 105), FLAT]
+    result = one_symbol(candles, propose(1, trailing=5.05), rules=(since(3.5, ONE),))
+    assert fills(result)[1] == (4, 104.9, "TRAILING_STOP")
