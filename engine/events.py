@@ -215,6 +215,12 @@ class FundingPaid(Record):
     __slots__ = ()
 
 
+class InterestPaid(Record):
+    """A day's interest was paid, on a short or (without a symbol) on the account's debt."""
+
+    __slots__ = ()
+
+
 class Cancelled(Record):
     """A pending order ended unfilled."""
 
@@ -237,6 +243,7 @@ TYPES: Mapping[str, type[Record]] = {
     "FILL": Filled,
     "POSITION": PositionChanged,
     "FUNDING": FundingPaid,
+    "INTEREST": InterestPaid,
     "CANCELLED": Cancelled,
     "RISK_ALERT": RiskAlert,
 }

@@ -4,6 +4,7 @@ import numpy as np
 
 from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open, watches
 from engine.fees import fill_fee, settle_tier
+from engine.interest import next_interest
 from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
 from engine.money import MONEY_LIMIT, margin, money, quantity, share, value
@@ -372,6 +373,7 @@ def begin_life(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
     passed = ts - 1 if state.account[0]["phase"] == EventKind.BAR_PATH else ts
     first, stop = tape.funding_first[symbol], tape.funding_stop[symbol]
     position["funding_row"] = known_until(tape.funding_ts, first, stop, passed)
+    position["interest_ts"] = next_interest(tape, symbol, passed) if state.rules[0]["charging"] and position["side"] < 0 else NEVER
     position["life_ts"] = time_life(state, tape, symbol)
     position["next_ts"] = ts
     time_other_events(state, tape, slot)

@@ -68,6 +68,13 @@ def margin_tiers(steps: Sequence[tuple[float, float]]) -> tuple[MarginTier, ...]
     return tuple(tiers)
 
 
+class DatedRate(NamedTuple):
+    """A rate of interest, a fraction a year, from a time on (us, UTC), until the next such rate."""
+
+    from_us: int
+    rate: float
+
+
 @dataclass(frozen=True)
 class Rules:
     """What an exchange asks of orders from a time on (us, UTC), until the next such rules.  # R2.7"""
@@ -101,6 +108,8 @@ class Instrument:
         Initial margin is notional / leverage; None: the account's.                                                # R7.2
     maintenance
         Tiers of maintenance margin, ascending from a floor of 0; none: it is never liquidated on its own.             # R7.2
+    borrow
+        What borrowing it costs who is short of it, ascending by date; none: nothing.
     """
 
     symbol: str
@@ -116,6 +125,7 @@ class Instrument:
     rules: tuple[Rules, ...] = ()
     leverage: float | None = None
     maintenance: tuple[MarginTier, ...] = ()
+    borrow: tuple[DatedRate, ...] = ()
 
     @property
     def base_lot(self) -> Decimals:
@@ -138,3 +148,8 @@ class Instrument:
     def tiers(self) -> tuple[MarginTier, ...]:
         """Tiers of maintenance margin; a spot instrument has none.  # R7.2"""
         return () if self.accounting == Accounting.SPOT else self.maintenance
+
+    @property
+    def borrow_rates(self) -> tuple[DatedRate, ...]:
+        """What a short of it pays; there is nothing to borrow where contracts are sold."""
+        return self.borrow if self.accounting == Accounting.SPOT else ()

@@ -5,11 +5,13 @@ few lines over plain Python values, and none of them calls a rule of the replay.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from engine.halts import day_end
+from engine.instrument import DatedRate
 from engine.ledger import LedgerError
 from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, EventKind, Reason, RecordKind
 from engine.session import ReplayResult
@@ -220,6 +222,38 @@ def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
         book.fold(row)
 
 
+def interest_is_paid_each_day(result: ReplayResult, rows: list[Row]) -> None:
+    """At each midnight, after funding, every short of what is borrowed at a rate pays it, once, and a debt as well.  # R6.4"""
+    rates = [one.borrow_rates for one in sorted(result.settings.instruments, key=lambda one: one.symbol)]
+    short: dict[tuple[int, int], int] = {}
+    paid: set[tuple[int, int]] = set()  # at the midnight under way
+    cash, day = 0, rows[0]["ts"]
+    for seq, row in enumerate(rows):
+        due = day_end(day + 1)
+        while due < row["ts"] or (due == row["ts"] and row["phase"] > EventKind.FUNDING_UPDATE):
+            owing = {key for key in short if _rate(rates[key[0]], due)}
+            if cash < 0 and _rate(result.settings.interest, due) and (NONE, NONE) not in paid:
+                raise _broken(seq, row, f"the account's debt has not paid the interest of {due}")
+            if owing - paid:
+                raise _broken(seq, row, f"a short of {result.symbols[min(owing - paid)[0]]} has not paid the interest of {due}")
+            paid, day, due = set(), due, due + DAY_US
+        key = row["symbol"], row["strategy"]
+        if row["kind"] == RecordKind.INTEREST:
+            if row["ts"] != due or key in paid:
+                raise _broken(seq, row, "interest is due once a day, at 00:00 UTC")
+            paid.add(key)
+        if NONE not in key:
+            short.pop(key, None)
+            if row["position"] < 0:
+                short[key] = row["position"]
+        cash = row["cash"]
+
+
+def _rate(rates: Sequence[DatedRate], ts: int) -> float:
+    """The rate in force at a time, 0 before the first."""
+    return next((one.rate for one in reversed(rates) if one.from_us <= ts), 0.0)
+
+
 class _Book:
     """Lots, costs and pending entries, folded from the records."""
 
@@ -295,4 +329,5 @@ PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (
     entries_fill_where_listed,
     halts_block_entries,
     limits_hold_at_approval,
+    interest_is_paid_each_day,
 )

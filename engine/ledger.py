@@ -97,6 +97,7 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
             "multiplier": list(instrument.multiplier),
             "leverage": settings.leverage if instrument.leverage is None else instrument.leverage,
             "maintenance": [list(tier) for tier in instrument.tiers],
+            "borrow": [list(row) for row in instrument.borrow_rates],
         }
         for instrument in settings.instruments
     }
@@ -117,6 +118,7 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
             **{name: getattr(settings, name) for name in ("maker_bps", "taker_bps", "per_unit", "flat", "min_fee")},
             "tiers": [[tier.from_notional, tier.maker_bps, tier.taker_bps] for tier in settings.fee_tiers],
         },
+        "interest": [list(row) for row in settings.interest],
         "models": {model.kind.name.lower(): [model.name, model.source_hash] for model in settings.models},
         "versions": {name: _version(name) for name in ("tapeline", "numpy", "numba", "pyarrow", "polars")}
         | {"python": platform.python_version()},

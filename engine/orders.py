@@ -236,9 +236,9 @@ def time_position(state: State, tape: Tape, slot: int) -> None:
 
 @shared
 def time_other_events(state: State, tape: Tape, slot: int) -> None:
-    """Set when a position next meets funding, a change of the universe or a corporate action."""
+    """Set when a position next meets funding, interest, a change of the universe or a corporate action."""
     position = state.positions[slot]
-    symbol, due = position["symbol"], position["life_ts"]
+    symbol, due = position["symbol"], min(position["life_ts"], position["interest_ts"])
     if position["funding_row"] < tape.funding_stop[symbol]:
         due = min(due, tape.funding_ts[position["funding_row"]])
     position["other_ts"] = due

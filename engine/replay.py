@@ -3,7 +3,7 @@
 At each instant, in the order of R1.2:
 
 1. BAR_PATH: touches inside the bars that end now (``bars``), of entries that rest too (``resting``), and ``liquidation``
-2. FUNDING_UPDATE: payments on positions held (``funding``)
+2. FUNDING_UPDATE: payments on positions held (``funding``), then interest on shorts and debt (``interest``)
 3. CANDLE_CLOSE: marks and ages (``bars``)
 4. UNIVERSE_UPDATED: symbols that leave (``life``)
 5. TRADE_PROPOSED: ruin (``life``), the equity sample and halts (``halts``), exits (``decisions``), selection (``selector``)
@@ -23,6 +23,7 @@ from engine.decisions import execute, fill_entries, fill_exits_at_close, propose
 from engine.fees import settle_tier
 from engine.funding import pay_funding
 from engine.halts import fill_samples, is_sample, sample_equity
+from engine.interest import pay_interest, time_debt
 from engine.kernel import entry, entry_with, kernel
 from engine.life import close_if_ruined, finish, last_sample, update_universe
 from engine.liquidation import margined_opens, margined_paths
@@ -143,6 +144,8 @@ def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> bool:
         bar_paths(tape, state, now)
     account["phase"] = EventKind.FUNDING_UPDATE
     pay_funding(tape, state, now)
+    if state.rules[0]["charging"]:
+        pay_interest(tape, state, now)
     account["phase"] = EventKind.CANDLE_CLOSE
     closed = close_candles(tape, state, now)
     if resting:
@@ -200,6 +203,8 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
 def time_all(tape: Tape, state: State, now: int) -> int:
     """Time anew what was visited; the earliest visit that anything needs."""
     account, due, other = state.account[0], NEVER, NEVER
+    if state.rules[0]["charging"]:
+        due = time_debt(tape, state, now)
     for i in range(account["n_held"]):
         slot = state.held[i]
         if state.positions[slot]["next_ts"] <= now:

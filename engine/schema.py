@@ -51,6 +51,7 @@ class RecordKind(IntEnum):
     CASH_IN_LIEU = 15
     DIVIDEND = 16
     INSURANCE = 17  # what an isolated position lost beyond its margin, given back
+    INTEREST = 20  # a day of it, on a short of a spot instrument or on the account's debt
 
 
 class Reason(IntEnum):

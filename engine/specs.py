@@ -79,6 +79,19 @@ def top_rate(instrument: Instrument, settings: Settings) -> float:
     return max((one.rate for one in instrument.tiers), default=0.0) + held
 
 
+def interest_of(instruments: Sequence[Instrument], settings: Settings) -> dict[str, NDArray[Any]]:
+    """Rates of interest by date: of shorts of each symbol, then of the account's debt."""
+    dated = [*(one.borrow_rates for one in instruments), settings.interest]
+    stops = np.cumsum([len(rows) for rows in dated])
+    flat = [row for rows in dated for row in rows]
+    return {
+        "interest_ts": ints([row.from_us for row in flat]),
+        "interest_rate": frozen(np.array([row.rate for row in flat], np.float64)),
+        "interest_first": ints([0, *stops[:-1]]),
+        "interest_stop": ints(list(stops)),
+    }
+
+
 def rules_of(instruments: Sequence[Instrument]) -> dict[str, NDArray[Any]]:
     """The exchange's rules of all symbols and times; those of an instrument itself are in force until its first dated ones."""
     ever = [Rules(-NEVER, one.tick, one.lot, one.min_qty, one.min_notional) for one in instruments]

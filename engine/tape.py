@@ -17,7 +17,7 @@ from engine.instrument import Instrument
 from engine.kernel import kernel
 from engine.margin import MARGIN_TIER
 from engine.settings import Settings
-from engine.specs import RULE, SPEC, rules_of, specs_of
+from engine.specs import RULE, SPEC, interest_of, rules_of, specs_of
 
 MAX_TERM = 1000
 """Largest term of a split.  # R8.1"""
@@ -75,6 +75,10 @@ class Tape(Block):
     rule_first: Ints = column(np.int64)
     rule_stop: Ints = column(np.int64)
     margin_tiers: NDArray[Any] = column(MARGIN_TIER)  # MARGIN_TIER
+    interest_ts: Ints = column(np.int64)  # us, UTC; from when a rate is in force
+    interest_rate: Floats = column(np.float64)  # a year
+    interest_first: Ints = column(np.int64)  # of shorts of each symbol, and last of the account's debt; shape (n_symbols + 1,)
+    interest_stop: Ints = column(np.int64)
     grid: Ints = column(np.int64)  # sample times                                                                        # R5.3
 
 
@@ -161,6 +165,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         specs=specs_of(dataset, instruments, settings),
         **rules_of(instruments),
         margin_tiers=tiers,
+        **interest_of(instruments, settings),
         grid=grid,
     )
 

@@ -23,6 +23,7 @@ CAUSES = {
     RecordKind.FILL: (RecordKind.ORDER, RecordKind.POSITION),
     RecordKind.POSITION: (RecordKind.FILL, RecordKind.CASH_IN_LIEU),
     RecordKind.FUNDING: (RecordKind.POSITION,),
+    RecordKind.INTEREST: (RecordKind.POSITION,),
     RecordKind.LEVELS: (RecordKind.POSITION,),
     RecordKind.SPLIT: (RecordKind.POSITION, RecordKind.ORDER),
     RecordKind.CASH_IN_LIEU: (RecordKind.SPLIT,),
@@ -52,8 +53,8 @@ class Totals:
 
     Attributes
     ----------
-    cash, deposits, realised, funding, insurance, fees, dividends, cash_in_lieu
-        Money units; ``cash_in_lieu`` is the profit on what splits left of lots.
+    cash, deposits, realised, funding, interest, debt_interest, insurance, fees, dividends, cash_in_lieu
+        Money units; ``debt_interest`` is the part of ``interest`` that is no position's, ``cash_in_lieu`` the profit on what splits left of lots.
     realised_by_fill
         What each fill, or cash in lieu, realised, by seq, until its POSITION record has been read.
     owed
@@ -68,6 +69,8 @@ class Totals:
     deposits: int = 0
     realised: int = 0
     funding: int = 0
+    interest: int = 0
+    debt_interest: int = 0
     insurance: int = 0
     fees: int = 0
     dividends: int = 0
@@ -134,6 +137,7 @@ class _Instrument:
         self.liquidation_fee = header["margin"]["liquidation_fee"]
         self.scale = float(10 ** header["decimals"])
         self.fees = header["fees"]
+        self.borrow = spec["borrow"]
         self.own_fees = "fee" in header["models"]
 
     def quantity(self, lots: int) -> float:
@@ -156,6 +160,7 @@ class _Rates:
         fees, scale = header["fees"], float(10 ** header["decimals"])
         self.plain = (fees["maker_bps"], fees["taker_bps"])
         self.tiers = [(round(floor * scale), maker, taker) for floor, maker, taker in fees["tiers"]]
+        self.interest = header["interest"]  # of the account's debt, by date
         self.fills: deque[tuple[int, int]] = deque()  # time and notional
         self.traded = 0
 
@@ -190,6 +195,8 @@ def _apply(
         _equal(seq, "funding", row["amount"], -round(value * row["value"]))
         totals.cash += row["amount"]
         totals.funding += row["amount"]
+    elif kind == RecordKind.INTEREST:
+        _interest(seq, row, totals, instruments, rates)
     elif kind == RecordKind.SPLIT:
         _split_orders(row, totals, key)
         if row["order_id"] == NONE:
@@ -210,6 +217,24 @@ def _apply(
         _equal(seq, "lots left", row["qty"], abs(totals.lots.get(key, 0)))
         _equal(seq, "order", row["order_id"], fill["order_id"])
         _equal(seq, "realised", row["amount"], totals.realised_by_fill.pop(row["cause"]))
+
+
+def _interest(seq: int, row: dict[str, Any], totals: Totals, instruments: list[_Instrument], rates: _Rates) -> None:
+    """A day at the rate of its date, on a spot short at the price of the record, or on cash below zero.  # R6.4"""
+    of_debt = row["symbol"] == NONE
+    dated = rates.interest if of_debt else instruments[row["symbol"]].borrow
+    rate = ([0.0] + [rate for since, rate in dated if since <= row["ts"]])[-1]
+    if row["ts"] % DAY_US or rate != row["value"]:
+        raise LedgerError(f"record {seq}: interest at {row['value']} a year at {row['ts']}; it is due at 00:00 UTC, at {rate}")
+    owed = (
+        -totals.cash if of_debt else -instruments[row["symbol"]].value(totals.lots.get((row["strategy"], row["symbol"]), 0), row["price"])
+    )
+    if rate == 0 or owed < 0 or (of_debt and owed == 0):
+        raise LedgerError(f"record {seq}: interest, but nothing is owed")
+    _equal(seq, "interest", row["amount"], -round(owed * (rate / 365)))
+    totals.cash += row["amount"]
+    totals.interest += row["amount"]
+    totals.debt_interest += row["amount"] if of_debt else 0
 
 
 def _opened_with(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> int:
@@ -337,6 +362,8 @@ def _check_cause(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> N
     if not NONE <= cause < seq:
         raise LedgerError(f"record {seq}: its cause {cause} is not a record before it")
     allowed = CAUSES.get(RecordKind(row["kind"]))
+    if row["kind"] == RecordKind.INTEREST and row["symbol"] == NONE:  # of the account's debt, which nothing but cash shows
+        allowed = None
     if allowed is not None and (cause == NONE or rows[cause]["kind"] not in allowed):
         found = "nothing" if cause == NONE else RecordKind(rows[cause]["kind"]).name
         raise LedgerError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.dataset import Dataset, Series, open_dataset
-from engine.instrument import KINDS, Decimals, Instrument, MarginTier, Rules, margin_tiers
+from engine.instrument import KINDS, DatedRate, Decimals, Instrument, MarginTier, Rules, margin_tiers
 from engine.models import Model, ModelError, ModelKind, load_model
 from engine.schema import (
     NEVER,
@@ -32,7 +32,7 @@ from engine.schema import (
 )
 from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
 from pipeline.config import RunConfig, StrategyConfig
-from pipeline.config_account import InstrumentConfig, MaintenanceTier, RulesConfig, wrong_rules
+from pipeline.config_account import InstrumentConfig, MaintenanceTier, RateConfig, RulesConfig, wrong_rows
 from pipeline.config_execution import SlippageConfig
 from pipeline.config_risk import ScopeHalts, Size
 from pipeline.config_values import duration_us
@@ -158,6 +158,7 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
         maintenance_basis=MaintenanceBasis[config.account.maintenance_basis.upper()],
         maintenance_fee=MaintenanceFee[config.account.maintenance_fee.upper()],
         liquidation_fee=config.account.liquidation_fee,
+        interest=_rates(config.account.interest or ()),
         **_decisions(config),
         **_execution(config),
     )
@@ -255,23 +256,44 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
         raise ConfigError(
             f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
         )
-    rows = values.pop("rules", None)
-    wrong = wrong_rules(rows)
-    if wrong:
-        raise ConfigError(f"instrument {symbol}: {wrong}")
+    rows = {name: values.pop(name, None) for name in ("rules", "borrow")}
+    for name, given_rows in rows.items():
+        wrong = wrong_rows(name, given_rows)
+        if wrong:
+            raise ConfigError(f"instrument {symbol}: {wrong}")
+    dated = InstrumentConfig(**rows)
     try:
         values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
     except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"instrument {symbol}: {error}") from None
     group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
     values["maintenance"] = _tiers(tiers or ())
-    instrument = _with_rules(Instrument(symbol, **values, group=group), InstrumentConfig(rules=rows).rules or ())
+    instrument = _with_rules(Instrument(symbol, **values, group=group, borrow=_rates(dated.borrow or ())), dated.rules or ())
+    _check_borrow(config, instrument)
     if config.account.margin == "isolated" and instrument.accounting != Accounting.SPOT and not instrument.tiers:
         raise ConfigError(
             f"account.margin = isolated: {symbol} has no maintenance tiers, so it could lose more than its margin; "
             f"give account.maintenance or instruments.{symbol}.maintenance, such as [{{floor: 0, rate: 0.005}}]"
         )
     return instrument
+
+
+def _check_borrow(config: RunConfig, instrument: Instrument) -> None:
+    """Refuse a rate for borrowing what nobody can borrow, where it is given for this symbol alone."""
+    symbol = instrument.symbol
+    if symbol not in config.instruments or config.instruments[symbol].borrow is None:
+        return
+    if instrument.accounting != Accounting.SPOT:
+        raise ConfigError(
+            f"instruments.{symbol}.borrow: {symbol} is of kind {instrument.kind!r}, of which nothing is borrowed; it is for spot and equity"
+        )
+    if not instrument.shortable:
+        raise ConfigError(f"instruments.{symbol}.borrow: {symbol} cannot be sold short; add shortable: true, or leave borrow out")
+
+
+def _rates(rows: Sequence[RateConfig]) -> tuple[DatedRate, ...]:
+    """Rates of interest by date."""
+    return tuple(DatedRate(_us(row.since), float(row.rate)) for row in rows)
 
 
 def _tiers(tiers: Sequence[MaintenanceTier]) -> tuple[MarginTier, ...]:
@@ -297,7 +319,7 @@ def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrume
     return replace(instrument, rules=tuple(rules))
 
 
-_FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions", "rules"})
+_FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions", "rules", "borrow"})
 
 
 def _strategy(config: RunConfig, strategy: StrategyConfig) -> StrategySettings:

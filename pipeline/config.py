@@ -24,7 +24,6 @@ MEMORY = "memory"
 NOT_YET = frozenset(
     {
         "account.deposits",
-        "account.interest",
         "allocation",
         "combine",
         "equity_every",

@@ -1,6 +1,7 @@
 """The account and the instruments of a config: money, margin, and what an exchange asks of orders."""
 
 import itertools
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -44,6 +45,28 @@ def _ascending(tiers: list[MaintenanceTier] | None) -> list[MaintenanceTier] | N
 Maintenance = Annotated[list[MaintenanceTier], Field(min_length=1), AfterValidator(_ascending)]
 
 
+class RateConfig(Section):
+    """A rate of interest from a date on."""
+
+    since: Moment = Field(alias="from", description="in force at and after it, until the next")
+    rate: float = Field(ge=0, le=10, description="a year, as a fraction: 0.05 is 5 %; a day is a 365th of it")
+
+
+def check_dates(dates: list[datetime]) -> None:
+    """Refuse dated rows that do not ascend."""
+    for before, after in itertools.pairwise(dates):
+        if after <= before:
+            raise ValueError(f"from {iso(after)} must be after from {iso(before)}, the row before it")
+
+
+def _by_date(rates: list[RateConfig]) -> list[RateConfig]:
+    check_dates([row.since for row in rates])
+    return rates
+
+
+Rates = Annotated[list[RateConfig], Field(min_length=1, max_length=100_000), AfterValidator(_by_date)]
+
+
 class Account(Section):
     """The one account all strategies share."""
 
@@ -65,6 +88,9 @@ class Account(Section):
     )
     liquidation_fee: float = Field(
         default=0.0, ge=0, lt=1, description="fraction of the notional that a liquidation costs beyond the taker fee"
+    )
+    interest: Rates | None = Field(
+        default=None, description="paid each day at 00:00 UTC on cash below zero, by date: [{from: 2024-01-01, rate: 0.08}] (default: none)"
     )
 
 
@@ -90,6 +116,10 @@ class InstrumentConfig(Section):
     shortable: bool | None = Field(default=None, description="whether a spot instrument may be sold short")
     leverage: float | None = Field(default=None, ge=1, le=1000, description="of this instrument (default: the account's)")
     maintenance: Maintenance | None = Field(default=None, description="tiers of this instrument (default: the account's)")
+    borrow: Rates | None = Field(
+        default=None,
+        description="paid each day at 00:00 UTC by who is short of it (spot, equity), by date: [{from: 2024-01-01, rate: 0.05}] (default: nothing)",
+    )
     sessions: bool | None = Field(default=None, description="whether it trades in sessions (252 periods a year) rather than always (365)")
     rules: list[RulesConfig] | None = Field(
         default=None, max_length=10_000, description="tick, lot, min_qty and min_notional from dates on: [{from: 2024-01-01, tick: 0.1}]"
@@ -97,17 +127,15 @@ class InstrumentConfig(Section):
 
     @field_validator("rules")
     @classmethod
-    def _ascending(cls, rules: list[RulesConfig] | None) -> list[RulesConfig] | None:
-        for before, after in itertools.pairwise(rules or ()):
-            if after.since <= before.since:
-                raise ValueError(f"from {iso(after.since)} must be after from {iso(before.since)}, the row before it")
+    def _by_date(cls, rules: list[RulesConfig] | None) -> list[RulesConfig] | None:
+        check_dates([row.since for row in rules or ()])
         return rules
 
 
-def wrong_rules(rows: Any) -> str:
-    """What is wrong with the dated rules of a dataset or a source, or nothing."""
+def wrong_rows(name: str, rows: Any) -> str:
+    """What is wrong with the dated rows (``rules`` or ``borrow``) of a dataset or a source, or nothing."""
     try:
-        InstrumentConfig(rules=rows)
+        InstrumentConfig(**{name: rows})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

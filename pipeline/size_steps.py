@@ -204,7 +204,7 @@ def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> i
             mark = market.mark(row["symbol"], row["ts"])
             signed = row["side"] * row["qty"]
             equity += market.value(row["symbol"], signed, mark) - market.value(row["symbol"], signed, row["price"]) - row["fee"]
-        elif row["kind"] in (RecordKind.FUNDING, RecordKind.DIVIDEND):
+        elif row["kind"] in (RecordKind.FUNDING, RecordKind.INTEREST, RecordKind.DIVIDEND):
             equity += row["amount"]
     return equity
 

@@ -118,9 +118,24 @@ def funding(story: Story) -> Part:
     return Part("funding", lines, values)
 
 
+def interest(story: Story) -> Part:
+    """What a short paid for what it borrowed, day by day."""
+    paid = [story.rows[seq] for seq in story.trip.records if story.rows[seq]["kind"] == RecordKind.INTEREST]
+    if not paid:
+        return Part("interest", [], [])
+    lines = [f"{len(paid)} day{'s' if len(paid) > 1 else ''}, together {story.words.amount(sum(row['amount'] for row in paid))}"]
+    if len(paid) <= MOST_LISTED:
+        lines += [
+            f"{moment(row['ts'])}  {story.words.amount(row['amount']):>10}  {row['value'] * 100:.4g} % a year at {number(row['price'])}"
+            for row in paid
+        ]
+    values = [{"ts": row["ts"], "rate": row["value"], "price": row["price"], "amount": row["amount"] / story.words.scale} for row in paid]
+    return Part("interest", lines, values)
+
+
 def others(story: Story) -> Part:
     """Records of kinds that have no part of their own."""
-    told = (RecordKind.FILL, RecordKind.POSITION, RecordKind.FUNDING)
+    told = (RecordKind.FILL, RecordKind.POSITION, RecordKind.FUNDING, RecordKind.INTEREST)
     seqs = [seq for seq in story.trip.records if story.rows[seq]["kind"] not in told]
     values = [{"seq": seq, "ts": story.rows[seq]["ts"], "kind": RecordKind(story.rows[seq]["kind"]).name.lower()} for seq in seqs]
     return Part("other", [story.words.record(seq) for seq in seqs], values)

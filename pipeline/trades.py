@@ -1,7 +1,7 @@
 """Trades and profit, from the ledger alone: each trade is one (strategy, symbol) from flat to flat.
 
-    profit of a trade   = realised - fees + funding + insurance + dividends + cash in lieu                                   # R6.4
-    final equity        = initial cash + profit of all trades + unrealised of the positions still open
+    profit of a trade   = realised - fees + funding + interest + insurance + dividends + cash in lieu                        # R6.4
+    final equity        = initial cash + profit of all trades + unrealised of the positions still open + interest on debt
 
 All sums are of integer money, so they add up exactly.  A split restates a trade's lots and prices, so that those of its entry and its
 exit are of the same units.  How far a trade went with and against its position (MAE, MFE) needs the
@@ -41,6 +41,7 @@ TRADE = np.dtype(
         ("realised", "<i8"),  # money
         ("fees", "<i8"),
         ("funding", "<i8"),
+        ("interest", "<i8"),  # paid for what a short borrowed
         ("insurance", "<i8"),  # what an isolated position lost beyond its margin, given back
         ("dividends", "<i8"),
         ("cash_in_lieu", "<i8"),  # profit on what splits left of lots
@@ -62,6 +63,7 @@ class Totals(NamedTuple):
     fills: int
     ambiguous: int  # fills on a bar whose pessimistic and optimistic exits differ
     traded: Floats  # |lots| x price by symbol, shape (n_symbols,)
+    debt_interest: int = 0  # money: interest on the account's debt, which is no trade's
 
 
 def trades_of(records: NDArray[Any], n_symbols: int, n_strategies: int) -> tuple[NDArray[Any], Totals]:
@@ -71,7 +73,8 @@ def trades_of(records: NDArray[Any], n_symbols: int, n_strategies: int) -> tuple
     trades, blank = np.empty(len(records) // 4 + slots, TRADE), np.zeros(1, TRADE)
     traded = np.zeros(n_symbols)
     count, fills, ambiguous = _read_trades(records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded)
-    return trades[:count], Totals(int(fills), int(ambiguous), traded)
+    of_debt = (records["kind"] == RecordKind.INTEREST) & (records["symbol"] == NONE)
+    return trades[:count], Totals(int(fills), int(ambiguous), traded, int(records["amount"][of_debt].sum()))
 
 
 @entry
@@ -82,7 +85,9 @@ def _read_trades(
     for i in range(len(records)):
         record = records[i]
         kind = record["kind"]
-        if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.INSURANCE:
+        if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.INTEREST:
+            continue
+        if record["symbol"] == NONE:
             continue
         slot = record["symbol"] * n_strategies + record["strategy"]
         if kind != RecordKind.FILL:
@@ -137,6 +142,9 @@ def _other(trade: Any, record: Any, following: int) -> None:
     kind = record["kind"]
     if kind == RecordKind.FUNDING:
         trade["funding"] += record["amount"]
+        trade["pnl"] += record["amount"]
+    elif kind == RecordKind.INTEREST:
+        trade["interest"] += record["amount"]
         trade["pnl"] += record["amount"]
     elif kind == RecordKind.INSURANCE:
         trade["insurance"] += record["amount"]
@@ -282,7 +290,10 @@ def trades_frame(
             "entry_price": trades["entry_price"],
             "exit_price": trades["exit_price"],
             "qty": trades["lots"] * lots[trades["symbol"]],
-            **{name: trades[name] / scale for name in ("pnl", "realised", "fees", "funding", "insurance", "dividends", "cash_in_lieu")},
+            **{
+                name: trades[name] / scale
+                for name in ("pnl", "realised", "fees", "funding", "interest", "insurance", "dividends", "cash_in_lieu")
+            },
             "bars": reach.bars,
             "mae": reach.mae,
             "mfe": reach.mfe,

@@ -29,6 +29,7 @@ from engine.schema import (
     TrailingMode,
 )
 from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
+from tests.market_carry import with_carry
 from tests.market_data import DAY, EPOCH, HOUR, MINUTE, QUARTER, SYMBOLS, Symbol, chance, pick, random_dataset, random_symbol, spans
 from tests.market_proposals import random_proposals
 
@@ -53,7 +54,8 @@ def random_case(seed: int) -> Case:
     dataset = random_dataset(rng, symbols, begin, span)
     settings = _settings(rng, symbols, begin, span)
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
-    return Case(dataset, random_proposals(rng, traded, settings, begin, span), settings)
+    proposals = random_proposals(rng, traded, settings, begin, span)
+    return Case(*with_carry(seed, dataset, proposals, settings))
 
 
 def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> Settings:

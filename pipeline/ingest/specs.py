@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.instrument import KINDS, Decimals, Instrument
-from pipeline.config_account import wrong_rules
+from pipeline.config_account import wrong_rows
 from pipeline.ingest.refusal import refusal
 
 MAX_DECIMALS = 10
@@ -19,6 +19,7 @@ FIELDS = tuple(field.name for field in fields(Instrument) if field.name != "symb
 DECIMALS = ("tick", "lot", "multiplier")
 NUMBERS = ("min_qty", "min_notional")
 FLAGS = ("shortable", "sessions")
+DATED = {"rules": '[{"from": "2024-01-01", "tick": "0.1"}]', "borrow": '[{"from": "2024-01-01", "rate": 0.05}]'}
 
 
 class Grid:
@@ -90,8 +91,8 @@ def _checked(file: str, symbol: str, name: str, value: Any) -> Any:
         return value
     if name in NUMBERS and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return float(value)
-    if name == "rules":
-        return _rules(file, symbol, value)
+    if name in DATED:
+        return _dated(file, symbol, name, value)
     if name in DECIMALS and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             Decimals.parse(value)
@@ -105,11 +106,11 @@ def _checked(file: str, symbol: str, name: str, value: Any) -> Any:
     raise refusal(file, f"{name} of {symbol} is {allowed.get(name, 'a positive decimal')}", "correct the value", value=repr(value))
 
 
-def _rules(file: str, symbol: str, rows: Any) -> Any:
-    """Dated rules as they are, if a config could hold them."""
-    wrong = wrong_rules(rows)
+def _dated(file: str, symbol: str, name: str, rows: Any) -> Any:
+    """Dated rows as they are, if a config could hold them."""
+    wrong = wrong_rows(name, rows)
     if wrong:
-        raise refusal(file, f"{wrong}, of {symbol}", 'write [{"from": "2024-01-01", "tick": "0.1"}]')
+        raise refusal(file, f"{wrong}, of {symbol}", f"write {DATED[name]}")
     return rows
 
 

@@ -47,7 +47,7 @@ class Books:
     def enter(self, record: dict[str, object]) -> None:
         """Take one record; cash, lots and the identity of realised money must hold after it."""
         kind, key = record["kind"], (record["symbol"], record["strategy"])
-        given = (RecordKind.DEPOSIT, RecordKind.FUNDING, RecordKind.DIVIDEND, RecordKind.INSURANCE)
+        given = (RecordKind.DEPOSIT, RecordKind.FUNDING, RecordKind.INTEREST, RecordKind.DIVIDEND, RecordKind.INSURANCE)
         if kind in (*given, RecordKind.FILL, RecordKind.CASH_IN_LIEU):
             self.cash += record["amount"]
         if kind in given:
