@@ -104,7 +104,8 @@ def fixed_size_cases(count: int) -> list[Case]:
         unlevered = tuple(replace(one, maintenance=(), leverage=None) for one in case.settings.instruments)
         settings = replace(case.settings, strategies=strategies, instruments=unlevered, cash=cash, **open_ended, **halts, **linear)
         case = Case(case.dataset, case.proposals, settings)
-        if len(fold(ledger_of(replayed(case, settings))).trips) > 10:
+        folded = fold(ledger_of(replayed(case, settings)))
+        if len(folded.trips) > 10 and not any("cash_in_lieu" in trip.flows for trip in folded.trips):  # which hangs on what lots are left
             found.append(case)
         if len(found) == count:
             return found
