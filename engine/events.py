@@ -221,6 +221,12 @@ class InterestPaid(Record):
     __slots__ = ()
 
 
+class Settled(Record):
+    """A future was marked to market: ``amount`` went into cash."""
+
+    __slots__ = ()
+
+
 class Cancelled(Record):
     """A pending order ended unfilled."""
 
@@ -244,6 +250,7 @@ TYPES: Mapping[str, type[Record]] = {
     "POSITION": PositionChanged,
     "FUNDING": FundingPaid,
     "INTEREST": InterestPaid,
+    "SETTLEMENT": Settled,
     "CANCELLED": Cancelled,
     "RISK_ALERT": RiskAlert,
 }

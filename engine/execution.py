@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from engine.days import next_daily
 from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open, watches
 from engine.fees import fill_fee, settle_tier
-from engine.interest import next_interest
 from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
 from engine.money import MONEY_LIMIT, margin, money, quantity, share, value
@@ -170,7 +170,7 @@ def reduce_position(
     qty = position["qty"] if whole else quantity(-side * lots, spec["lot_units"], spec["lot_power"])
     worth = value(qty, price, spec["multiplier"], rules["scale"])
     charged = 0
-    if reason != Reason.DELISTED:
+    if reason != Reason.DELISTED and reason != Reason.EXPIRED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
         charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
     if reason == Reason.LIQUIDATED:
@@ -373,7 +373,7 @@ def begin_life(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
     passed = ts - 1 if state.account[0]["phase"] == EventKind.BAR_PATH else ts
     first, stop = tape.funding_first[symbol], tape.funding_stop[symbol]
     position["funding_row"] = known_until(tape.funding_ts, first, stop, passed)
-    position["interest_ts"] = next_interest(tape, symbol, passed) if state.rules[0]["charging"] and position["side"] < 0 else NEVER
+    position["daily_ts"] = next_daily(tape, state, slot, passed)
     position["life_ts"] = time_life(state, tape, symbol)
     position["next_ts"] = ts
     time_other_events(state, tape, slot)

@@ -200,7 +200,7 @@ def read_ledger(state: State, tape: Tape) -> None:
 def earns(kind: int) -> bool:
     """Whether the amount of a record, a fill aside, is profit or loss of a position."""
     paid = kind == RecordKind.FUNDING or kind == RecordKind.INTEREST or kind == RecordKind.DIVIDEND or kind == RecordKind.INSURANCE
-    return paid or kind == RecordKind.POSITION
+    return paid or kind == RecordKind.POSITION or kind == RecordKind.SETTLEMENT
 
 
 @kernel

@@ -14,6 +14,7 @@ KINDS = {
     "equity": Accounting.SPOT,
     "linear_perp": Accounting.LINEAR,
     "fx": Accounting.LINEAR,
+    "future": Accounting.LINEAR,
 }
 """Kinds of instrument and how each is booked.  # R6.2"""
 
@@ -110,6 +111,8 @@ class Instrument:
         Tiers of maintenance margin, ascending from a floor of 0; none: it is never liquidated on its own.             # R7.2
     borrow
         What borrowing it costs who is short of it, ascending by date; none: nothing.
+    settlement, expiry
+        Of a future: the time of day (us after 00:00 UTC) at which it is marked to market, and when it ends (us, UTC); None: not in the data.  # R6.2
     """
 
     symbol: str
@@ -126,6 +129,8 @@ class Instrument:
     leverage: float | None = None
     maintenance: tuple[MarginTier, ...] = ()
     borrow: tuple[DatedRate, ...] = ()
+    settlement: int = 0
+    expiry: int | None = None
 
     @property
     def base_lot(self) -> Decimals:
@@ -148,6 +153,11 @@ class Instrument:
     def tiers(self) -> tuple[MarginTier, ...]:
         """Tiers of maintenance margin; a spot instrument has none.  # R7.2"""
         return () if self.accounting == Accounting.SPOT else self.maintenance
+
+    @property
+    def is_future(self) -> bool:
+        """Whether its profit is settled each day."""
+        return self.kind == "future"
 
     @property
     def borrow_rates(self) -> tuple[DatedRate, ...]:

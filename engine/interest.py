@@ -3,8 +3,8 @@
 It is due at 00:00 UTC, after funding, on what was held and owed before; docs/ledger.md says which choices that holds.
 """
 
+from engine.days import next_interest
 from engine.funding import last_close
-from engine.halts import day_end
 from engine.kernel import kernel, shared
 from engine.money import interest_payment, value
 from engine.orders import time_other_events
@@ -12,15 +12,6 @@ from engine.records import post
 from engine.schema import DAY_US, NEVER, NONE, Reason, RecordKind
 from engine.state import State
 from engine.tape import Tape, known_until
-
-
-@kernel
-def next_interest(tape: Tape, whose: int, after: int) -> int:
-    """First midnight after a time at which a rate may be in force, for shorts of a symbol or (last) the debt; NEVER without rates."""
-    first = tape.interest_first[whose]
-    if first == tape.interest_stop[whose]:
-        return NEVER
-    return day_end(max(after + 1, tape.interest_ts[first]))
 
 
 @kernel
@@ -39,7 +30,7 @@ def pay_interest(tape: Tape, state: State, now: int) -> None:
     account = state.account[0]
     for i in range(account["n_held"]):
         slot = state.held[i]
-        if state.positions[slot]["interest_ts"] == now:
+        if state.positions[slot]["daily_ts"] == now and not state.positions[slot]["linear"]:
             pay_for_borrowing(tape, state, slot, now)
     rate = rate_at(tape, len(tape.first), now)
     if account["cash"] < 0 and rate > 0.0:
@@ -53,7 +44,7 @@ def pay_for_borrowing(tape: Tape, state: State, slot: int, now: int) -> None:
     """One day of a short, on its value at the last close."""
     position = state.positions[slot]
     rate = rate_at(tape, position["symbol"], now)
-    position["interest_ts"] = now + DAY_US
+    position["daily_ts"] = now + DAY_US
     time_other_events(state, tape, slot)
     if rate == 0.0:
         return

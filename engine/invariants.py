@@ -20,7 +20,7 @@ from engine.tape import Tape
 
 Row = dict[str, Any]
 
-FREE_OF_MARKET = frozenset({Reason.DELISTED})
+FREE_OF_MARKET = frozenset({Reason.DELISTED, Reason.EXPIRED})
 """Reasons of fills that no order of the market made: their price is on no tick and in no bar."""
 
 ENDS = frozenset({RecordKind.FILL, RecordKind.CANCELLED, RecordKind.REJECTED, RecordKind.LEVELS})
@@ -249,6 +249,40 @@ def interest_is_paid_each_day(result: ReplayResult, rows: list[Row]) -> None:
         cash = row["cash"]
 
 
+def futures_settle_and_end(result: ReplayResult, rows: list[Row]) -> None:
+    """A future that is held settles at its time of day, every day, at the mark; nothing is left of it when it has expired.  # R6.2"""
+    futures = {i: one for i, one in enumerate(sorted(result.settings.instruments, key=lambda one: one.symbol)) if one.is_future}
+    next_ts: dict[tuple[int, int], int] = {}
+    for seq, row in enumerate(rows):
+        place = row["ts"], row["phase"]
+        for held, due in next_ts.items():
+            if (due, EventKind.SETTLEMENT) < place:
+                raise _broken(seq, row, f"{result.symbols[held[0]]} was held and did not settle or end at {due}")
+        key = row["symbol"], row["strategy"]
+        one = futures.get(row["symbol"])
+        if one is None or NONE in key:
+            continue
+        if row["kind"] == RecordKind.SETTLEMENT and row["ts"] != next_ts.get(key):
+            raise _broken(seq, row, f"settles at {next_ts.get(key)}")
+        if row["kind"] == RecordKind.SETTLEMENT or (row["reason"] == Reason.EXPIRED and row["kind"] == RecordKind.FILL):
+            mark = _last_mark(result.tape, row["symbol"], row["ts"])
+            if row["price"] != mark:
+                raise _broken(seq, row, f"price {row['price']} is not the mark {mark}")
+        if row["position"] == 0:
+            next_ts.pop(key, None)
+        elif key not in next_ts or row["kind"] == RecordKind.SETTLEMENT:
+            after = row["ts"] + (row["phase"] >= EventKind.SETTLEMENT)
+            due = day_end(after - one.settlement) + one.settlement
+            next_ts[key] = due if one.expiry is None else min(due, one.expiry)
+
+
+def _last_mark(tape: Tape, symbol: int, ts: int) -> float:
+    """The mark of the last bar closed by a time, after the splits before it."""
+    first, stop = int(tape.oldest[symbol]), int(tape.stop[symbol])
+    at = first + int(np.searchsorted(tape.ts[first:stop], ts, side="right")) - 1
+    return _in_new_units(tape, symbol, float(tape.mark[at]), int(tape.ts[at]), ts)
+
+
 def _rate(rates: Sequence[DatedRate], ts: int) -> float:
     """The rate in force at a time, 0 before the first."""
     return next((one.rate for one in reversed(rates) if one.from_us <= ts), 0.0)
@@ -287,6 +321,8 @@ class _Book:
         elif row["kind"] == RecordKind.CASH_IN_LIEU and self.tape.specs["accounting"][key[0]]:
             part = -row["side"] * row["qty"]
             self.costs[key] -= self.value(key[0], part, row["price"], row["value"]) - row["amount"]
+        elif row["kind"] == RecordKind.SETTLEMENT:
+            self.costs[key] += row["amount"]
 
     def _fill(self, key: tuple[int, int], row: Row) -> None:
         signed, held = row["side"] * row["qty"], self.lots[key]
@@ -330,4 +366,5 @@ PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (
     halts_block_entries,
     limits_hold_at_approval,
     interest_is_paid_each_day,
+    futures_settle_and_end,
 )

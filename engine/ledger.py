@@ -98,6 +98,8 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
             "leverage": settings.leverage if instrument.leverage is None else instrument.leverage,
             "maintenance": [list(tier) for tier in instrument.tiers],
             "borrow": [list(row) for row in instrument.borrow_rates],
+            "settlement": instrument.settlement if instrument.is_future else None,
+            "expiry": instrument.expiry if instrument.is_future else None,
         }
         for instrument in settings.instruments
     }

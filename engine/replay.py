@@ -5,12 +5,13 @@ At each instant, in the order of R1.2:
 1. BAR_PATH: touches inside the bars that end now (``bars``), of entries that rest too (``resting``), and ``liquidation``
 2. FUNDING_UPDATE: payments on positions held (``funding``), then interest on shorts and debt (``interest``)
 3. CANDLE_CLOSE: marks and ages (``bars``)
-4. UNIVERSE_UPDATED: symbols that leave (``life``)
-5. TRADE_PROPOSED: ruin (``life``), the equity sample and halts (``halts``), exits (``decisions``), selection (``selector``)
-6. RISK: the gate (``risk``)
-7. EXECUTION: orders rest, or fill at the close (``decisions``)
-8. CORPORATE_ACTION: splits, dividends, delistings (``actions``)
-9. BAR_OPEN: what the open decides (``bars``), then entries (``decisions``)
+4. SETTLEMENT: futures marked to market, or expired (``settlement``)
+5. UNIVERSE_UPDATED: symbols that leave (``life``)
+6. TRADE_PROPOSED: ruin (``life``), the equity sample and halts (``halts``), exits (``decisions``), selection (``selector``)
+7. RISK: the gate (``risk``)
+8. EXECUTION: orders rest, or fill at the close (``decisions``)
+9. CORPORATE_ACTION: splits, dividends, delistings (``actions``)
+10. BAR_OPEN: what the open decides (``bars``), then entries (``decisions``)
 
 Spread snapshots are looked up where a fill needs one.  This module owns the order and the clocks, and no business rule.
 """
@@ -35,6 +36,7 @@ from engine.resting import resting_paths
 from engine.risk import gate
 from engine.schema import NEVER, NONE, EventKind, Reason, RecordKind, Timing
 from engine.selector import select
+from engine.settlement import settle_futures
 from engine.state import PLAIN, State
 from engine.tape import Tape
 from engine.terms import pass_bars
@@ -150,6 +152,9 @@ def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> bool:
     closed = close_candles(tape, state, now)
     if resting:
         pass_bars(state, tape, now)
+    if state.rules[0]["settling"]:
+        account["phase"] = EventKind.SETTLEMENT
+        settle_futures(tape, state, now)
     account["phase"] = EventKind.UNIVERSE_UPDATED
     update_universe(tape, state, now)
     return closed

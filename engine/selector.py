@@ -17,7 +17,9 @@ from engine.terms import lapsed, reference_price
 
 @kernel
 def listed(tape: Tape, symbol: int, ts: int) -> bool:
-    """Whether a symbol is in the tradable set: always without a universe series, else not before its first row."""
+    """Whether a symbol is in the tradable set: until it expires, and with a universe series not before its first row."""
+    if tape.specs[symbol]["expiry"] <= ts:
+        return False
     if not tape.specs[symbol]["has_universe"]:
         return True
     first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]

@@ -27,6 +27,9 @@ SPEC = np.dtype(
         ("shortable", "u1"),
         ("limit_gap", "u1"),
         ("has_universe", "u1"),
+        ("future", "u1"),
+        ("settlement", "<i8"),  # of a future: us after 00:00 UTC
+        ("expiry", "<i8"),  # of a future: us, UTC; NEVER: none
     ],
     align=True,
 )
@@ -61,6 +64,8 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
         spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
         if instrument.accounting == Accounting.LINEAR:
             spec["shortable"] = 1
+        spec["future"], spec["settlement"] = instrument.is_future, instrument.settlement
+        spec["expiry"] = instrument.expiry if instrument.is_future and instrument.expiry is not None else NEVER
         gap = settings.limit_gap
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
         spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None

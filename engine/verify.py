@@ -24,6 +24,7 @@ CAUSES = {
     RecordKind.POSITION: (RecordKind.FILL, RecordKind.CASH_IN_LIEU),
     RecordKind.FUNDING: (RecordKind.POSITION,),
     RecordKind.INTEREST: (RecordKind.POSITION,),
+    RecordKind.SETTLEMENT: (RecordKind.POSITION,),
     RecordKind.LEVELS: (RecordKind.POSITION,),
     RecordKind.SPLIT: (RecordKind.POSITION, RecordKind.ORDER),
     RecordKind.CASH_IN_LIEU: (RecordKind.SPLIT,),
@@ -138,6 +139,7 @@ class _Instrument:
         self.scale = float(10 ** header["decimals"])
         self.fees = header["fees"]
         self.borrow = spec["borrow"]
+        self.settlement, self.expiry = spec["settlement"], spec["expiry"]
         self.own_fees = "fee" in header["models"]
 
     def quantity(self, lots: int) -> float:
@@ -197,6 +199,8 @@ def _apply(
         totals.funding += row["amount"]
     elif kind == RecordKind.INTEREST:
         _interest(seq, row, totals, instruments, rates)
+    elif kind == RecordKind.SETTLEMENT:
+        _settle(seq, row, totals, instruments[row["symbol"]])
     elif kind == RecordKind.SPLIT:
         _split_orders(row, totals, key)
         if row["order_id"] == NONE:
@@ -235,6 +239,19 @@ def _interest(seq: int, row: dict[str, Any], totals: Totals, instruments: list[_
     totals.cash += row["amount"]
     totals.interest += row["amount"]
     totals.debt_interest += row["amount"] if of_debt else 0
+
+
+def _settle(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument) -> None:
+    """A future at its time of day: what it is worth beyond its cost goes into cash, and is its cost from then on.  # R6.2"""
+    key, of_day = (row["strategy"], row["symbol"]), (row["ts"] - (instrument.settlement or 0)) % DAY_US
+    if instrument.settlement is None or of_day or key not in totals.lots:
+        raise LedgerError(f"record {seq}: a settlement at {row['ts']}, where no future is held that settles then")
+    worth = instrument.value(totals.lots[key], row["price"])
+    _equal(seq, "settlement", row["amount"], worth - totals.costs[key])
+    _equal(seq, "lots", row["qty"], abs(totals.lots[key]))
+    totals.costs[key] = worth
+    totals.cash += row["amount"]
+    totals.realised += row["amount"]
 
 
 def _opened_with(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> int:
@@ -282,7 +299,13 @@ def _check_order(seq: int, row: dict[str, Any], totals: Totals) -> None:
 def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument, rates: _Rates, opened: int) -> None:
     key, signed = (row["strategy"], row["symbol"]), row["side"] * row["qty"]
     fee = 0
-    if row["reason"] != Reason.DELISTED:
+    if instrument.expiry is not None and (
+        row["ts"] > instrument.expiry or (row["reason"] == Reason.EXPIRED) != (row["ts"] == instrument.expiry)
+    ):
+        raise LedgerError(
+            f"record {seq}: a fill ({Reason(row['reason']).name}) at {row['ts']} of a contract that expires at {instrument.expiry}"
+        )
+    if row["reason"] not in (Reason.DELISTED, Reason.EXPIRED):
         fee = _fee(row, totals, instrument, rates.bps(row["ts"], maker=bool(row["flags"] & MAKER)), opened)
         if row["reason"] == Reason.LIQUIDATED:
             fee += round(abs(instrument.value(row["qty"], row["price"])) * instrument.liquidation_fee)

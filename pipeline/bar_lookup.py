@@ -116,7 +116,7 @@ class Market:
             return settings.taker_bps
         traded = 0
         for row in rows:
-            if row["kind"] == RecordKind.FILL and row["ts"] > now - 30 * DAY_US and row["reason"] != Reason.DELISTED:
+            if row["kind"] == RecordKind.FILL and row["ts"] > now - 30 * DAY_US and row["reason"] not in (Reason.DELISTED, Reason.EXPIRED):
                 traded += abs(self.value(row["symbol"], row["qty"], row["price"]))
         return [tier.taker_bps for tier in settings.fee_tiers if traded >= tier.from_notional * settings.scale][-1]
 

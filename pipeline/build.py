@@ -32,10 +32,10 @@ from engine.schema import (
 )
 from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
 from pipeline.config import RunConfig, StrategyConfig
-from pipeline.config_account import InstrumentConfig, MaintenanceTier, RateConfig, RulesConfig, wrong_rows
+from pipeline.config_account import InstrumentConfig, MaintenanceTier, RateConfig, RulesConfig, wrong_value
 from pipeline.config_execution import SlippageConfig
 from pipeline.config_risk import ScopeHalts, Size
-from pipeline.config_values import duration_us
+from pipeline.config_values import duration_us, time_of_day_us
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -256,20 +256,23 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
         raise ConfigError(
             f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
         )
-    rows = {name: values.pop(name, None) for name in ("rules", "borrow")}
-    for name, given_rows in rows.items():
-        wrong = wrong_rows(name, given_rows)
+    told = {name: values.pop(name, None) for name in ("rules", "borrow", "settlement", "expiry")}
+    for name, value in told.items():
+        wrong = wrong_value(name, value)
         if wrong:
             raise ConfigError(f"instrument {symbol}: {wrong}")
-    dated = InstrumentConfig(**rows)
+    dated = InstrumentConfig(**told)
     try:
         values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
     except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"instrument {symbol}: {error}") from None
     group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
     values["maintenance"] = _tiers(tiers or ())
-    instrument = _with_rules(Instrument(symbol, **values, group=group, borrow=_rates(dated.borrow or ())), dated.rules or ())
+    values |= {"borrow": _rates(dated.borrow or ()), "settlement": time_of_day_us(dated.settlement or "00:00")}
+    values["expiry"] = None if dated.expiry is None else _us(dated.expiry)
+    instrument = _with_rules(Instrument(symbol, **values, group=group), dated.rules or ())
     _check_borrow(config, instrument)
+    _check_future(config, instrument)
     if config.account.margin == "isolated" and instrument.accounting != Accounting.SPOT and not instrument.tiers:
         raise ConfigError(
             f"account.margin = isolated: {symbol} has no maintenance tiers, so it could lose more than its margin; "
@@ -289,6 +292,16 @@ def _check_borrow(config: RunConfig, instrument: Instrument) -> None:
         )
     if not instrument.shortable:
         raise ConfigError(f"instruments.{symbol}.borrow: {symbol} cannot be sold short; add shortable: true, or leave borrow out")
+
+
+def _check_future(config: RunConfig, instrument: Instrument) -> None:
+    """Refuse what only a future has, where it is given for this symbol alone and it is none."""
+    given = config.instruments.get(instrument.symbol, InstrumentConfig())
+    for name in ("settlement", "expiry"):
+        if getattr(given, name) is not None and not instrument.is_future:
+            raise ConfigError(
+                f"instruments.{instrument.symbol}.{name}: {instrument.symbol} is of kind {instrument.kind!r}; only a future has it: add kind: future"
+            )
 
 
 def _rates(rows: Sequence[RateConfig]) -> tuple[DatedRate, ...]:
@@ -319,7 +332,9 @@ def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrume
     return replace(instrument, rules=tuple(rules))
 
 
-_FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions", "rules", "borrow"})
+_FIELDS = frozenset(
+    {"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions", "rules", "borrow", "settlement", "expiry"}
+)
 
 
 def _strategy(config: RunConfig, strategy: StrategyConfig) -> StrategySettings:

@@ -17,6 +17,7 @@ from pipeline.config_values import (
     NotNegative,
     Positive,
     Section,
+    TimeOfDay,
     iso,
 )
 
@@ -107,7 +108,7 @@ class RulesConfig(Section):
 class InstrumentConfig(Section):
     """What is known of a symbol beyond the dataset; a key left out keeps the dataset's value."""
 
-    kind: Literal["spot", "equity", "linear_perp", "fx"] | None = None
+    kind: Literal["spot", "equity", "linear_perp", "fx", "future"] | None = None
     tick: Decimal | None = Field(default=None, description="price step")
     lot: Decimal | None = Field(default=None, description="quantity step")
     multiplier: Decimal | None = Field(default=None, description="units of the underlying per unit of quantity")
@@ -119,6 +120,12 @@ class InstrumentConfig(Section):
     borrow: Rates | None = Field(
         default=None,
         description="paid each day at 00:00 UTC by who is short of it (spot, equity), by date: [{from: 2024-01-01, rate: 0.05}] (default: nothing)",
+    )
+    settlement: TimeOfDay | None = Field(
+        default=None, description="of a future: time of day in UTC at which its profit goes into cash (default: 00:00)"
+    )
+    expiry: Moment | None = Field(
+        default=None, description="of a future: when it ends, and is closed at its mark (default: not in the data)"
     )
     sessions: bool | None = Field(default=None, description="whether it trades in sessions (252 periods a year) rather than always (365)")
     rules: list[RulesConfig] | None = Field(
@@ -132,10 +139,10 @@ class InstrumentConfig(Section):
         return rules
 
 
-def wrong_rows(name: str, rows: Any) -> str:
-    """What is wrong with the dated rows (``rules`` or ``borrow``) of a dataset or a source, or nothing."""
+def wrong_value(name: str, value: Any) -> str:
+    """What is wrong with a value of a dataset's or a source's instrument, or nothing."""
     try:
-        InstrumentConfig(**{name: rows})
+        InstrumentConfig(**{name: value})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

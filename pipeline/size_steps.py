@@ -61,6 +61,16 @@ def _hold(market: Market, held: _Held, row: Row) -> None:
     held.lots += signed
 
 
+def _carry(market: Market, held: _Held, row: Row, realised: int) -> None:
+    """What befalls a position besides fills; ``realised`` is the amount of the record after it.  # R6.2, R8.1"""
+    if row["kind"] == RecordKind.SETTLEMENT:
+        held.cost += row["amount"]
+    elif row["kind"] == RecordKind.CASH_IN_LIEU:
+        _release_rest(market, held, row, realised)
+    elif row["order_id"] == NONE:
+        held.lots = row["position"]
+
+
 def _release_rest(market: Market, held: _Held, row: Row, realised: int) -> None:
     """Let what a split left of a lot go, with its cost and its margin.  # R8.1"""
     instrument = market.instrument(row["symbol"])
@@ -116,10 +126,8 @@ def standing(result: Result, market: Market, rows: list[Row], approved: int) -> 
         slot = row["symbol"], row["strategy"]
         if row["kind"] == RecordKind.SPLIT and row["order_id"] != NONE and row["proposal"] in pending:
             pending[row["proposal"]].lots = row["qty"]
-        elif slot in held and row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
-            held[slot].lots = row["position"]
-        elif slot in held and row["kind"] == RecordKind.CASH_IN_LIEU:
-            _release_rest(market, held[slot], row, rows[seq + 1]["amount"])
+        elif slot in held and row["kind"] in (RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.SETTLEMENT):
+            _carry(market, held[slot], row, rows[seq + 1]["amount"])
         elif row["kind"] == RecordKind.APPROVED:
             worth = market.value(row["symbol"], row["qty"], row["price"])
             pending[row["proposal"]] = _Waits(slot, row["side"], row["qty"], worth, row["amount"])

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-MOVES = (RecordKind.FILL, RecordKind.SPLIT, RecordKind.CASH_IN_LIEU)
-"""Records that change lots."""
+MOVES = (RecordKind.FILL, RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.SETTLEMENT)
+"""Records that change lots or cost."""
 
 TRADE = np.dtype(
     [
@@ -85,7 +85,7 @@ def _read_trades(
     for i in range(len(records)):
         record = records[i]
         kind = record["kind"]
-        if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.INTEREST:
+        if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.SETTLEMENT:
             continue
         if record["symbol"] == NONE:
             continue
@@ -143,6 +143,9 @@ def _other(trade: Any, record: Any, following: int) -> None:
     if kind == RecordKind.FUNDING:
         trade["funding"] += record["amount"]
         trade["pnl"] += record["amount"]
+    elif kind == RecordKind.SETTLEMENT:
+        trade["realised"] += record["amount"]
+        trade["pnl"] += record["amount"]
     elif kind == RecordKind.INTEREST:
         trade["interest"] += record["amount"]
         trade["pnl"] += record["amount"]
@@ -183,7 +186,8 @@ def _average(price: float, lots: int, more_price: float, more_lots: int) -> floa
 def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: float) -> Ints:
     """Unrealised profit of each trade that is still open, at the mark of its last bar of the run; 0 for the others.  # R6.4, R6.5
 
-    The cost of a position is the value of its opening fills less what its closing fills released, which is their value less the profit they realised.
+    The cost of a position is the value of its opening fills less what its closing fills released, which is their value less the profit they realised;
+    a settlement adds what it pays.
     """
     profit = np.zeros(len(trades), np.int64)
     for i in np.flatnonzero(trades["open"]):
@@ -194,6 +198,9 @@ def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: f
         cost = 0
         for seq in places[np.flatnonzero(opens[places])[-1] :]:
             if records["kind"][seq] == RecordKind.SPLIT:
+                continue
+            if records["kind"][seq] == RecordKind.SETTLEMENT:
+                cost += int(records["amount"][seq])
                 continue
             signed = int(records["side"][seq]) * int(records["qty"][seq])
             qty = signed * spec["lot_units"] / spec["lot_power"]

@@ -1,4 +1,4 @@
-"""What holding costs in a random market: interest on shorts and on debt.
+"""What comes with time in a random market: interest on shorts and on debt, futures that settle and expire.
 
 Drawn from a generator of its own, after all else, so that what is drawn here moves no other case.
 """
@@ -15,7 +15,7 @@ from engine.dataset import Dataset
 from engine.instrument import DatedRate, Instrument
 from engine.schema import Accounting, Action, MarginMode, SizeKind
 from engine.settings import UNLIMITED, HaltLimits, Settings, StrategySettings
-from tests.market_data import DAY, HOUR, chance, pick
+from tests.market_data import DAY, HOUR, MINUTE, chance, pick
 
 Table = Mapping[str, list[Any]]
 
@@ -35,7 +35,7 @@ def with_carry(seed: int, dataset: Dataset, proposals: dict[str, list[Any]], set
         case = with_shorts(rng, case)
     if chance(rng, 0.12):
         case = with_debt(rng, case)
-    return case
+    return with_futures(rng, case) if chance(rng, 0.12) else case
 
 
 def with_shorts(rng: Generator, case: Carried) -> Carried:
@@ -73,6 +73,27 @@ def _rates(rng: Generator, case: Carried, symbol: str) -> tuple[DatedRate, ...]:
     times = {begin - DAY} if chance(rng, 0.7) else set()
     times |= {begin + int(rng.integers(0, (end - begin) // HOUR + 2)) * HOUR for _ in range(int(rng.integers(1, 4)))}
     return tuple(DatedRate(ts, float(pick(rng, 0.05, 0.5, 3.65, 73.0, 0.0))) for ts in sorted(times))
+
+
+def with_futures(rng: Generator, case: Carried) -> Carried:
+    """Contracts that settle at some time of day, on the bars' closes or off them, and most of which expire."""
+    one_time = int(pick(rng, 0, 0, 16 * HOUR, 13 * HOUR + HOUR // 4, 7 * MINUTE))
+    changed = [_future(rng, case, one, one_time) if chance(rng, 0.8) else one for one in case.settings.instruments]
+    rows = [
+        _row(rng, case, one.symbol, pick(rng, *case.settings.strategies).id, side, _bar(rng, case, one.symbol))
+        for one in changed
+        for side in (Action.ENTER_LONG, Action.ENTER_SHORT)
+        if one.is_future and chance(rng, 0.6)
+    ]
+    settings = _unlimited(case.settings) if chance(rng, 0.3) else case.settings
+    return Carried(case.dataset, _added(case.proposals, rows), replace(settings, instruments=tuple(changed)))
+
+
+def _future(rng: Generator, case: Carried, one: Instrument, settlement: int) -> Instrument:
+    closes = _closes(case, one.symbol)
+    at = int(rng.choice(closes)) + int(pick(rng, 0, 0, 0, HOUR, -7 * MINUTE, 1))
+    expiry = pick(rng, None, at, at, closes[0] - DAY, at // DAY * DAY + settlement)
+    return replace(one, kind="future", borrow=(), settlement=settlement, expiry=expiry)
 
 
 def with_debt(rng: Generator, case: Carried) -> Carried:

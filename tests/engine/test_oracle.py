@@ -287,7 +287,15 @@ def test_cash_is_the_sum_of_amounts_and_every_proposal_ends_once(seed: int) -> N
     # R6.4 R5.4
     case = random_case(seed)
     result = replay(*case)
-    moves = {RecordKind.DEPOSIT, RecordKind.FILL, RecordKind.FUNDING, RecordKind.INTEREST, RecordKind.DIVIDEND, RecordKind.CASH_IN_LIEU}
+    moves = {
+        RecordKind.DEPOSIT,
+        RecordKind.FILL,
+        RecordKind.FUNDING,
+        RecordKind.INTEREST,
+        RecordKind.SETTLEMENT,
+        RecordKind.DIVIDEND,
+        RecordKind.CASH_IN_LIEU,
+    }
     cash, lots = 0, Counter[tuple[int, int]]()
     for record in result.records:
         cash += record["amount"] if record["kind"] in moves else 0

@@ -174,14 +174,18 @@ class Account:
         self.cash = checked(symbol, self.cash + checked(symbol, amount))
 
     def fee_bps(self, *, maker: bool) -> float:
-        """The rate of a fill now: by tier, the notional filled in the 30 days before it, a delisting aside.  # R2.6"""
+        """The rate of a fill now: by tier, the notional filled in the 30 days before it, delistings and expiries aside.  # R2.6"""
         tiers = self.settings.fee_tiers
         if not tiers:
             return self.settings.maker_bps if maker else self.settings.taker_bps
         names = {place: symbol for symbol, place in self._symbols.items()}
         traded = 0
         for record in self.records:
-            if record["kind"] == RecordKind.FILL and record["reason"] != Reason.DELISTED and record["ts"] > self.now - 30 * DAY_US:
+            if (
+                record["kind"] == RecordKind.FILL
+                and record["reason"] not in (Reason.DELISTED, Reason.EXPIRED)
+                and record["ts"] > self.now - 30 * DAY_US
+            ):
                 traded += self.markets[names[record["symbol"]]].contract.value(record["qty"], record["price"])
         tier = [one for one in tiers if round(one.from_notional * self.settings.scale) <= traded][-1]
         return tier.maker_bps if maker else tier.taker_bps

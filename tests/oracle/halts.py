@@ -75,6 +75,7 @@ def history(account: Account) -> History:
             RecordKind.DIVIDEND: record["amount"],
             RecordKind.INSURANCE: record["amount"],
             RecordKind.INTEREST: record["amount"],
+            RecordKind.SETTLEMENT: record["amount"],
         }.get(record["kind"])
         if money is None or record["symbol"] == NONE:  # what the account pays on its debt is no part's
             continue

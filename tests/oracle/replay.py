@@ -1,6 +1,7 @@
 """The loop: all events of all symbols, instant by instant, in the total order.
 
-1. ``bar_path``, ``funding``, ``candle_close``, snapshots and ``universe`` take the events of an instant one by one; ``charge`` comes after funding.
+1. ``bar_path``, ``funding``, ``candle_close``, snapshots, ``settlement`` and ``universe`` take the events of an instant one by one;
+   ``charge`` comes after funding.
 2. ``decisions`` are TRADE_PROPOSED to EXECUTION: ruin, sample and halts, exits, valuation, selector, gate, orders.
 3. ``corporate_action`` and ``bar_open`` follow; after the last sample ``finish`` ends the run.
 """
@@ -25,6 +26,7 @@ from tests.oracle.margin import exit_inside, liquidate, liquidation_price, passe
 from tests.oracle.orders import acts_in, expire
 from tests.oracle.proposals import Proposal, read_proposals
 from tests.oracle.resting import leave_inside, meet_open, meet_path
+from tests.oracle.settlement import settlement, settlement_events
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Replay:
         proposals = [one for one in proposals if self.tape.sample_ts and one.available_ts <= self.tape.end]
         self.decisions = Decisions(self.account, settings, self.tape.sample_ts, len(proposals))
         self.events = self.tape.events + [self._proposed(one) for one in proposals]
+        for instrument in settings.instruments:
+            self.events += settlement_events(instrument, settings.start_us, self.tape.end)
         self.events.sort(key=lambda event: event[:6])
 
     def _proposed(self, one: Proposal) -> Event:
@@ -89,6 +93,7 @@ class Replay:
             EventKind.FUNDING_UPDATE: self.funding,
             EventKind.CANDLE_CLOSE: self.candle_close,
             EventKind.SPREAD_SNAPSHOT: self.spread_snapshot,
+            EventKind.SETTLEMENT: lambda event: settlement(self.account, event),
             EventKind.UNIVERSE_UPDATED: self.universe,
         }
         first = [event for event in events if event.kind <= EventKind.FUNDING_UPDATE]
