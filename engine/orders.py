@@ -250,8 +250,9 @@ def time_life(state: State, tape: Tape, symbol: int) -> int:
     """When a symbol next meets its expiry, the universe or a corporate action; actions of this instant come in CORPORATE_ACTION, after its decisions."""
     account = state.account[0]
     met = account["now"] - 1 if account["phase"] == EventKind.BAR_PATH else account["now"]
-    expiry = tape.specs[symbol]["expiry"]
-    due = expiry if expiry > met else NEVER
+    due = NEVER
+    if state.rules[0]["settling"] and tape.specs[symbol]["expiry"] > met:
+        due = tape.specs[symbol]["expiry"]
     at = known_until(tape.universe_ts, tape.universe_first[symbol], tape.universe_stop[symbol], met)
     if at < tape.universe_stop[symbol]:
         due = min(due, tape.universe_ts[at])

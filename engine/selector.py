@@ -18,9 +18,10 @@ from engine.terms import lapsed, reference_price
 @kernel
 def listed(tape: Tape, symbol: int, ts: int) -> bool:
     """Whether a symbol is in the tradable set: until it expires, and with a universe series not before its first row."""
-    if tape.specs[symbol]["expiry"] <= ts:
+    spec = tape.specs[symbol]
+    if spec["future"] and spec["expiry"] <= ts:
         return False
-    if not tape.specs[symbol]["has_universe"]:
+    if not spec["has_universe"]:
         return True
     first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
     at = known_until(tape.universe_ts, first, stop, ts) - 1

@@ -27,7 +27,7 @@ SPEC = np.dtype(
         ("shortable", "u1"),
         ("limit_gap", "u1"),
         ("has_universe", "u1"),
-        ("future", "u1"),
+        ("future", "u1"),  # whether the next two say anything
         ("settlement", "<i8"),  # of a future: us after 00:00 UTC
         ("expiry", "<i8"),  # of a future: us, UTC; NEVER: none
     ],

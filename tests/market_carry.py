@@ -103,7 +103,7 @@ def with_debt(rng: Generator, case: Carried) -> Carried:
     if not linear or chance(rng, 0.2):
         return case._replace(settings=replace(case.settings, interest=rates))
     symbol, lenders = pick(rng, *linear), ("lender", "Saver")
-    size = float(pick(rng, 10.0, 20.0, 40.0))
+    rows, size = _opposite(rng, case, symbol, lenders)
     added = tuple(StrategySettings(name, 1.0, SizeKind.FIXED_FRACTION, size) for name in lenders)
     easy = [replace(one, maintenance=(), leverage=None, min_qty=0.0, min_notional=0.0, rules=()) for one in case.settings.instruments]
     settings = replace(
@@ -115,7 +115,7 @@ def with_debt(rng: Generator, case: Carried) -> Carried:
         instruments=tuple(easy),
     )
     kept = _only(case.proposals, {one.id for one in settings.strategies})
-    return Carried(case.dataset, _added(kept, _opposite(rng, case, symbol, lenders)), settings)
+    return Carried(case.dataset, _added(kept, rows), settings)
 
 
 def _unlimited(settings: Settings) -> Settings:
@@ -126,18 +126,22 @@ def _unlimited(settings: Settings) -> Settings:
     return replace(settings, cash_buffer=0.0, min_score=-math.inf, latency_us=0, **none, **calm, **most)
 
 
-def _opposite(rng: Generator, case: Carried, symbol: str, owners: tuple[str, str]) -> list[dict[str, Any]]:
-    """Both sides at one close; the side that has lost by a later one leaves there."""
+def _opposite(rng: Generator, case: Carried, symbol: str, owners: tuple[str, str]) -> tuple[list[dict[str, Any]], float]:
+    """Both sides at one close; the side that has lost by a later one leaves there.  And a size with which that loss is more than there is."""
     series = case.dataset.find("bars", symbol)
     assert series is not None
-    close = case.dataset.view("bars", series)["close"].tolist()
+    close = case.dataset.view("bars", series)["close"]
     later = _bar(rng, case, symbol)
-    first = max(0, later - int(rng.integers(1, 9)))
-    falls = close[later] < close[first]
-    loser = owners[0] if falls else owners[1]
-    sides = (Action.ENTER_LONG, Action.ENTER_SHORT)
-    rows = [_row(rng, case, symbol, owner, side, first) for owner, side in zip(owners, sides, strict=True)]
-    return [*rows, _row(rng, case, symbol, loser, Action.EXIT, later)]
+    from_start = int(np.searchsorted(_closes(case, symbol), case.settings.start_us))
+    before = np.arange(min(max(from_start, later - 12), later), later + 1)
+    first = int(before[np.argmax(np.abs(close[before] / close[later] - 1.0))])
+    moved = float(close[later] / close[first] - 1.0)
+    loser = owners[0] if moved < 0 else owners[1]
+    rows = [
+        _row(rng, case, symbol, owner, side, first) for owner, side in zip(owners, (Action.ENTER_LONG, Action.ENTER_SHORT), strict=True)
+    ]
+    size = min(float(pick(rng, 0.8, 1.3, 2.0)) / abs(moved), 90.0) if moved else 5.0
+    return [*rows, _row(rng, case, symbol, loser, Action.EXIT, later)], size
 
 
 def _closes(case: Carried, symbol: str) -> list[int]:
