@@ -41,7 +41,7 @@ class Position(NamedTuple):
     strategy: str
     lots: int  # signed
     quantity: Decimal  # signed
-    cost: int  # money units, signed: of its opening fills
+    cost: int  # money units, signed: of its opening fills; of a future that of its last settlement
     value: int  # money units, signed: at the mark
     stop: float  # NaN: none
     target: float  # NaN: none

@@ -50,6 +50,9 @@ def test_what_shorts_pay_is_in_trades_figures_and_the_verified_folder(market: Da
     assert trades.filter(pl.col("side") == "long")["interest"].to_list() == [0.0] * trades.filter(pl.col("side") == "long").height
     assert sum(found.profit_by_strategy.values()) == found.replay.final_equity - found.replay.settings.cash
     assert "interest" in plain(found)
+    assert not any("borrow" in notice for notice in found.notices)
+    free = run(config(*SHORT), dataset=market)
+    assert [notice for notice in free.notices if "shorts borrow for nothing" in notice and market.symbols[0] in notice]
     verified = verify_run(save(found, tmp_path))
     assert verified.interest == found.metrics.interest
     assert "+ interest -" in "".join(verified.lines())
