@@ -17,6 +17,8 @@ from engine.tape import Tape
 @shared
 def settle_futures(tape: Tape, state: State, now: int) -> None:
     """SETTLEMENT: by symbol, those that expire now end, and those whose time of day it is settle.  # R1.2"""
+    if state.account[0]["next_other"] > now and state.account[0]["n_queue"] == 0:
+        return
     symbol = next_settling(tape, state, NONE, now)
     while symbol != NEVER:
         if tape.specs[symbol]["expiry"] == now:
