@@ -5,14 +5,15 @@ One symbol at a time, its actions in their order; of a split, pending entries fi
 
 import numpy as np
 
+from engine.conversion import in_account, tell_rate
 from engine.execution import close_position
 from engine.exits import on_tick, watches
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, quantity, share, value
 from engine.orders import drop_entries, drop_entry, drop_exit, drop_rest, next_due, sweep_queue, time_life, time_other_events
-from engine.portfolio import book_value, note_overflow, release, secure, set_lots
+from engine.portfolio import book_value, note_overflow, release, secure, set_lots, value_at
 from engine.records import post
-from engine.schema import NEVER, NONE, Reason, RecordKind
+from engine.schema import NEVER, NONE, Accounting, Reason, RecordKind
 from engine.splits import DELIST, DIVIDEND, SPLIT, across_splits
 from engine.state import State
 from engine.tape import Tape, known_until
@@ -52,7 +53,7 @@ def act(tape: Tape, state: State, symbol: int, at: int, now: int) -> None:
         if state.rules[0]["splits"] and kind == SPLIT:
             split_position(tape, state, slot, at, now)
         elif kind == DIVIDEND:
-            pay_dividend(state, slot, tape.action_value[at], now)
+            pay_dividend(tape, state, slot, tape.action_value[at], now)
         else:
             last = last_close(tape, symbol, position["row"] - 1, at)
             price = last * (1.0 - position["side"] * state.rules[0]["delist_haircut"])
@@ -76,10 +77,13 @@ def last_close(tape: Tape, symbol: int, row: int, stop: int) -> float:
 
 
 @shared
-def pay_dividend(state: State, slot: int, amount_each: float, now: int) -> None:
+def pay_dividend(tape: Tape, state: State, slot: int, amount_each: float, now: int) -> None:
     """DIVIDEND: cash for each unit held; a short pays it.  # R8.2"""
     position = state.positions[slot]
-    amount = value(position["qty"], amount_each, position["multiplier"], state.rules[0]["scale"])
+    tell_rate(tape, state, slot, now)
+    amount = value_at(state, slot, amount_each)
+    if position["accounting"] != Accounting.SPOT:
+        amount = in_account(tape, state, position["symbol"], amount)
     state.account[0]["cash"] += amount
     lots, cause = abs(position["lots"]), position["opened_seq"]
     post(state, now, RecordKind.DIVIDEND, Reason.NONE, slot, NONE, NONE, 0, lots, amount_each, 0, amount, 0.0, cause, 0, 0)
@@ -117,7 +121,7 @@ def split_position(tape: Tape, state: State, slot: int, at: int, now: int) -> No
     split_levels(tape, state, slot, den, num)
     cause = position["opened_seq"]
     seq = post(state, now, RecordKind.SPLIT, Reason.NONE, slot, NONE, NONE, 0, lots, price, 0, 0, num / den, cause, 0, 0)
-    at_mark = value(position["qty"], mark, position["multiplier"], state.rules[0]["scale"])
+    at_mark = value_at(state, slot, mark)
     if rest == 0:
         book_value(state, slot, at_mark, position["cost"])
     else:
@@ -136,11 +140,17 @@ def pay_rest(
     position, symbol = state.positions[slot], state.positions[slot]["symbol"]
     spec, side, lots = tape.specs[symbol], position["side"], abs(position["lots"])
     qty = side * quantity(rest, spec["lot_units"], spec["lot_power"]) / den
-    worth = value(qty, price, spec["multiplier"], state.rules[0]["scale"])
+    tell_rate(tape, state, slot, now)
+    spot, worth = (
+        position["accounting"] == Accounting.SPOT,
+        value(qty, price, spec["multiplier"], state.rules[0]["scale"], spec["inverse"]),
+    )
+    if spot:
+        worth = in_account(tape, state, symbol, worth)
     released = share(position["cost"], rest, before) if lots > 0 else position["cost"]
     kept = position["margin"] - share(position["margin"], rest, before) if lots > 0 else 0
-    realised = worth - released
-    amount = realised if position["linear"] else worth
+    realised = worth - released if spot else in_account(tape, state, symbol, worth - released)
+    amount = worth if spot else realised
     state.account[0]["cash"] += amount
     book_value(state, slot, at_mark, position["cost"] - released)
     if lots == 0:

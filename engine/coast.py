@@ -24,13 +24,20 @@ from engine.tape import Tape
 def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     """Run over quiet bars of the only position, marking and sampling.  # R10.1"""
     account, rules = state.account[0], state.rules[0]
-    if account["n_held"] != 1 or account["n_queue"] != 0 or account["n_exits"] != 0 or rules["watching"] or rules["liquidates"]:
+    if (
+        account["n_held"] != 1
+        or account["n_queue"] != 0
+        or account["n_exits"] != 0
+        or rules["watching"]
+        or rules["liquidates"]
+        or rules["converts"]
+    ):
         return
     slot = state.held[0]
     position = state.positions[slot]
     row, stop = position["row"], min(tape.stop[position["symbol"]], position["max_row"])
     horizon = quiet_until(tape, proposals, state, slot, until)
-    qty, multiplier, scale = position["qty"], position["multiplier"], rules["scale"]
+    qty, multiplier, scale, inverse = position["qty"], position["multiplier"], rules["scale"], position["inverse"]
     levels, plain = position["levels"] != 0, rules["plain_exits"] != 0
     k, last, worth = account["sampled"], account["last_equity"], position["value"]
     current = account["cash"] + account["open_value"]
@@ -48,7 +55,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
             while k < len(tape.grid) and tape.grid[k] < now:
                 state.equity[k] = last
                 k += 1
-        at_mark = value(qty, tape.mark[row], multiplier, scale)
+        at_mark = value(qty, tape.mark[row], multiplier, scale, inverse)
         equity = current + at_mark - worth
         if equity <= 0 or equity >= MONEY_LIMIT or abs(at_mark) >= MONEY_LIMIT:
             break

@@ -6,9 +6,11 @@ Owns the columns of each kind, the content id, and reading a folder; ``engine.da
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -87,10 +89,18 @@ class Dataset:
 
     def find(self, kind: str, symbol: str, name: str = "") -> Series | None:
         """The series of a symbol; the finest where ``name`` is empty; None if there is none."""
-        for series in self.series.get(kind, ()):
-            if series.symbol == symbol and name in ("", series.name):
+        for series in self._series_of.get((kind, symbol), ()):
+            if name in ("", series.name):
                 return series
         return None
+
+    @cached_property
+    def _series_of(self) -> dict[tuple[str, str], list[Series]]:
+        found = defaultdict[tuple[str, str], list[Series]](list)
+        for kind, group in self.series.items():
+            for series in group:
+                found[kind, series.symbol].append(series)
+        return dict(found)
 
     def view(self, kind: str, series: Series) -> dict[str, NDArray[Any]]:
         """Columns of one series, with no copy."""

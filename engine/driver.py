@@ -19,11 +19,12 @@ from engine import replay as loop
 from engine.broadcast import ALL, Broadcast, Key
 from engine.dataset import Dataset
 from engine.events import RecordReader, Start, Told, WarmupEnd
+from engine.instrument import Instrument
 from engine.kernel import is_compiled, prepare
 from engine.proposal import Proposal
 from engine.proposals import build_proposals
 from engine.schema import NEVER
-from engine.settings import Settings
+from engine.settings import Conversion, Settings
 from engine.state import State, is_plain, largest_batch, new_state
 from engine.strategy import EventStrategy
 from engine.stream import Feed, Made, lowered, with_room_for
@@ -42,6 +43,15 @@ class Stage(IntEnum):
     REST = 0  # between instants
     BEFORE = 1  # telling what came before the decisions
     AFTER = 2  # telling what came after them
+
+
+def no_rate(instrument: Instrument, conversions: Sequence[Conversion], ts: int) -> str:
+    """What is said where an entry comes before the first rate of its currency."""
+    source = next(one.symbol for one in conversions if one.quote == instrument.quote)
+    return (
+        f"{instrument.symbol} is to be entered at {np.datetime64(ts, 'us')}Z, and no close of {source} is known by then, which says what "
+        f"{instrument.quote} is worth; begin later (period.start), or give account.conversion a symbol with earlier bars"
+    )
 
 
 class Driver:
@@ -106,6 +116,10 @@ class Driver:
             status = int(self._kernel(self.tape, self.proposals, self._state, until, visit, watched))
             if status == loop.OVERFLOW:
                 raise self._overflow()
+            if status == loop.UNRATED:
+                symbol = self.symbols[int(self._state.account[0]["unrated"])]
+                instrument = next(one for one in self.settings.instruments if one.symbol == symbol)
+                raise ReplayError(no_rate(instrument, self.settings.conversions, int(self._state.account[0]["now"])))
             if status == loop.UNPRICED:
                 symbol = self.symbols[int(self._state.account[0]["unpriced"])]
                 raise ReplayError(

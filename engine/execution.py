@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from engine.conversion import in_account, tell_rate
 from engine.days import next_daily
 from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open, watches
 from engine.fees import fill_fee, settle_tier
@@ -9,10 +10,10 @@ from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
 from engine.money import MONEY_LIMIT, margin, money, quantity, share, value
 from engine.orders import drop_exit, drop_rest, first_row_after, order_exit, time_life, time_other_events
-from engine.portfolio import book_value, release, secure, set_lots
+from engine.portfolio import book_value, by_side, release, secure, set_lots, value_at
 from engine.proposals import Proposals
 from engine.records import post
-from engine.schema import MAKER, MORE, NEVER, NONE, EventKind, OrderType, Reason, RecordKind, Slippage, StopAnchor, Timing
+from engine.schema import MAKER, MORE, NEVER, NONE, Accounting, EventKind, OrderType, Reason, RecordKind, Slippage, StopAnchor, Timing
 from engine.splits import restated, restated_level, restated_volume
 from engine.state import State
 from engine.tape import Tape, known_until
@@ -140,8 +141,7 @@ def last_mark(state: State, tape: Tape, slot: int) -> float:
 @kernel
 def revalue_again(state: State, tape: Tape, slot: int) -> None:
     """Mark a position to its last mark."""
-    position, mark = state.positions[slot], last_mark(state, tape, slot)
-    book_value(state, slot, value(position["qty"], mark, position["multiplier"], state.rules[0]["scale"]), position["cost"])
+    book_value(state, slot, value_at(state, slot, last_mark(state, tape, slot)), state.positions[slot]["cost"])
 
 
 @shared
@@ -168,16 +168,20 @@ def reduce_position(
     held, side = abs(position["lots"]), -int(position["side"])
     whole = lots == held
     qty = position["qty"] if whole else quantity(-side * lots, spec["lot_units"], spec["lot_power"])
-    worth = value(qty, price, spec["multiplier"], rules["scale"])
+    tell_rate(tape, state, slot, ts)
+    spot, worth = position["accounting"] == Accounting.SPOT, value(qty, price, spec["multiplier"], rules["scale"], spec["inverse"])
+    traded = in_account(tape, state, position["symbol"], abs(worth))
+    if spot:
+        worth = by_side(worth, traded)
     charged = 0
     if reason != Reason.DELISTED and reason != Reason.EXPIRED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
-        charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
+        charged = fill_fee(rules, traded, rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
     if reason == Reason.LIQUIDATED:
-        charged += money(abs(worth) * rules["liquidation_fee"])
+        charged += money(traded * rules["liquidation_fee"])
     released = position["cost"] if whole else share(position["cost"], lots, held)
-    realised = worth - released
-    amount = (realised if position["linear"] else worth) - charged
+    realised = worth - released if spot else in_account(tape, state, position["symbol"], worth - released)
+    amount = (worth if spot else realised) - charged
     account["cash"] += amount
     kept = 0 if whole else position["margin"] - share(position["margin"], lots, held)
     if whole:
@@ -347,16 +351,19 @@ def add_lots(
     account, rules, position = state.account[0], state.rules[0], state.positions[slot]
     spec, side = tape.specs[state.positions[slot]["symbol"]], int(position["side"])
     qty = quantity(side * lots, spec["lot_units"], spec["lot_power"])
-    worth = value(qty, price, spec["multiplier"], rules["scale"])
+    tell_rate(tape, state, slot, ts)
+    spot, worth = position["accounting"] == Accounting.SPOT, value(qty, price, spec["multiplier"], rules["scale"], spec["inverse"])
+    traded = in_account(tape, state, position["symbol"], abs(worth))
+    if spot:
+        worth = by_side(side, traded)
     rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
-    charged = fill_fee(rules, abs(worth), rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
-    linear = position["linear"] != 0
-    amount = -charged if linear else -worth - charged
+    charged = fill_fee(rules, traded, rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
+    amount = -worth - charged if spot else -charged
     account["cash"] += amount
     set_lots(state, tape, slot, position["lots"] + side * lots)
     book_value(state, slot, position["value"] + worth, position["cost"] + worth)
     revalue_again(state, tape, slot)
-    secure(state, slot, position["margin"] + (margin(abs(worth), spec["leverage"]) if position["backs"] else 0))
+    secure(state, slot, position["margin"] + (margin(traded, spec["leverage"]) if position["backs"] else 0))
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
     settle_tier(state, tape, ts)
     return post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, abs(position["lots"]), price, 0, 0, 0.0, seq, 0, 0)

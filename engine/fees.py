@@ -7,7 +7,7 @@ from engine.model_call import call
 from engine.money import fee, money, quantity, value
 from engine.schema import DAY_US, Reason, RecordKind
 from engine.state import State
-from engine.tape import Tape
+from engine.tape import Tape, rate_at
 
 WINDOW_US = 30 * DAY_US
 
@@ -55,7 +55,8 @@ def traded_notional(state: State, tape: Tape, seq: int) -> int:
         return 0
     spec = tape.specs[record["symbol"]]
     qty = quantity(record["qty"], spec["lot_units"], spec["lot_power"])
-    return abs(value(qty, record["price"], spec["multiplier"], state.rules[0]["scale"]))
+    quoted = abs(value(qty, record["price"], spec["multiplier"], state.rules[0]["scale"], spec["inverse"]))
+    return money(quoted * rate_at(tape, record["symbol"], record["ts"])) if spec["converts"] else quoted
 
 
 @shared

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from engine.conversion import in_account, tell_rate
 from engine.kernel import kernel
-from engine.money import funding_payment, value
+from engine.money import funding_payment
 from engine.orders import time_other_events
+from engine.portfolio import by_side, value_at
 from engine.records import post
-from engine.schema import NONE, Reason, RecordKind
+from engine.schema import NONE, Accounting, Reason, RecordKind
 from engine.splits import restated
 from engine.state import State
 from engine.tape import Tape
@@ -27,7 +29,7 @@ def pay_funding(tape: Tape, state: State, now: int) -> None:
     """FUNDING_UPDATE: one payment per position and settlement.  # R7.1"""
     if len(tape.funding_ts) == 0:
         return
-    account, scale = state.account[0], state.rules[0]["scale"]
+    account = state.account[0]
     if account["next_other"] > now:
         return
     for i in range(account["n_held"]):
@@ -41,7 +43,11 @@ def pay_funding(tape: Tape, state: State, now: int) -> None:
         mark, rate = tape.funding_mark[at], tape.funding_rate[at]
         if not (mark > 0.0 and mark < np.inf):
             mark = last_close(tape, state, slot, now)
-        amount = funding_payment(value(position["qty"], mark, position["multiplier"], scale), rate)
+        tell_rate(tape, state, slot, now)
+        held = by_side(position["side"], value_at(state, slot, mark))
+        if position["accounting"] != Accounting.SPOT:
+            held = in_account(tape, state, symbol, held)
+        amount = funding_payment(held, rate)
         account["cash"] += amount
         lots = abs(position["lots"])
         post(state, now, RecordKind.FUNDING, Reason.NONE, slot, NONE, NONE, 0, lots, mark, 0, amount, rate, position["opened_seq"], 0, 0)

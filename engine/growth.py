@@ -2,17 +2,18 @@
 
 import numpy as np
 
+from engine.conversion import in_account
 from engine.execution import OWN_FEE, add_lots, attach_bracket, begin_life, entry_price, leave_if_crossed, quantity_of, reduce_position
 from engine.exits import trail
 from engine.fees import fill_fee
 from engine.kernel import kernel, shared
 from engine.levels import change_levels
-from engine.money import MONEY_LIMIT, margin, share, value
+from engine.money import MONEY_LIMIT, margin, share
 from engine.orders import drop_entry, drop_exit, is_unsized
-from engine.portfolio import claim_slot, counts_as_free, free_cash, freed_by_closing, hold
+from engine.portfolio import claim_slot, counts_as_free, free_cash, freed_by_closing, hold, unrealised, value_at
 from engine.proposals import Proposals
-from engine.schema import MAKER, MORE, EventKind, Reason, Slippage, StopFrom
-from engine.sizing import most_lots, outlay
+from engine.schema import MAKER, MORE, Accounting, EventKind, Reason, Slippage, StopFrom
+from engine.sizing import most_lots, notional_of, outlay, unit_worth
 from engine.state import State
 from engine.tape import Tape, rules_at
 from engine.volume import take_volume, volume_left
@@ -59,7 +60,7 @@ def fill_entry(
     price = entry_price(state, tape, slot, wanted, raw, row, known, flags) if one_price else np.nan
     limit = free_cash(state) + order["reserved"]
     if one_price:
-        lots = most_lots(tape, state.rules[0], symbol, order["side"], limit, wanted, price, 0.0, step, flags & MAKER != 0)
+        lots = most_lots(tape, state, symbol, order["side"], limit, wanted, price, 0.0, step, flags & MAKER != 0)
     else:
         lots = lots_that_fit(state, tape, slot, limit, wanted, raw, row, known, step)
     if lots == 0:
@@ -78,8 +79,7 @@ def fill_entry(
 @kernel
 def most_payable(state: State, tape: Tape, symbol: int, price: float) -> int:
     """Lots so many that no account pays for more: their value is half of what money can hold.  # R6.3"""
-    spec = tape.specs[symbol]
-    each = quantity_of(tape, symbol, 1) * price * spec["multiplier"] * state.rules[0]["scale"]
+    each = quantity_of(tape, symbol, 1) * unit_worth(tape, state, symbol, price) * state.rules[0]["scale"]
     return int(min(MONEY_LIMIT / 2, MONEY_LIMIT / 2 / each))
 
 
@@ -99,15 +99,15 @@ def lots_that_fit(state: State, tape: Tape, slot: int, limit: int, lots: int, ra
 
     A buy costs more the larger it is, so bisection is exact.  A sale gets less the larger it is, and is judged by the best price it may get.
     """
-    rules, symbol, side = state.rules[0], state.positions[slot]["symbol"], state.entries[slot]["side"]
+    symbol, side = state.positions[slot]["symbol"], state.entries[slot]["side"]
     if side < 0:
         price = entry_price(state, tape, slot, 0, raw, row, known, 0)
-        return most_lots(tape, rules, symbol, side, limit, lots, price, 0.0, step, False)
+        return most_lots(tape, state, symbol, side, limit, lots, price, 0.0, step, False)
     low, high = 0, lots // step + 1
     while high - low > 1:
         middle = (low + high) // 2
         price = entry_price(state, tape, slot, middle * step, raw, row, known, 0)
-        if outlay(tape, rules, symbol, side, middle * step, price, 0.0, False) <= limit:
+        if outlay(tape, state, symbol, side, middle * step, price, 0.0, False) <= limit:
             low = middle
         else:
             high = middle
@@ -182,19 +182,20 @@ def reversal_fee(state: State, tape: Tape, symbol: int, lots: int, price: float,
     """Fee of a reversal of so many lots, both sides together, at the rate in force."""
     rules, qty = state.rules[0], quantity_of(tape, symbol, lots)
     rate = rules["maker_rate"] if maker else rules["taker_rate"]
-    return fill_fee(rules, value(qty, price, tape.specs[symbol]["multiplier"], rules["scale"]), rate, qty, maker)
+    return fill_fee(rules, notional_of(tape, state, symbol, lots, price), rate, qty, maker)
 
 
 @kernel
 def left_after(state: State, tape: Tape, slot: int, opened: int, raw: float, row: int, known: int, flags: int) -> int:
     """Free cash that a reversal leaves which opens so many lots; a sale is judged by the best price it may get.  # R5.2"""
-    rules, order, position = state.rules[0], state.entries[slot], state.positions[slot]
+    order, position = state.entries[slot], state.positions[slot]
     symbol, side, closed = position["symbol"], order["side"], abs(position["lots"])
-    multiplier, scale = position["multiplier"], rules["scale"]
     price = entry_price(state, tape, slot, closed + opened if side > 0 else 0, raw, row, known, flags)
-    free = free_cash(state) + order["reserved"] + position["margin"] + value(position["qty"], price, multiplier, scale)
-    free += freed_by_closing(state, slot) - position["value"]
-    worth = value(quantity_of(tape, symbol, opened), price, multiplier, scale)
+    moved = value_at(state, slot, price) - position["value"]
+    if position["converts"] and position["accounting"] != Accounting.SPOT:
+        moved = in_account(tape, state, symbol, value_at(state, slot, price) - position["cost"]) - unrealised(position)
+    free = free_cash(state) + order["reserved"] + position["margin"] + moved + freed_by_closing(state, slot)
+    worth = notional_of(tape, state, symbol, opened, price)
     claimed = margin(worth, tape.specs[symbol]["leverage"]) if counts_as_free(tape, symbol, side) else worth
     return free - claimed - reversal_fee(state, tape, symbol, closed + opened, price, flags & MAKER != 0)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.kernel import kernel, shared
 from engine.orders import drop_entry, sweep_queue
-from engine.portfolio import equity
+from engine.portfolio import equity, unrealised
 from engine.records import post
 from engine.schema import DAY_US, NEVER, NONE, Reason, RecordKind
 from engine.state import State
@@ -156,7 +156,7 @@ def watch_parts(state: State, now: int, sample_before: int) -> None:
         state.watches[scope]["open_profit"] = 0
     for i in range(state.account[0]["n_held"]):
         position = state.positions[state.held[i]]
-        profit = position["value"] - position["cost"]
+        profit = unrealised(position)
         state.watches[1 + position["strategy"]]["open_profit"] += profit
         state.watches[1 + n_strategies + position["symbol"]]["open_profit"] += profit
     for scope in range(1, len(state.watches)):

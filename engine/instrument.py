@@ -14,6 +14,7 @@ KINDS = {
     "equity": Accounting.SPOT,
     "linear_perp": Accounting.LINEAR,
     "fx": Accounting.LINEAR,
+    "inverse_perp": Accounting.INVERSE,
     "future": Accounting.LINEAR,
 }
 """Kinds of instrument and how each is booked.  # R6.2"""
@@ -96,9 +97,9 @@ class Instrument:
     tick, lot, multiplier
         Price step, quantity step, and units of the underlying per unit of quantity.
     min_qty, min_notional
-        Smallest entry, in quantity and in account currency at the reference price; 0 means none.
+        Smallest entry, in quantity and in account currency (of inverse contracts: coin) at the reference price; 0 means none.
     shortable
-        Whether a spot instrument may be sold short (linear instruments always may).
+        Whether a spot instrument may be sold short (all others always may).
     group
         Name of the group that ``max_per_group`` and ``max_group`` count it in; empty: none.                # R4.2
     sessions
@@ -109,6 +110,8 @@ class Instrument:
         Initial margin is notional / leverage; None: the account's.                                                # R7.2
     maintenance
         Tiers of maintenance margin, ascending from a floor of 0; none: it is never liquidated on its own.             # R7.2
+    quote
+        Currency of its prices, one of ``Settings.conversions``; empty: that of the account.
     borrow
         What borrowing it costs who is short of it, ascending by date; none: nothing.
     settlement, expiry
@@ -128,6 +131,7 @@ class Instrument:
     rules: tuple[Rules, ...] = ()
     leverage: float | None = None
     maintenance: tuple[MarginTier, ...] = ()
+    quote: str = ""
     borrow: tuple[DatedRate, ...] = ()
     settlement: int = 0
     expiry: int | None = None
@@ -135,14 +139,17 @@ class Instrument:
     @property
     def base_lot(self) -> Decimals:
         """What quantities are counted in: the largest decimal that divides the lots of all times."""
+        if not self.rules:
+            return self.lot
         lots = [self.lot, *(rules.lot for rules in self.rules)]
         power = max(lot.power for lot in lots)
         units = math.gcd(*(lot.units * (power // lot.power) for lot in lots))
-        return self.lot if not self.rules else Decimals(units, power)
+        return Decimals(units, power)
 
     def lot_step(self, lot: Decimals) -> int:
         """Base lots in one lot of a time."""
-        return (lot.units * self.base_lot.power) // (lot.power * self.base_lot.units)
+        base = self.base_lot
+        return (lot.units * base.power) // (lot.power * base.units)
 
     @property
     def accounting(self) -> Accounting:

@@ -3,13 +3,15 @@
 It is due at 00:00 UTC, after funding, on what was held and owed before; docs/ledger.md says which choices that holds.
 """
 
+from engine.conversion import tell_rate
 from engine.days import next_interest
 from engine.funding import last_close
 from engine.kernel import kernel, shared
-from engine.money import interest_payment, value
+from engine.money import interest_payment
 from engine.orders import time_other_events
+from engine.portfolio import value_at
 from engine.records import post
-from engine.schema import DAY_US, NEVER, NONE, Reason, RecordKind
+from engine.schema import DAY_US, NEVER, NONE, Accounting, Reason, RecordKind
 from engine.state import State
 from engine.tape import Tape, known_until
 
@@ -30,7 +32,7 @@ def pay_interest(tape: Tape, state: State, now: int) -> None:
     account = state.account[0]
     for i in range(account["n_held"]):
         slot = state.held[i]
-        if state.positions[slot]["daily_ts"] == now and not state.positions[slot]["linear"]:
+        if state.positions[slot]["daily_ts"] == now and state.positions[slot]["accounting"] == Accounting.SPOT:
             pay_for_borrowing(tape, state, slot, now)
     rate = rate_at(tape, len(tape.first), now)
     if account["cash"] < 0 and rate > 0.0:
@@ -49,7 +51,8 @@ def pay_for_borrowing(tape: Tape, state: State, slot: int, now: int) -> None:
     if rate == 0.0:
         return
     price = last_close(tape, state, slot, now)
-    amount = interest_payment(abs(value(position["qty"], price, position["multiplier"], state.rules[0]["scale"])), rate)
+    tell_rate(tape, state, slot, now)
+    amount = interest_payment(abs(value_at(state, slot, price)), rate)
     state.account[0]["cash"] += amount
     lots, cause = abs(position["lots"]), position["opened_seq"]
     post(state, now, RecordKind.INTEREST, Reason.NONE, slot, NONE, NONE, 0, lots, price, 0, amount, rate, cause, 0, 0)

@@ -13,7 +13,7 @@ import numpy as np
 from engine.halts import day_end
 from engine.instrument import DatedRate
 from engine.ledger import LedgerError
-from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, EventKind, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, Accounting, EventKind, OrderType, Reason, RecordKind
 from engine.session import ReplayResult
 from engine.splits import DELIST, SPLIT
 from engine.tape import Tape
@@ -22,6 +22,15 @@ Row = dict[str, Any]
 
 FREE_OF_MARKET = frozenset({Reason.DELISTED, Reason.EXPIRED})
 """Reasons of fills that no order of the market made: their price is on no tick and in no bar."""
+
+BY_FORCE = FREE_OF_MARKET | {
+    Reason.LIQUIDATED,
+    Reason.LIQUIDATED_AT_CLOSE,
+    Reason.BANKRUPT,
+    Reason.RUN_ENDED,
+    Reason.DATA_ENDED,
+}
+"""Reasons of fills that ask for no volume."""
 
 ENDS = frozenset({RecordKind.FILL, RecordKind.CANCELLED, RecordKind.REJECTED, RecordKind.LEVELS})
 
@@ -106,6 +115,7 @@ def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
     tape, own = result.tape, bool(result.settings.models) if hasattr(result.settings, "models") else False
     instruments = sorted(result.settings.instruments, key=lambda one: one.symbol)
     ticks = [[float(one.tick), *(float(rule.tick) for rule in one.rules)] for one in instruments]
+    stop_limits = _stop_limits(rows)
     for seq, row in enumerate(rows):
         if row["kind"] != RecordKind.FILL or row["reason"] in FREE_OF_MARKET:
             continue
@@ -125,9 +135,33 @@ def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
         if not own and side * (row["price"] - worst_best) < -slack:
             raise _broken(seq, row, f"price {row['price']} is better than the bar's {worst_best}")
         if row["flags"] & MAKER and row["phase"] == EventKind.BAR_PATH:
-            low, high = (tape.ask_low[at], tape.ask_high[at]) if side > 0 else (tape.bid_low[at], tape.bid_high[at])
-            if not low - slack <= row["price"] <= high + slack:
-                raise _broken(seq, row, f"a maker's price {row['price']} is outside its bar's {low} to {high}")
+            best, worst = (tape.ask_low[at], tape.ask_high[at]) if side > 0 else (tape.bid_high[at], tape.bid_low[at])
+            if (row["order_id"], side) in stop_limits:  # its limit may lie between the trigger and the touch there
+                worst *= 1 + side * _half_spread(result, row["symbol"], at)
+            if side * (row["price"] - best) < -slack or side * (row["price"] - worst) > slack:
+                raise _broken(seq, row, f"a maker's price {row['price']} is outside its bar's {best} to {worst}")
+
+
+def _stop_limits(rows: list[Row]) -> set[tuple[int, int]]:
+    """Number and side of the orders that are stop-limits: what leaves a position by its bracket has the number, but not the side."""
+    return {
+        (row["order_id"], row["side"])
+        for row in rows
+        if row["kind"] == RecordKind.ORDER and row["reason"] == Reason.NONE and row["flags"] & 3 == OrderType.STOP_LIMIT
+    }
+
+
+def _half_spread(result: ReplayResult, symbol: int, at: int) -> float:
+    """Half-spread of a bar, as a fraction of the price: of the last snapshot known at its open.  # R2.2"""
+    tape = result.tape
+    if len(tape.quoted) and tape.quoted[at]:
+        return 0.0
+    first, stop = int(tape.spread_first[symbol]), int(tape.spread_stop[symbol])
+    last = first + int(np.searchsorted(tape.spread_ts[first:stop], tape.open_ts[at], side="right")) - 1
+    if last < first:
+        return result.settings.default_spread_bps / 20_000
+    bid, ask = float(tape.spread_bid[last]), float(tape.spread_ask[last])
+    return (ask - bid) / (ask + bid)
 
 
 def _is_whole(steps: float) -> bool:
@@ -154,6 +188,25 @@ def _best_offered(tape: Tape, row: Row, at: int) -> float:
         return float(tape.ask_low[at] if buys else tape.bid_high[at])
     after = row["ts"] + (row["phase"] == OUTSIDE)  # at the end of the run, the splits of its last instant are done
     return _in_new_units(tape, row["symbol"], float(tape.ask_close[at] if buys else tape.bid_close[at]), int(tape.ts[at]), after)
+
+
+def bars_have_the_volume(result: ReplayResult, rows: list[Row]) -> None:
+    """What the orders of a symbol fill in one bar is at most the share of volume that they may.  # R2.6"""
+    tape, share, own = result.tape, result.settings.participation, result.settings.participation_current
+    filled: dict[tuple[int, int], int] = defaultdict(int)
+    for seq, row in enumerate(rows if share < np.inf else ()):
+        if row["kind"] != RecordKind.FILL or row["reason"] in BY_FORCE:
+            continue
+        symbol, at = row["symbol"], _bar_of(tape, row)
+        known = at if own else at - 1
+        filled[symbol, at] += row["qty"]
+        if _in_new_units(tape, symbol, 1.0, int(tape.ts[max(known, 0)]), row["ts"] + 1) != 1.0:
+            continue  # a split since: volume and lots are of two units
+        spec, rule = tape.specs[symbol], tape.rules[tape.rule_first[symbol] : tape.rule_stop[symbol]]
+        lots = filled[symbol, at] * spec["lot_units"] / spec["lot_power"]
+        room = share * tape.volume[known] if known >= tape.oldest[symbol] else 0.0
+        if lots > room + 1e-6 * max(rule["lot"]):
+            raise _broken(seq, row, f"{lots} filled in a bar of which {room} may be  # R2.6")
 
 
 def entries_fill_where_listed(result: ReplayResult, rows: list[Row]) -> None:
@@ -210,11 +263,11 @@ def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
     }
     for seq, row in enumerate(rows):
         if row["kind"] == RecordKind.APPROVED:
-            worth, key = book.value(row["symbol"], row["qty"], row["price"]), (row["symbol"], row["strategy"])
+            worth, key = book.notional(row), (row["symbol"], row["strategy"])
             leaving = key if book.lots[key] * row["side"] < 0 else rotated.get(seq)
             equity, exposures = book.equity(row), book.exposures(row, leaving)
             gross, net = sum(map(abs, exposures)) + worth, sum(exposures) + row["side"] * worth
-            held = sum(abs(value) for held, value in book.marked(row) if held == key and held != leaving)
+            held = sum(abs(value) for held, value in book.exposed(row) if held == key and held != leaving)
             for name, used in (("max_position", held + worth), ("max_gross", gross), ("max_net", row["side"] * net)):
                 limit = getattr(settings, name)
                 if limit < np.inf and used > round(equity * limit):
@@ -289,24 +342,40 @@ def _rate(rates: Sequence[DatedRate], ts: int) -> float:
 
 
 class _Book:
-    """Lots, costs and pending entries, folded from the records."""
+    """Lots, costs and pending entries, folded from the records; values are signed as in R6.4, and in quote money."""
 
     def __init__(self, result: ReplayResult) -> None:
         self.tape, self.scale = result.tape, result.settings.scale
         self.lots: dict[tuple[int, int], int] = defaultdict(int)
         self.costs: dict[tuple[int, int], int] = defaultdict(int)
-        self.pending: dict[tuple[int, int], tuple[int, int]] = {}  # signed value at the reference, and lots to fill
+        self.booked: dict[tuple[int, int], int] = {}  # when a record last moved or restated lots
+        self.pending: dict[tuple[int, int], tuple[int, int]] = {}  # notional at the reference, signed by its side, and lots to fill
         self.orders: dict[tuple[int, int], int] = {}  # ids of the last entry orders
         self.proposals: dict[tuple[int, int], int] = {}  # of what is pending
 
-    def value(self, symbol: int, lots: int, price: float, parts: float = 1.0) -> int:
+    def value(self, symbol: int, lots: int, price: float) -> int:
         spec = self.tape.specs[symbol]
-        return round(float(lots * spec["lot_units"] / spec["lot_power"]) / parts * price * float(spec["multiplier"]) * self.scale)
+        quantity, multiplier = float(lots * spec["lot_units"] / spec["lot_power"]), float(spec["multiplier"])
+        if spec["inverse"]:
+            return -round(quantity * multiplier / price * self.scale)
+        return round(quantity * price * multiplier * self.scale)
+
+    def converted(self, symbol: int, quoted: int, ts: int) -> int:
+        """Account money for quote money, at the last rate known at a time."""
+        if not self.tape.specs["converts"][symbol]:
+            return quoted
+        first, stop = int(self.tape.rate_first[symbol]), int(self.tape.rate_stop[symbol])
+        at = first + int(np.searchsorted(self.tape.rate_ts[first:stop], ts, side="right")) - 1
+        return round(quoted * float(self.tape.rate[at]))
+
+    def notional(self, row: Row) -> int:
+        """Account money that the lots of a record stand for at its price."""
+        return abs(self.converted(row["symbol"], self.value(row["symbol"], row["qty"], row["price"]), row["ts"]))
 
     def fold(self, row: Row) -> None:
         key = (row["symbol"], row["strategy"])
         if row["kind"] == RecordKind.APPROVED:
-            self.pending[key] = row["side"] * self.value(row["symbol"], row["qty"], row["price"]), row["qty"]
+            self.pending[key] = row["side"] * self.notional(row), row["qty"]
             self.proposals[key] = row["proposal"]
         elif row["kind"] == RecordKind.ORDER and row["reason"] == Reason.NONE:
             self.orders[key] = row["order_id"]
@@ -317,16 +386,17 @@ class _Book:
         elif row["kind"] == RecordKind.FILL:
             self._fill(key, row)
         elif row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
-            self.lots[key] = row["qty"] if self.lots[key] > 0 else -row["qty"]
-        elif row["kind"] == RecordKind.CASH_IN_LIEU and self.tape.specs["accounting"][key[0]]:
-            part = -row["side"] * row["qty"]
-            self.costs[key] -= self.value(key[0], part, row["price"], row["value"]) - row["amount"]
+            self.lots[key], self.booked[key] = row["qty"] if self.lots[key] > 0 else -row["qty"], row["ts"]
+        elif row["kind"] == RecordKind.CASH_IN_LIEU:
+            before = abs(self.lots[key]) * int(row["value"]) + row["qty"]
+            self.costs[key] -= round(self.costs[key] * (row["qty"] / before)) if self.lots[key] else self.costs[key]
         elif row["kind"] == RecordKind.SETTLEMENT:
-            self.costs[key] += row["amount"]
+            self.costs[key] = self.value(row["symbol"], self.lots[key], row["price"])
 
     def _fill(self, key: tuple[int, int], row: Row) -> None:
         signed, held = row["side"] * row["qty"], self.lots[key]
         worth = self.value(row["symbol"], signed, row["price"])
+        self.booked[key] = row["ts"]
         if held * signed >= 0:
             self.costs[key] += worth
             if not row["flags"] & MORE:
@@ -339,7 +409,7 @@ class _Book:
         self.lots[key] = held + signed
 
     def marked(self, row: Row) -> Iterator[tuple[tuple[int, int], int]]:
-        """Value at the mark of each position held, before or at the time of a record."""
+        """Value at the mark of each position held, before or at the time of a record, in quote money."""
         for key, lots in self.lots.items():
             if lots:
                 first, stop = int(self.tape.oldest[key[0]]), int(self.tape.stop[key[0]])
@@ -349,12 +419,30 @@ class _Book:
 
     def exposures(self, row: Row, leaving: tuple[int, int] | None) -> list[int]:
         """Of positions, but those that an entry reverses or that make room for this one, and of pending entries.  # R4.2, R4.3"""
-        staying = [worth for key, worth in self.marked(row) if key != leaving and worth * self.pending.get(key, (0, 0))[0] >= 0]
+        staying = [worth for key, worth in self.exposed(row) if key != leaving and worth * self.pending.get(key, (0, 0))[0] >= 0]
         return staying + [worth for worth, _ in self.pending.values()]
 
     def equity(self, row: Row) -> int:
-        linear = self.tape.specs["accounting"]
-        return int(row["cash"]) + sum(worth - (self.costs[key] if linear[key[0]] else 0) for key, worth in self.marked(row))
+        total = int(row["cash"])
+        for key, worth in self.marked(row):
+            cost = 0 if self.spot(key) else self.costs[key]
+            total += self.converted(key[0], worth - cost, self.valued(key, row))
+        return total
+
+    def spot(self, key: tuple[int, int]) -> bool:
+        return bool(self.tape.specs["accounting"][key[0]] == Accounting.SPOT)
+
+    def valued(self, key: tuple[int, int], row: Row) -> int:
+        """When a position was last valued: at its last close, or by a record since."""
+        first, stop = int(self.tape.oldest[key[0]]), int(self.tape.stop[key[0]])
+        at = first + int(np.searchsorted(self.tape.ts[first:stop], row["ts"], side="right")) - 1
+        return max(int(self.tape.ts[at]), self.booked[key])
+
+    def exposed(self, row: Row) -> Iterator[tuple[tuple[int, int], int]]:
+        """Account money that each position stands for, signed by its side: of spot at its own last rate, of others at that of now."""
+        for key, worth in self.marked(row):
+            money = abs(self.converted(key[0], worth, self.valued(key, row) if self.spot(key) else row["ts"]))
+            yield key, money if self.lots[key] > 0 else -money
 
 
 PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (
@@ -362,6 +450,7 @@ PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (
     every_proposal_ends_once,
     nothing_rests_and_nothing_overfills,
     fills_lie_in_the_market,
+    bars_have_the_volume,
     entries_fill_where_listed,
     halts_block_entries,
     limits_hold_at_approval,

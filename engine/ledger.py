@@ -97,6 +97,7 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
             "multiplier": list(instrument.multiplier),
             "leverage": settings.leverage if instrument.leverage is None else instrument.leverage,
             "maintenance": [list(tier) for tier in instrument.tiers],
+            "quote": instrument.quote,
             "borrow": [list(row) for row in instrument.borrow_rates],
             "settlement": instrument.settlement if instrument.is_future else None,
             "expiry": instrument.expiry if instrument.is_future else None,

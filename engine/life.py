@@ -1,5 +1,6 @@
 """The life of symbols and of the run: universe, ruin, the end.  # R7.4, R8"""
 
+from engine.conversion import learn_rates
 from engine.execution import close_as_taker, last_price
 from engine.fees import settle_tier
 from engine.halts import fill_samples
@@ -65,6 +66,7 @@ def finish(tape: Tape, state: State) -> None:
     account = state.account[0]
     end = last_sample(tape, state)
     settle_tier(state, tape, end)
+    learn_rates(tape, state, end)
     fill_samples(tape, state, end + 1)
     drop_all_entries(state, end, Reason.RUN_ENDED, NONE)
     for i in range(account["n_held"]):

@@ -3,14 +3,16 @@
 import numpy as np
 
 from engine.bars import open_decides, touch
+from engine.conversion import in_account, tell_rate
 from engine.execution import close_position, last_mark, leave_as_taker, leave_at_target, open_price
 from engine.exits import adverse_first, on_tick, stop_inside
 from engine.kernel import kernel, shared
 from engine.margin import liquidation_price, maintenance_money
-from engine.money import quantity, value
-from engine.portfolio import equity
+from engine.money import product, quantity
+from engine.portfolio import equity, unrealised
 from engine.records import post
 from engine.schema import AMBIGUOUS, NONE, MaintenanceBasis, Reason, RecordKind
+from engine.sizing import notional_of
 from engine.state import State
 from engine.tape import Tape
 
@@ -27,27 +29,26 @@ def stake_of(state: State, slot: int) -> tuple[int, int, int]:
     """Signed lots, cost and unrealised profit of what is liquidated as one: the position, or the net of its symbol.  # R6.1"""
     position, n_strategies = state.positions[slot], len(state.desks)
     if state.rules[0]["isolated"]:
-        return position["lots"], position["cost"], position["value"] - position["cost"]
+        return position["lots"], position["cost"], unrealised(position)
     lots, cost, profit, first = 0, 0, 0, slot - slot % n_strategies
     for part in range(first, first + n_strategies):
         if state.positions[part]["lots"] != 0:
             lots += state.positions[part]["lots"]
             cost += state.positions[part]["cost"]
-            profit += state.positions[part]["value"] - state.positions[part]["cost"]
+            profit += unrealised(state.positions[part])
     return lots, cost, profit
 
 
 @shared
 def maintenance(tape: Tape, state: State, slot: int) -> int:
     """Maintenance margin of the stake that a position is part of, at the last mark.  # R7.2"""
-    rules = state.rules[0]
+    rules, position = state.rules[0], state.positions[slot]
     spec = tape.specs[state.positions[slot]["symbol"]]
     lots, cost, _ = stake_of(state, slot)
-    notional, fee = cost, 0.0
+    notional, fee = in_account(tape, state, position["symbol"], abs(cost)), 0.0
     if rules["maintenance_basis"] == MaintenanceBasis.MARK:
-        qty, fee = quantity(lots, spec["lot_units"], spec["lot_power"]), held_fee(state)
-        notional = value(qty, last_mark(state, tape, slot), spec["multiplier"], rules["scale"])
-    return maintenance_money(tape.margin_tiers, spec["tier_first"], spec["tier_stop"], abs(notional), fee, rules["scale"])
+        notional, fee = notional_of(tape, state, position["symbol"], lots, last_mark(state, tape, slot)), held_fee(state)
+    return maintenance_money(tape.margin_tiers, spec["tier_first"], spec["tier_stop"], notional, fee, rules["scale"])
 
 
 @shared
@@ -71,6 +72,7 @@ def price_of(tape: Tape, state: State, slot: int) -> float:
     if spec["tier_first"] == spec["tier_stop"]:
         return np.nan
     lots, cost, profit = stake_of(state, slot)
+    inverse = spec["inverse"] != 0
     side = 1 if lots > 0 else -1
     if lots * position["side"] <= 0:
         return np.nan
@@ -78,9 +80,17 @@ def price_of(tape: Tape, state: State, slot: int) -> float:
     if not rules["isolated"]:
         secured = equity(state) - profit - maintenance_of_others(tape, state, position["symbol"])
     units = abs(quantity(lots, spec["lot_units"], spec["lot_power"])) * spec["multiplier"]
-    paid, margin = side * cost / rules["scale"], secured / rules["scale"]
+    paid, margin = (-side if inverse else side) * cost / rules["scale"], secured / rules["scale"]
+    if spec["converts"]:
+        units, paid = units * state.rates[position["symbol"]]["now"], paid * state.rates[position["symbol"]]["now"]
     basis, fee = rules["maintenance_basis"], held_fee(state)
-    return liquidation_price(tape.margin_tiers, spec["tier_first"], spec["tier_stop"], basis, side, units, paid, margin, fee)
+    return liquidation_price(tape.margin_tiers, spec["tier_first"], spec["tier_stop"], basis, side, units, paid, margin, fee, inverse)
+
+
+@kernel
+def worth_at(position: np.void, mark: float, scale: float) -> float:
+    """Signed value of a position at a mark, not rounded."""
+    return product(position["qty"], mark, position["multiplier"], scale, position["inverse"])
 
 
 @kernel
@@ -90,15 +100,17 @@ def surely_safe(state: State, slot: int, mark: float, scale: float) -> bool:
     At that price the margin left equals maintenance in some tier, and it only falls from there; so margin left over the highest rate of all
     means that the price was not reached.
     """
+    if not state.rules[0]["bounded"]:
+        return False
     position, n_strategies, at_mark = state.positions[slot], len(state.desks), 0.0
     if state.rules[0]["isolated"]:
-        at_mark = position["qty"] * mark * position["multiplier"] * scale
+        at_mark = worth_at(position, mark, scale)
         left = position["margin"] - position["cost"] + at_mark
     else:
         left, first = float(equity(state) - state.account[0]["upkeep"]), position["symbol"] * n_strategies
         for part in range(first, first + n_strategies):
             if state.positions[part]["lots"] != 0:
-                worth = state.positions[part]["qty"] * mark * position["multiplier"] * scale
+                worth = worth_at(state.positions[part], mark, scale)
                 at_mark += worth
                 left += worth - state.positions[part]["value"]
     rounding = 1e-6 * (abs(at_mark) + abs(left)) + 16.0
@@ -202,6 +214,7 @@ def liquidate(tape: Tape, state: State, slot: int, now: int, raw: float, flags: 
 def liquidate_part(tape: Tape, state: State, slot: int, now: int, price: float, flags: int) -> None:
     """Close one position, and give back what it lost beyond an isolated margin: INSURANCE.  # R7.3"""
     account, position = state.account[0], state.positions[slot]
+    tell_rate(tape, state, slot, now)
     before, secured, fill = account["cash"], position["margin"], account["seq"]
     order_id = position["entry_id"]
     close_position(state, tape, slot, now, price, Reason.LIQUIDATED, flags, order_id, NONE, position["opened_seq"])
@@ -218,7 +231,7 @@ def undersecured(tape: Tape, state: State) -> bool:
         return True
     if not state.rules[0]["liquidates"]:
         return False
-    if equity(state) > state.account[0]["upkeep"] + state.account[0]["n_held"]:
+    if state.rules[0]["bounded"] and equity(state) > state.account[0]["upkeep"] + state.account[0]["n_held"]:
         return False
     return equity(state) < maintenance_of_others(tape, state, NONE)
 

@@ -1,6 +1,7 @@
 """Maintenance margin and the liquidation price: pure formulas.  # R7.2, R7.3
 
-Sources: Binance, "Liquidation protocols" (USD-M futures); Bybit, "Liquidation price (USDT contract)" for maintenance on the entry value;
+Sources: Binance, "Liquidation protocols" (USD-M futures); Bybit, "Liquidation price (USDT contract)" for maintenance on the entry value,
+and "(Inverse contract)" for coin-margined ones;
 Gate and OKX for a taker fee within maintenance.
 """
 
@@ -38,7 +39,7 @@ def maintenance_money(tiers: NDArray[Any], first: int, stop: int, notional: int,
 
 @shared
 def liquidation_price(
-    tiers: NDArray[Any], first: int, stop: int, basis: int, side: int, units: float, cost: float, margin: float, fee: float
+    tiers: NDArray[Any], first: int, stop: int, basis: int, side: int, units: float, cost: float, margin: float, fee: float, inverse: bool
 ) -> float:
     """Mark price at which ``margin`` and the loss no longer cover maintenance; NaN: never.  # R7.3
 
@@ -54,16 +55,34 @@ def liquidation_price(
         What the units cost, and what secures them, in account currency.
     fee
         Taker fee (a fraction) that maintenance holds; on the notional at that price, or, on a cost, on the bankruptcy value.
+    inverse
+        Whether the notional falls as the price rises: then ``cost``, ``margin`` and the tiers are in coin.
+
+    Notes
+    -----
+    A linear long loses as its notional shrinks, an inverse one as its notional grows: ``turn`` is the side to which the formulas are turned.
     """
-    price = np.nan
+    price, turn = np.nan, -side if inverse else side
     if basis == MaintenanceBasis.ENTRY:
         tier = tiers[tier_of(tiers, first, stop, cost)]
-        closing = fee * max((cost - side * margin) / (1.0 - side * fee), 0.0)
-        price = (cost - side * (margin - (cost * tier["rate"] - tier["deduction"]) - closing)) / units
+        closing = fee * max((cost - turn * margin) / (1.0 - turn * fee), 0.0)
+        price = priced_at(cost - turn * (margin - (cost * tier["rate"] - tier["deduction"]) - closing), units, inverse)
     else:
         for at in range(stop - 1, first - 1, -1):
             tier = tiers[at]
-            price = (cost - side * (margin + tier["deduction"])) / (units * (1.0 - side * (tier["rate"] + fee)))
-            if units * price >= tier["floor"]:
+            price = priced_at(cost - turn * (margin + tier["deduction"]), units * (1.0 - turn * (tier["rate"] + fee)), inverse)
+            if (units / price if inverse else units * price) >= tier["floor"]:
                 break
     return price if price > 0.0 else np.nan
+
+
+@kernel
+def priced_at(worth: float, units: float, inverse: bool) -> float:
+    """Price at which units are worth an amount; NaN where no price of an inverse contract makes them worth so little.
+
+    >>> float(priced_at(500.0, 10.0, False)), float(priced_at(0.5, 10_000.0, True))
+    (50.0, 20000.0)
+    """
+    if inverse:
+        return units / worth if worth > 0.0 else np.nan
+    return worth / units

@@ -61,13 +61,33 @@ def quantity(lots: int, units: float, power: float) -> float:
 
 
 @kernel
-def value(qty: float, price: float, multiplier: float, scale: float) -> int:
-    """Signed value of a quantity at a price, in money units.
+def product(qty: float, price: float, multiplier: float, scale: float, inverse: bool) -> float:
+    """Signed value of a quantity at a price before it is rounded.
 
-    >>> int(value(-0.3, 100.0, 1.0, 1e6))
-    -30000000
+    >>> float(product(-300.0, 50_000.0, 10.0, 1e8, True))
+    6000000.0
     """
-    return money(qty * price * multiplier * scale)
+    return -(qty * multiplier / price * scale) if inverse else qty * price * multiplier * scale
+
+
+@kernel
+def value(qty: float, price: float, multiplier: float, scale: float, inverse: bool) -> int:
+    """Signed value of a quantity at a price, in money units; of an inverse contract the negative of its coins.  # R6.3, R6.4
+
+    >>> int(value(-0.3, 100.0, 1.0, 1e6, False)), int(value(-300.0, 50_000.0, 10.0, 1e8, True))
+    (-30000000, 6000000)
+    """
+    return money(product(qty, price, multiplier, scale, inverse))
+
+
+@kernel
+def unit_value(price: float, multiplier: float, inverse: bool) -> float:
+    """What one unit of quantity stands for at a price, in account currency.
+
+    >>> float(unit_value(50_000.0, 100.0, True))
+    0.002
+    """
+    return multiplier / price if inverse else price * multiplier
 
 
 @kernel
@@ -105,7 +125,7 @@ def margin(notional: int, leverage: float) -> int:
 
 @kernel
 def funding_payment(held: int, rate: float) -> int:
-    """Cash received at a settlement on a signed position value (money); negative when a long pays.  # R7.1
+    """Cash received at a settlement on a position's notional (money), signed by its side; negative when a long pays.  # R7.1
 
     >>> int(funding_payment(200_000_000, 0.0001))
     -20000

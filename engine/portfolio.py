@@ -26,7 +26,7 @@ def free_cash(state: State) -> int:
 @kernel
 def counts_as_free(tape: Tape, symbol: int, side: int) -> bool:
     """Whether unrealised profit of a position backs new ones: of all but spot longs."""
-    return tape.specs[symbol]["accounting"] == Accounting.LINEAR or side < 0
+    return tape.specs[symbol]["accounting"] != Accounting.SPOT or side < 0
 
 
 @kernel
@@ -43,7 +43,10 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
     account, position = state.account[0], state.positions[slot]
     gained = new_value - position["value"]
     profit = gained - (new_cost - position["cost"])
-    account["open_value"] += profit if position["linear"] else gained
+    if position["converts"] and position["accounting"] != Accounting.SPOT:
+        profit = money((new_value - new_cost) * state.rates[position["symbol"]]["now"]) - position["profit"]
+        position["profit"] += profit
+    account["open_value"] += gained if position["accounting"] == Accounting.SPOT else profit
     if position["pooled"]:
         account["open_profit"] += profit
     position["value"], position["cost"] = new_value, new_cost
@@ -56,12 +59,40 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
 
 
 @kernel
+def by_side(side: int, worth: int) -> int:
+    """A value with the sign of its position's side, whatever the contract.
+
+    >>> int(by_side(1, -300)), int(by_side(-1, -200))
+    (300, -200)
+    """
+    return abs(worth) if side > 0 else -abs(worth)
+
+
+@kernel
+def notional(state: State, slot: int) -> int:
+    """Account money that a position stands for at its mark, signed by its side."""
+    position = state.positions[slot]
+    worth = by_side(position["side"], position["value"])
+    if position["converts"] and position["accounting"] != Accounting.SPOT:
+        return money(worth * state.rates[position["symbol"]]["now"])
+    return worth
+
+
+@kernel
+def unrealised(position: np.void) -> int:
+    """Profit of a position at its mark, in account money."""
+    if position["converts"] and position["accounting"] != Accounting.SPOT:
+        return position["profit"]
+    return position["value"] - position["cost"]
+
+
+@kernel
 def freed_by_closing(state: State, slot: int) -> int:
     """Free cash that the end of a position brings at its mark, its margin aside: what does not count as free yet.  # R5.2"""
     position = state.positions[slot]
     if position["pooled"]:
         return 0
-    return position["value"] - position["cost"] if position["backs"] else position["value"]
+    return unrealised(position) if position["backs"] else position["value"]
 
 
 @kernel
@@ -69,7 +100,7 @@ def secure(state: State, slot: int, margin: int) -> None:
     """Set a position's margin, and lock it with, for a spot short, the proceeds.  # R6.2, R7.2"""
     account, position = state.account[0], state.positions[slot]
     locked = margin
-    if position["backs"] and not position["linear"]:
+    if position["backs"] and position["accounting"] == Accounting.SPOT:
         locked += abs(position["cost"])
     account["locked"] += locked - position["locked"]
     position["margin"], position["locked"] = margin, locked
@@ -79,8 +110,17 @@ def secure(state: State, slot: int, margin: int) -> None:
 def revalue(state: State, tape: Tape, slot: int, row: int) -> None:
     """Mark a position to the close of a bar.  # R6.5"""
     position = state.positions[slot]
-    at_mark = value(position["qty"], tape.mark[row], position["multiplier"], state.rules[0]["scale"])
-    book_value(state, slot, at_mark, position["cost"])
+    book_value(state, slot, value_at(state, slot, tape.mark[row]), position["cost"])
+
+
+@kernel
+def value_at(state: State, slot: int, price: float) -> int:
+    """Signed value of a position at a price: in account money what cash has bought, in quote money what margin holds."""
+    position = state.positions[slot]
+    worth = value(position["qty"], price, position["multiplier"], state.rules[0]["scale"], position["inverse"])
+    if position["converts"] and position["accounting"] == Accounting.SPOT:
+        return money(worth * state.rates[position["symbol"]]["now"])
+    return worth
 
 
 @kernel
@@ -122,9 +162,10 @@ def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
     position = state.positions[slot]
     spec = tape.specs[position["symbol"]]
     position["side"], position["value"], position["cost"], position["locked"] = side, 0, 0, 0
-    position["margin"] = position["upkeep"] = 0
+    position["margin"] = position["upkeep"] = position["profit"] = 0
+    position["converts"] = spec["converts"]
     position["change"], position["adds"], position["busy_at"] = NONE, 0, -NEVER
-    position["linear"] = spec["accounting"] == Accounting.LINEAR
+    position["accounting"], position["inverse"] = spec["accounting"], spec["inverse"]
     position["backs"] = counts_as_free(tape, position["symbol"], side)
-    position["pooled"] = position["backs"] and not (position["linear"] and state.rules[0]["isolated"])
+    position["pooled"] = position["backs"] and not (position["accounting"] != Accounting.SPOT and state.rules[0]["isolated"])
     position["multiplier"], position["top_rate"] = spec["multiplier"], spec["top_rate"]

@@ -20,6 +20,7 @@ from engine.actions import corporate_actions
 from engine.bars import bar_paths, close_candles, open_bars
 from engine.block import prefetch
 from engine.coast import coast
+from engine.conversion import learn_rates
 from engine.decisions import execute, fill_entries, fill_exits_at_close, propose_exits
 from engine.fees import settle_tier
 from engine.funding import pay_funding
@@ -41,7 +42,7 @@ from engine.state import PLAIN, State
 from engine.tape import Tape
 from engine.terms import pass_bars
 
-DONE, FULL, PAUSED, OVERFLOW, UNPRICED, DECIDING = 0, 1, 2, 3, 4, 5
+DONE, FULL, PAUSED, OVERFLOW, UNPRICED, DECIDING, UNRATED = 0, 1, 2, 3, 4, 5, 6
 
 AHEAD = 4  # proposals
 
@@ -73,7 +74,7 @@ def run(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, 
     -------
     int
         DONE; PAUSED at ``until``; DECIDING: the decisions of the instant ``now`` come next; FULL: the ledger needs room, call again with a larger
-        one; OVERFLOW and UNPRICED: see the account's fields of those names.
+        one; OVERFLOW, UNPRICED and UNRATED: see the account's fields of those names.
     """
     account = state.account[0]
     if account["seq"] == 0:
@@ -83,8 +84,8 @@ def run(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, 
         midway, now = account["midway"] != 0, account["now"]
         if not midway:
             coast(tape, proposals, state, min(until, visit - 1))
-        if account["overflow"] != NONE or account["unpriced"] != NONE:
-            return UNPRICED if account["overflow"] == NONE else OVERFLOW
+        if account["overflow"] != NONE or account["unpriced"] != NONE or account["unrated"] != NONE:
+            return failure(state)
         if not midway:
             now = min(next_instant(tape, proposals, state), visit)
             if now > until:
@@ -104,6 +105,15 @@ def run(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, 
                 return DECIDING
         account["midway"] = 0
         decide(tape, proposals, state, now, batch, account["closed"] != 0)
+    return failure(state)
+
+
+@kernel
+def failure(state: State) -> int:
+    """Why a run cannot go on; DONE: it has ended well."""
+    account = state.account[0]
+    if account["unrated"] != NONE:
+        return UNRATED
     if account["overflow"] != NONE:
         return OVERFLOW
     return UNPRICED if account["unpriced"] != NONE else DONE
@@ -137,6 +147,7 @@ def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> bool:
     """What happens at one timestamp before its decisions, in the order of R1.2; whether a bar of a held symbol closed."""
     account, resting = state.account[0], state.rules[0]["resting"]
     settle_tier(state, tape, now)
+    learn_rates(tape, state, now)
     account["phase"] = EventKind.BAR_PATH
     if resting and account["n_queue"] > 0:
         resting_paths(tape, proposals, state, now)

@@ -2,15 +2,27 @@
 
 import numpy as np
 
+from engine.conversion import is_unrated
 from engine.crowd import is_first_leg, leg_of, place_of_strategy, same_unit
 from engine.execution import half_spread_of_close, reserve
 from engine.kernel import kernel, shared
-from engine.money import MONEY_LIMIT, grid_steps, money, quantity, value, whole_lots
-from engine.portfolio import counts_as_free, equity, free_cash, freed_by_closing, note_overflow
+from engine.money import MONEY_LIMIT, grid_steps, money, quantity, whole_lots
+from engine.portfolio import counts_as_free, equity, free_cash, freed_by_closing, note_overflow, notional
 from engine.proposals import Proposals
 from engine.records import post
 from engine.schema import NONE, Action, Reason, RecordKind, SizeKind
-from engine.sizing import all_in_lots, most_lots, most_lots_of_value, outlay, own_share, stop_distance, wanted_quantity
+from engine.sizing import (
+    all_in_lots,
+    most_lots,
+    most_lots_of_value,
+    notional_of,
+    outlay,
+    own_share,
+    stop_price,
+    unit_loss,
+    unit_worth,
+    wanted_quantity,
+)
 from engine.splits import restated_level
 from engine.state import State
 from engine.tape import Tape, rules_at
@@ -43,7 +55,7 @@ def side_of(action: int) -> int:
 
 @kernel
 def expose(state: State, tape: Tape, slot: int, worth: int, by: int) -> None:
-    """Count a signed value for the account, the slot's group and its strategy; ``by`` -1 takes it back.  # R5.2, R6.1"""
+    """Count a notional, signed by its side, for the account, the slot's group and its strategy; ``by`` -1 takes it back.  # R5.2, R6.1"""
     symbol, strategy = state.positions[slot]["symbol"], state.positions[slot]["strategy"]
     state.tally[GROSS] += by * abs(worth)
     state.tally[NET] += by * worth
@@ -60,7 +72,7 @@ def expose_entry(state: State, tape: Tape, slot: int, by: int) -> None:
     order, position = state.entries[slot], state.positions[slot]
     expose(state, tape, slot, order["side"] * order["value"], by)
     if position["lots"] != 0 and position["side"] != order["side"]:
-        expose(state, tape, slot, position["value"], -by)
+        expose(state, tape, slot, notional(state, slot), -by)
 
 
 @kernel
@@ -71,7 +83,7 @@ def tally_exposure(state: State, tape: Tape) -> None:
     account = state.account[0]
     state.tally[:] = 0
     for i in range(account["n_held"]):
-        expose(state, tape, state.held[i], state.positions[state.held[i]]["value"], 1)
+        expose(state, tape, state.held[i], notional(state, state.held[i]), 1)
     for i in range(account["n_queue"]):
         expose_entry(state, tape, state.queue[i], 1)
 
@@ -106,17 +118,21 @@ def sized(
     if desk["size"] == SizeKind.ALL_IN:
         buffer = money(capital * rules["cash_buffer"])
         limit = min(money((free - buffer) * desk["amount"]), money(capital * desk["budget"]))
-        lots = all_in_lots(tape, rules, symbol, side, limit, reference, half, rule["lot_step"], False)
+        lots = all_in_lots(tape, state, symbol, side, limit, reference, half, rule["lot_step"], False)
         return lots, (Reason.NONE if lots > 0 else Reason.NO_SIZE)
-    stop, kind = proposals.stop_loss[i], proposals.stop_loss_kind[i]
-    distance = stop_distance(side, reference, restated_level(state, tape, symbol, stop, kind, proposals.ts[i]), kind)
-    if desk["size"] == SizeKind.FIXED_RISK and not grid_steps(distance, rule["tick"], False) >= 1.0:
+    level, kind = proposals.stop_loss[i], proposals.stop_loss_kind[i]
+    stop = stop_price(side, reference, restated_level(state, tape, symbol, level, kind, proposals.ts[i]), kind)
+    if desk["size"] == SizeKind.FIXED_RISK and not grid_steps(side * (reference - stop), rule["tick"], False) >= 1.0:
         return 0, Reason.BAD_STOP
     own = capital / rules["scale"] * desk["budget"]
+    each = unit_worth(tape, state, symbol, reference)
     if desk["size"] > SizeKind.ALL_IN:
-        qty = own * own_share(proposals, desk, i) / (reference * spec["multiplier"])
+        qty = own * own_share(proposals, desk, i) / each
     else:
-        qty = wanted_quantity(desk["size"], desk["amount"], own, reference, spec["multiplier"], distance)
+        at_risk = unit_loss(reference, stop, spec["multiplier"], spec["inverse"])
+        if spec["converts"]:
+            at_risk = at_risk * state.rates[symbol]["now"]
+        qty = wanted_quantity(desk["size"], desk["amount"], own, each, at_risk)
     if not 0.0 < qty < np.inf:
         return 0, Reason.NO_SIZE
     lots = whole_lots(qty, rule["lot"]) * rule["lot_step"]
@@ -128,11 +144,11 @@ def value_room(state: State, tape: Tape, slot: int, side: int, limit: int, capit
     """Value that an exposure limit leaves for an entry; more than any position is worth where the limit is off.  # R5.2"""
     rules, left = state.rules[0], leaving(state, slot, side)
     symbol, strategy = state.positions[slot]["symbol"], state.positions[slot]["strategy"]
-    gone = state.positions[left]["value"] if left != NONE else 0
+    gone = notional(state, left) if left != NONE else 0
     group, counted = tape.specs[symbol]["group"], 0
     fraction = rules["max_position"]
     if limit == Reason.MAX_POSITION:
-        counted = abs(state.positions[slot]["value"]) if state.positions[slot]["lots"] != 0 and left == NONE else 0
+        counted = abs(notional(state, slot)) if state.positions[slot]["lots"] != 0 and left == NONE else 0
     elif limit == Reason.MAX_GROSS:
         fraction, counted = rules["max_gross"], state.tally[GROSS] - abs(gone)
     elif limit == Reason.MAX_NET:
@@ -155,13 +171,13 @@ def under(
     """Most lots that one limit allows; all where it is off.  # R5.2"""
     rules, symbol = state.rules[0], state.positions[slot]["symbol"]
     if limit == Reason.INSUFFICIENT_CASH:
-        return most_lots(tape, rules, symbol, side, free, lots, reference, half, step, False)
+        return most_lots(tape, state, symbol, side, free, lots, reference, half, step, False)
     if limit == Reason.CASH_BUFFER:
         if not rules["cash_buffer"] > 0.0:
             return lots
-        return most_lots(tape, rules, symbol, side, free - money(capital * rules["cash_buffer"]), lots, reference, half, step, False)
+        return most_lots(tape, state, symbol, side, free - money(capital * rules["cash_buffer"]), lots, reference, half, step, False)
     room = value_room(state, tape, slot, side, limit, capital)
-    return most_lots_of_value(tape, rules, symbol, room, lots, reference, step) if room < MONEY_LIMIT else lots
+    return most_lots_of_value(tape, state, symbol, room, lots, reference, step) if room < MONEY_LIMIT else lots
 
 
 @kernel
@@ -189,13 +205,13 @@ def limited(
 
 
 @kernel
-def below_minimum(tape: Tape, symbol: int, lots: int, reference: float, scale: float, rule: np.void) -> int:
+def below_minimum(tape: Tape, state: State, symbol: int, lots: int, reference: float, rule: np.void) -> int:
     """BELOW_MIN_QTY, BELOW_MIN_NOTIONAL or NONE.  # R2.7"""
     spec = tape.specs[symbol]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
     if qty < rule["min_qty"]:
         return Reason.BELOW_MIN_QTY
-    if value(qty, reference, spec["multiplier"], scale) < money(rule["min_notional"] * scale):
+    if notional_of(tape, state, symbol, lots, reference) < money(rule["min_notional"] * state.rules[0]["scale"]):
         return Reason.BELOW_MIN_NOTIONAL
     return Reason.NONE
 
@@ -207,20 +223,22 @@ def judge(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, 
     slot, row = symbol * len(state.desks) + proposals.strategy[i], proposals.row[i]
     reference, released = reference_price(state, tape, proposals, i, side), freed(state, slot, side)
     half = half_spread_of_close(tape, symbol, row, now, rules["default_half_spread"])
+    if is_unrated(tape, state, symbol):
+        return Reason.NO_SIZE
     free, rule = free_cash(state) + released, tape.rules[rules_at(tape, symbol, now)]
     lots, reason = sized(state, tape, proposals, i, reference, capital, free, half, rule)
     if reason == Reason.NONE:
         lots, reason = limited(state, tape, slot, side, lots, reference, half, capital, free, clip, rule["lot_step"])
     if reason == Reason.NONE:
-        reason = below_minimum(tape, symbol, lots, reference, rules["scale"], rule)
+        reason = below_minimum(tape, state, symbol, lots, reference, rule)
     if reason != Reason.NONE:
         return reason
     if lots >= MONEY_LIMIT:
         note_overflow(state.account[0], symbol)
-    order, spec = state.entries[slot], tape.specs[symbol]
+    order = state.entries[slot]
     order["proposal"], order["side"], order["lots"] = i, side, lots
-    order["value"] = value(quantity(lots, spec["lot_units"], spec["lot_power"]), reference, spec["multiplier"], rules["scale"])
-    reserve(state, slot, max(0, outlay(tape, rules, symbol, side, lots, reference, half, False) - released))
+    order["value"] = notional_of(tape, state, symbol, lots, reference)
+    reserve(state, slot, max(0, outlay(tape, state, symbol, side, lots, reference, half, False) - released))
     expose_entry(state, tape, slot, 1)
     return Reason.NONE
 

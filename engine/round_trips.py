@@ -16,6 +16,7 @@ Row = dict[str, Any]
 
 DECISIONS = frozenset(
     {RecordKind.PROPOSAL, RecordKind.SELECTED, RecordKind.APPROVED, RecordKind.ORDER, RecordKind.REJECTED, RecordKind.CANCELLED}
+    | {RecordKind.CONVERSION}
 )
 """Kinds that decide something and move neither lots nor money."""
 

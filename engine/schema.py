@@ -51,6 +51,7 @@ class RecordKind(IntEnum):
     CASH_IN_LIEU = 15
     DIVIDEND = 16
     INSURANCE = 17  # what an isolated position lost beyond its margin, given back
+    CONVERSION = 18  # account money for quote money of a symbol, from here on
     INTEREST = 20  # a day of it, on a short of a spot instrument or on the account's debt
     SETTLEMENT = 21  # a future marked to market
 
@@ -133,8 +134,9 @@ class Action(IntEnum):
 class Accounting(IntEnum):
     """How a fill moves cash.  # R6.2"""
 
-    SPOT = 0
-    LINEAR = 1
+    SPOT = 0  # its value, against cash
+    LINEAR = 1  # profit, at the close
+    INVERSE = 2  # the same, in the coin that the contract is on
 
 
 class OrderType(IntEnum):

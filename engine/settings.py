@@ -83,6 +83,15 @@ class FeeTier:
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """Where the rate of a currency comes from: the closes of a symbol's finest bars, of which one unit of the account buys that many if ``invert``."""
+
+    quote: str
+    symbol: str
+    invert: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """The replay's part of a configuration, in the units the replay uses.
 
@@ -143,6 +152,8 @@ class Settings:
         The user's own, at most one of a kind; each takes the place of the built-in.                       # R2.8
     seed
         Of the models that draw.                                                                           # R9.2
+    conversions
+        Rates of the currencies that instruments are quoted in, other than the account's.
     """
 
     start_us: int
@@ -202,6 +213,7 @@ class Settings:
     finalize_close: bool = True
     models: tuple[Model, ...] = ()
     seed: int = 0
+    conversions: tuple[Conversion, ...] = ()
 
     def model(self, kind: ModelKind) -> Model | None:
         """The user's model of a kind, if there is one."""

@@ -3,11 +3,11 @@
 docs/ledger.md says at which price, and what becomes of pending orders.
 """
 
+from engine.conversion import in_account, tell_rate
 from engine.execution import close_position, last_mark
 from engine.kernel import kernel, shared
-from engine.money import value
 from engine.orders import drop_entries, time_other_events
-from engine.portfolio import book_value
+from engine.portfolio import book_value, value_at
 from engine.records import post
 from engine.schema import DAY_US, NEVER, NONE, Reason, RecordKind
 from engine.state import State
@@ -54,8 +54,9 @@ def settle_position(tape: Tape, state: State, slot: int, now: int) -> None:
     if tape.specs[position["symbol"]]["expiry"] == now:
         close_position(state, tape, slot, now, mark, Reason.EXPIRED, 0, position["entry_id"], NONE, cause)
         return
-    worth = value(position["qty"], mark, position["multiplier"], state.rules[0]["scale"])
-    amount = worth - position["cost"]
+    tell_rate(tape, state, slot, now)
+    worth = value_at(state, slot, mark)
+    amount = in_account(tape, state, position["symbol"], worth - position["cost"])
     state.account[0]["cash"] += amount
     book_value(state, slot, worth, worth)
     position["daily_ts"] = now + DAY_US

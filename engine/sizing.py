@@ -2,21 +2,39 @@
 
 import numpy as np
 
+from engine.conversion import in_account
 from engine.fees import fill_fee
 from engine.kernel import kernel, shared
-from engine.money import MONEY_LIMIT, margin, money, quantity, value
+from engine.money import MONEY_LIMIT, margin, money, quantity, unit_value, value
 from engine.portfolio import counts_as_free
 from engine.proposals import Proposals
 from engine.schema import LevelKind, SizeKind
+from engine.state import State
 from engine.tape import Tape
 
 
 @kernel
-def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price: float, half_spread: float, maker: bool) -> int:
-    """Money that a quantity claims: its value or its margin, the fee and the half-spread; a rebate is not counted on.  # R5.2"""
+def notional_of(tape: Tape, state: State, symbol: int, lots: int, price: float) -> int:
+    """Account money that a number of lots stands for at a price."""
     spec = tape.specs[symbol]
     qty = quantity(lots, spec["lot_units"], spec["lot_power"])
-    worth = value(qty, price, spec["multiplier"], rules["scale"])
+    return in_account(tape, state, symbol, abs(value(qty, price, spec["multiplier"], state.rules[0]["scale"], spec["inverse"])))
+
+
+@kernel
+def unit_worth(tape: Tape, state: State, symbol: int, price: float) -> float:
+    """Account currency that one unit of quantity stands for at a price."""
+    spec = tape.specs[symbol]
+    each = unit_value(price, spec["multiplier"], spec["inverse"])
+    return each * state.rates[symbol]["now"] if spec["converts"] else each
+
+
+@kernel
+def outlay(tape: Tape, state: State, symbol: int, side: int, lots: int, price: float, half_spread: float, maker: bool) -> int:
+    """Money that a quantity claims: its value or its margin, the fee and the half-spread; a rebate is not counted on.  # R5.2"""
+    spec, rules = tape.specs[symbol], state.rules[0]
+    qty = quantity(lots, spec["lot_units"], spec["lot_power"])
+    worth = notional_of(tape, state, symbol, lots, price)
     claimed = margin(worth, spec["leverage"]) if counts_as_free(tape, symbol, side) else worth
     rate = rules["maker_rate"] if maker else rules["taker_rate"]
     claimed += max(fill_fee(rules, worth, max(rate, 0.0), qty, maker), 0)
@@ -25,15 +43,15 @@ def outlay(tape: Tape, rules: np.void, symbol: int, side: int, lots: int, price:
 
 @shared
 def most_lots(
-    tape: Tape, rules: np.void, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float, step: int, maker: bool
+    tape: Tape, state: State, symbol: int, side: int, limit: int, lots: int, price: float, half_spread: float, step: int, maker: bool
 ) -> int:
     """Most lots in steps, up to ``lots``, whose outlay is at most ``limit``.  Outlay never falls with lots, so bisection is exact."""
-    if outlay(tape, rules, symbol, side, lots, price, half_spread, maker) <= limit:
+    if outlay(tape, state, symbol, side, lots, price, half_spread, maker) <= limit:
         return lots
     low, high = 0, lots // step
     while high - low > 1:
         middle = (low + high) // 2
-        if outlay(tape, rules, symbol, side, middle * step, price, half_spread, maker) <= limit:
+        if outlay(tape, state, symbol, side, middle * step, price, half_spread, maker) <= limit:
             low = middle
         else:
             high = middle
@@ -41,15 +59,13 @@ def most_lots(
 
 
 @shared
-def most_lots_of_value(tape: Tape, rules: np.void, symbol: int, limit: int, lots: int, price: float, step: int) -> int:
+def most_lots_of_value(tape: Tape, state: State, symbol: int, limit: int, lots: int, price: float, step: int) -> int:
     """Most lots in steps, up to ``lots``, whose value at a price is at most ``limit``."""
-    spec = tape.specs[symbol]
     most = lots // step
     low, high = 0, most + 1
     while high - low > 1:
         middle = most if high > most else (low + high) // 2
-        qty = quantity(middle * step, spec["lot_units"], spec["lot_power"])
-        if value(qty, price, spec["multiplier"], rules["scale"]) <= limit:
+        if notional_of(tape, state, symbol, middle * step, price) <= limit:
             low = middle
         else:
             high = middle
@@ -57,30 +73,42 @@ def most_lots_of_value(tape: Tape, rules: np.void, symbol: int, limit: int, lots
 
 
 @kernel
-def stop_distance(side: int, reference: float, stop: float, kind: int) -> float:
-    """Distance from the reference to the stop, positive on the losing side; NaN without a stop.  # R5.1
+def stop_price(side: int, reference: float, stop: float, kind: int) -> float:
+    """The stop that an entry asks for; NaN without one.  # R5.1
 
-    >>> float(stop_distance(1, 100.0, 95.0, LevelKind.PRICE)), float(stop_distance(-1, 100.0, 0.02, LevelKind.FRACTION))
-    (5.0, 2.0)
+    >>> float(stop_price(1, 100.0, 95.0, LevelKind.PRICE)), float(stop_price(-1, 100.0, 0.02, LevelKind.FRACTION))
+    (95.0, 102.0)
     """
     price = reference * (1.0 - side * stop) if kind == LevelKind.FRACTION else stop
-    return side * (reference - price) if 0.0 < price < np.inf else np.nan
+    return price if 0.0 < price < np.inf else np.nan
 
 
 @kernel
-def wanted_quantity(size: int, amount: float, capital: float, reference: float, multiplier: float, distance: float) -> float:
-    """Quantity that a size model asks for, before flooring and limits.  # R5.1
+def unit_loss(reference: float, stop: float, multiplier: float, inverse: bool) -> float:
+    """What one unit of quantity loses between two prices, in account currency.  # R6.2
 
-    >>> float(wanted_quantity(SizeKind.FIXED_RISK, 0.01, 10_000.0, 100.0, 1.0, 5.0))
+    >>> float(unit_loss(100.0, 95.0, 2.0, False)), float(unit_loss(100.0, 50.0, 2.0, True))
+    (10.0, 0.02)
+    """
+    if inverse:
+        return abs(1.0 / stop - 1.0 / reference) * multiplier
+    return abs(reference - stop) * multiplier
+
+
+@kernel
+def wanted_quantity(size: int, amount: float, capital: float, each: float, at_risk: float) -> float:
+    """Quantity that a size model asks for, before flooring and limits; a unit is worth ``each`` and may lose ``at_risk``.  # R5.1
+
+    >>> float(wanted_quantity(SizeKind.FIXED_RISK, 0.01, 10_000.0, 100.0, 5.0))
     20.0
     """
     if size == SizeKind.FIXED_QTY:
         return amount
     if size == SizeKind.FIXED_NOTIONAL:
-        return amount / (reference * multiplier)
+        return amount / each
     if size == SizeKind.FIXED_FRACTION:
-        return capital * amount / (reference * multiplier)
-    return capital * amount / (distance * multiplier)
+        return capital * amount / each
+    return capital * amount / at_risk
 
 
 @kernel
@@ -111,10 +139,10 @@ def own_share(proposals: Proposals, desk: np.void, i: int) -> float:
 
 @shared
 def all_in_lots(
-    tape: Tape, rules: np.void, symbol: int, side: int, limit: int, price: float, half_spread: float, step: int, maker: bool
+    tape: Tape, state: State, symbol: int, side: int, limit: int, price: float, half_spread: float, step: int, maker: bool
 ) -> int:
     """Most lots in steps whose outlay is at most ``limit``."""
     lots = step
-    while lots < MONEY_LIMIT and outlay(tape, rules, symbol, side, lots, price, half_spread, maker) <= limit:
+    while lots < MONEY_LIMIT and outlay(tape, state, symbol, side, lots, price, half_spread, maker) <= limit:
         lots *= 2
-    return most_lots(tape, rules, symbol, side, limit, lots, price, half_spread, step, maker)
+    return most_lots(tape, state, symbol, side, limit, lots, price, half_spread, step, maker)

@@ -24,9 +24,11 @@ SPEC = np.dtype(
         ("tier_first", "<i8"),  # its rows of Tape.margin_tiers
         ("tier_stop", "<i8"),
         ("accounting", "u1"),
+        ("inverse", "u1"),  # whether that is INVERSE
         ("shortable", "u1"),
         ("limit_gap", "u1"),
         ("has_universe", "u1"),
+        ("converts", "u1"),  # whether its prices are in another currency than the account's
         ("future", "u1"),  # whether the next two say anything
         ("settlement", "<i8"),  # of a future: us after 00:00 UTC
         ("expiry", "<i8"),  # of a future: us, UTC; NEVER: none
@@ -62,12 +64,14 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
         tier += len(instrument.tiers)
         spec["top_rate"] = top_rate(instrument, settings)
         spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
-        if instrument.accounting == Accounting.LINEAR:
+        spec["inverse"] = instrument.accounting == Accounting.INVERSE
+        if instrument.accounting != Accounting.SPOT:
             spec["shortable"] = 1
         spec["future"], spec["settlement"] = instrument.is_future, instrument.settlement
         spec["expiry"] = instrument.expiry if instrument.is_future and instrument.expiry is not None else NEVER
         gap = settings.limit_gap
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
+        spec["converts"] = instrument.quote != ""
         spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
         spec["group"] = groups.index(instrument.group) if instrument.group else NONE
         series = dataset.find("bars", instrument.symbol, settings.interval)
@@ -75,10 +79,14 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
     return frozen(specs)
 
 
+def bounded(instruments: Sequence[Instrument], settings: Settings) -> bool:
+    """Whether maintenance is on the notional at the mark, in the currency of the account, and never more than a fraction of it."""
+    by_mark = settings.maintenance_basis == MaintenanceBasis.MARK and not any(one.quote for one in instruments)
+    return by_mark and all(tier.deduction >= 0.0 for one in instruments for tier in one.tiers)
+
+
 def top_rate(instrument: Instrument, settings: Settings) -> float:
-    """Fraction of the notional at a mark that maintenance never exceeds; infinity where there is none.  # R7.2"""
-    if settings.maintenance_basis != MaintenanceBasis.MARK or any(one.deduction < 0.0 for one in instrument.tiers):
-        return np.inf
+    """Fraction of the notional at a mark that maintenance never exceeds, where it is ``bounded``.  # R7.2"""
     takers = [tier.taker_bps for tier in settings.fee_tiers] or [settings.taker_bps]
     held = max(0.0, *takers) / 10000.0 if settings.maintenance_fee != MaintenanceFee.NONE else 0.0
     return max((one.rate for one in instrument.tiers), default=0.0) + held

@@ -28,6 +28,7 @@ from engine.schema import (
     TrailingMode,
 )
 from engine.settings import UNLIMITED, HaltLimits, Settings
+from engine.specs import bounded
 from engine.tape import Tape
 
 POSITION = np.dtype(
@@ -40,13 +41,15 @@ POSITION = np.dtype(
         ("max_row", "<i8"),  # bar at whose close it is too old
         ("qty", "<f8"),  # signed quantity of the lots
         ("multiplier", "<f8"),
-        ("value", "<i8"),  # money, signed, at the mark
+        ("value", "<i8"),  # money, signed, at the mark; of an inverse contract against its side
         ("cost", "<i8"),  # money, signed: the value of its opening fills, less what closing fills released
         ("exit_id", "<i8"),  # 0: no exit pending
         ("symbol", "<i4"),
         ("strategy", "<i4"),
         ("side", "i1"),
-        ("linear", "u1"),  # booked as linear, not spot
+        ("accounting", "u1"),  # Accounting of its symbol
+        ("inverse", "u1"),  # whether that is INVERSE
+        ("converts", "u1"),  # whether its prices are in another currency than the account's
         ("backs", "u1"),  # whether margin backs it: all but spot longs
         ("pooled", "u1"),  # whether its unrealised profit counts as free: of those, all but isolated ones
         ("moves", "u1"),  # whether closes may move the stop
@@ -59,6 +62,7 @@ POSITION = np.dtype(
         ("target", "<f8"),
         ("top_rate", "<f8"),  # of its instrument
         ("upkeep", "<i8"),  # money: its maintenance is no more
+        ("profit", "<i8"),  # unrealised, in account money, where value and cost are in quote money
         ("margin", "<i8"),  # initial margin
         ("locked", "<i8"),  # money that secures it
         ("trailing", "<f8"),  # distance
@@ -120,6 +124,9 @@ ENTRY = np.dtype(
 )
 """One pending entry of a (strategy, symbol); same slots."""
 
+RATE = np.dtype([("now", "<f8"), ("told", "<f8"), ("row", "<i8")], align=True)
+"""What quote money of a symbol is worth, what the ledger knows of it, and the next row of ``Tape.rate``; NaN: not known."""
+
 TAKEN = np.dtype([("row", "<i8"), ("lots", "<i8")])
 """What the orders of a symbol took of the volume of its last traded bar."""
 
@@ -153,6 +160,7 @@ ACCOUNT = np.dtype(
         ("midway", "<i8"),  # whether the decisions of the instant are still to come
         ("closed", "<i8"),  # whether a bar of a held symbol closed at this instant
         ("overflow", "<i8"),  # symbol number whose money overflowed first, n_symbols for the account's; NONE: none
+        ("unrated", "<i8"),  # symbol number of the first entry whose currency has no rate yet; NONE: none
         ("overflow_seq", "<i8"),  # seq of the record under way then
         ("unpriced", "<i8"),  # symbol number of a fill that the tick left no price; NONE: none
     ]
@@ -196,6 +204,8 @@ RULES = np.dtype(
         ("maintenance_basis", "u1"),
         ("maintenance_fee", "u1"),
         ("liquidates", "u1"),  # whether any symbol has maintenance tiers
+        ("inverse", "u1"),  # whether the symbols are inverse contracts
+        ("converts", "u1"),  # whether any symbol is quoted in another currency than the account's
         ("timing", "u1"),
         ("size_at_fill", "u1"),
         ("intrabar", "u1"),
@@ -219,6 +229,7 @@ RULES = np.dtype(
         ("crowding", "u1"),  # whether selection is more than so many of the best
         ("ordered", "u1"),  # whether any entry may be more than a market order that is good till cancelled
         ("exposing", "u1"),  # whether any limit looks at the exposure of more than one position
+        ("bounded", "u1"),  # whether maintenance is at most top_rate of the notional at the mark
         ("tiered", "u1"),  # whether fees have tiers
         ("splits", "u1"),  # whether any symbol has a split
     ],
@@ -235,6 +246,8 @@ PLAIN: dict[str, float] = {
     "tiered": 0,
     "splits": 0,
     "liquidates": 0,
+    "inverse": 0,
+    "converts": 0,
     "charging": 0,
     "settling": 0,
     "isolated": 0,
@@ -318,6 +331,7 @@ class State(Block, writeable=True):
     account: NDArray[Any] = column(ACCOUNT)  # ACCOUNT, shape (1,)
     positions: NDArray[Any] = column(POSITION)  # POSITION, shape (n_slots,)
     entries: NDArray[Any] = column(ENTRY)  # ENTRY, shape (n_slots,)
+    rates: NDArray[Any] = column(RATE)  # RATE, shape (n_symbols,)
     taken: NDArray[Any] = column(TAKEN)  # TAKEN, shape (n_symbols,)
     held: NDArray[np.int64] = column(np.int64)  # slots with a position, ascending, shape (n_slots,)
     queue: NDArray[np.int64] = column(np.int64)  # slots with a pending entry, in approval order, shape (n_slots,)
@@ -349,6 +363,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         account=np.zeros(1, ACCOUNT),
         positions=np.zeros(n_slots, POSITION),
         entries=np.zeros(n_slots, ENTRY),
+        rates=np.zeros(len(tape.first), RATE),
         taken=np.full(len(tape.first), NONE, np.int64).repeat(2).view(TAKEN),
         held=np.zeros(n_slots, np.int64),
         queue=np.zeros(n_slots, np.int64),
@@ -383,8 +398,13 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     if len(state.tiers):
         rules["maker_rate"], rules["taker_rate"] = state.tiers["maker_rate"][0], state.tiers["taker_rate"][0]
     rules["flat_fee"], rules["least_fee"] = round(settings.flat * settings.scale), round(settings.min_fee * settings.scale)
+    rules["inverse"] = tape.specs["inverse"].any()
+    rules["converts"] = len(tape.rate) > 0
+    state.rates["now"] = state.rates["told"] = np.nan
+    state.rates["row"] = tape.rate_first
     rules["ordered"] = bool(proposals.order_type.any() or proposals.tif.any())
     rules["exposing"] = min(settings.max_gross, settings.max_net, settings.max_group, settings.max_strategy) < np.inf
+    rules["bounded"] = bounded(settings.instruments, settings)
     rules["tiered"] = len(state.tiers) > 0
     rules["splits"] = bool((tape.action_kind == ACTIONS.index("split")).any())
     account = state.account[0]
@@ -395,7 +415,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     account["next_order_id"] = 1
     account["phase"] = OUTSIDE
     account["now"] = -NEVER
-    account["overflow"] = account["unpriced"] = NONE
+    account["overflow"] = account["unpriced"] = account["unrated"] = NONE
     account["next_due"] = account["next_other"] = account["interest_ts"] = NEVER
     return state
 

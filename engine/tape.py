@@ -16,6 +16,7 @@ from engine.dataset import ACTIONS, COLUMNS, QUOTE_COLUMNS, Dataset, DatasetErro
 from engine.instrument import Instrument
 from engine.kernel import kernel
 from engine.margin import MARGIN_TIER
+from engine.schema import Accounting
 from engine.settings import Settings
 from engine.specs import RULE, SPEC, interest_of, rules_of, specs_of
 
@@ -75,6 +76,10 @@ class Tape(Block):
     rule_first: Ints = column(np.int64)
     rule_stop: Ints = column(np.int64)
     margin_tiers: NDArray[Any] = column(MARGIN_TIER)  # MARGIN_TIER
+    rate_ts: Ints = column(np.int64)  # us, UTC; closes of the series that say what a currency is worth
+    rate: Floats = column(np.float64)  # account money for quote money, from then on
+    rate_first: Ints = column(np.int64)  # of symbols quoted in the account's currency no rows
+    rate_stop: Ints = column(np.int64)
     interest_ts: Ints = column(np.int64)  # us, UTC; from when a rate is in force
     interest_rate: Floats = column(np.float64)  # a year
     interest_first: Ints = column(np.int64)  # of shorts of each symbol, and last of the account's debt; shape (n_symbols + 1,)
@@ -101,15 +106,22 @@ def rules_at(tape: Tape, symbol: int, ts: int) -> int:
     return first if stop == first + 1 else known_until(tape.rule_ts, first, stop, ts) - 1
 
 
+@kernel
+def rate_at(tape: Tape, symbol: int, ts: int) -> float:
+    """Account money for quote money of a symbol at a time at which it is known."""
+    return tape.rate[known_until(tape.rate_ts, tape.rate_first[symbol], tape.rate_stop[symbol], ts) - 1]
+
+
 def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     """Lower market data to arrays, with no copy where the columns already fit.
 
     Raises
     ------
     DatasetError
-        If a symbol has no bars, or an action that cannot be replayed.
+        If a symbol has no bars or an action that cannot be replayed, or if the symbols' profits are of two currencies.
     """
     instruments = sorted(settings.instruments, key=lambda instrument: instrument.symbol)
+    _check_currency(instruments)
     bars = [_execution_series(dataset, instrument.symbol, settings.interval) for instrument in instruments]
     columns = dataset.columns["bars"]
     open_ts, ts = columns["open_ts"], columns["ts"]
@@ -165,9 +177,32 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         specs=specs_of(dataset, instruments, settings),
         **rules_of(instruments),
         margin_tiers=tiers,
+        **_rates(dataset, instruments, settings),
         **interest_of(instruments, settings),
         grid=grid,
     )
+
+
+def _rates(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings) -> dict[str, NDArray[Any]]:
+    """What quote money is worth, for the symbols quoted in another currency than the account's: closes of the finest bars there are."""
+    given = {one.quote: one for one in settings.conversions}
+    times, rates, ranges = [ints([])], [np.empty(0)], dict[str, tuple[int, int]]()
+    for quote in sorted({one.quote for one in instruments} - {""}):
+        found = dataset.find("bars", given[quote].symbol) if quote in given else None
+        if found is None:
+            raise DatasetError(f"account.conversion: prices in {quote} need a symbol of the dataset that says what {quote} is worth")
+        columns = dataset.view("bars", found)
+        begin = sum(map(len, times))
+        times.append(columns["ts"])
+        rates.append(1.0 / columns["close"] if given[quote].invert else columns["close"])
+        ranges[quote] = begin, begin + len(columns["ts"])
+    rows = [ranges.get(one.quote, (0, 0)) for one in instruments]
+    return {
+        "rate_ts": frozen(np.concatenate(times)),
+        "rate": frozen(np.concatenate(rates)),
+        "rate_first": ints([first for first, _ in rows]),
+        "rate_stop": ints([stop for _, stop in rows]),
+    }
 
 
 def _execution_series(dataset: Dataset, symbol: str, interval: str) -> Series:
@@ -177,6 +212,21 @@ def _execution_series(dataset: Dataset, symbol: str, interval: str) -> Series:
         have = f"; it has {', '.join(known)}" if known else f"; the dataset has {', '.join(dataset.symbols[:8])}"
         raise DatasetError(f"no bars for {symbol}{f' at {interval}' if interval else ''}{have}")
     return series
+
+
+def _check_currency(instruments: Sequence[Instrument]) -> None:
+    """Refuse inverse contracts, whose profit is in coin, beside others: an account has one currency.  # R6.2"""
+    coin = [one.symbol for one in instruments if one.accounting == Accounting.INVERSE]
+    other = [f"{one.symbol} ({one.kind})" for one in instruments if one.accounting != Accounting.INVERSE]
+    if coin and any(one.quote for one in instruments):
+        raise DatasetError(
+            f"instruments: {coin[0]} is an inverse contract, whose money is its coin: nothing is converted beside it; leave quote out"
+        )
+    if coin and other:
+        raise DatasetError(
+            f"instruments: {coin[0]} is an inverse contract, whose money is its coin, and that of {other[0]} is not; an account has one "
+            "currency: keep one of the two with symbols: [...], or set instruments.SYMBOL.kind"
+        )
 
 
 def _check_volume(volume: Floats, ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> None:
@@ -263,10 +313,14 @@ def _events(
 
 def _check_actions(actions: Mapping[str, NDArray[Any]], instruments: Sequence[Instrument], start: int) -> None:
     """Refuse what cannot be replayed: a split that is no ratio, a dividend that is no amount, a second delisting.  # R8"""
-    for i, instrument in enumerate(instruments):
+    for i, instrument in enumerate(instruments if len(actions["ts"]) else ()):
         rows = {name: actions[name][actions["first"][i] : actions["stop"][i]] for name in COLUMNS["actions"]}
         terms = np.minimum(rows["num"], rows["den"]) < 1, np.maximum(rows["num"], rows["den"]) > MAX_TERM
         wrong = (rows["kind"] == ACTIONS.index("split")) & (terms[0] | terms[1])
+        if instrument.accounting == Accounting.INVERSE:
+            _refuse_action(
+                instrument.symbol, rows, rows["kind"] != ACTIONS.index("delist"), "an inverse contract has neither splits nor dividends"
+            )
         _refuse_action(instrument.symbol, rows, wrong, f"the terms of a split are whole numbers from 1 to {MAX_TERM}")
         amount = np.isfinite(rows["value"]) & (rows["value"] > 0)
         wrong = (rows["kind"] == ACTIONS.index("dividend")) & ~amount

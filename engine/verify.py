@@ -3,6 +3,7 @@
 It shares no arithmetic with the replay: plain integers, and Python's own rounding.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -131,6 +132,9 @@ class _Instrument:
     def __init__(self, header: Mapping[str, Any], symbol: str) -> None:
         spec = header["instruments"][symbol]
         self.spot = KINDS[spec["kind"]] == Accounting.SPOT
+        self.inverse = KINDS[spec["kind"]] == Accounting.INVERSE
+        self.converts = spec["quote"] != ""
+        self.rate = math.nan  # account money for quote money, by the last CONVERSION
         self.lot = spec["lot"]
         self.multiplier = spec["multiplier"][0] / spec["multiplier"][1]
         self.leverage = spec["leverage"]
@@ -146,10 +150,30 @@ class _Instrument:
         return float(lots * self.lot[0] / self.lot[1])
 
     def value(self, lots: int, price: float) -> int:
-        return round(self.quantity(lots) * price * self.multiplier * self.scale)
+        """Signed value, of spot in account money; of an inverse contract the negative of its coins.  # R6.4"""
+        return self.value_of(self.quantity(lots), price)
+
+    def value_of(self, quantity: float, price: float) -> int:
+        if self.inverse:
+            return -round(quantity * self.multiplier / price * self.scale)
+        quoted = round(quantity * price * self.multiplier * self.scale)
+        return self.in_account(quoted) if self.spot else quoted
+
+    def in_account(self, quoted: int) -> int:
+        """Account money for quote money."""
+        return round(quoted * self.rate) if self.converts else quoted
+
+    def profit(self, gained: int) -> int:
+        """Account money for a difference of two values."""
+        return gained if self.spot else self.in_account(gained)
+
+    def notional(self, lots: int, price: float) -> int:
+        """Account money that lots stand for, signed like them."""
+        value = self.value(lots, price)
+        return -value if self.inverse else self.profit(value)
 
     def fee(self, lots: int, price: float, bps: float) -> int:
-        charged = round(abs(self.value(lots, price)) * (bps / 10000)) + round(self.fees["flat"] * self.scale)
+        charged = round(abs(self.notional(lots, price)) * (bps / 10000)) + round(self.fees["flat"] * self.scale)
         charged += round(self.quantity(lots) * self.fees["per_unit"] * self.scale) if self.fees["per_unit"] else 0
         least = round(self.fees["min_fee"] * self.scale)
         return max(charged, least) if least > 0 else charged
@@ -181,7 +205,7 @@ def _apply(
     seq: int, row: dict[str, Any], rows: list[dict[str, Any]], totals: Totals, instruments: list[_Instrument], rates: _Rates
 ) -> None:
     kind, key = row["kind"], (row["strategy"], row["symbol"])
-    if totals.rest is not None and kind != RecordKind.CASH_IN_LIEU:
+    if totals.rest is not None and kind not in (RecordKind.CASH_IN_LIEU, RecordKind.CONVERSION):
         raise LedgerError(f"record {seq}: the split before it leaves part of a lot, and no CASH_IN_LIEU follows")
     if kind == RecordKind.DEPOSIT:
         totals.cash += row["amount"]
@@ -193,14 +217,12 @@ def _apply(
         _check_order(seq, row, totals)
         _fill(seq, row, totals, instruments[row["symbol"]], rates, _opened_with(seq, row, rows))
     elif kind == RecordKind.FUNDING:
-        value = instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"])
-        _equal(seq, "funding", row["amount"], -round(value * row["value"]))
+        notional = instruments[row["symbol"]].notional(totals.lots.get(key, 0), row["price"])
+        _equal(seq, "funding", row["amount"], -round(notional * row["value"]))
         totals.cash += row["amount"]
         totals.funding += row["amount"]
-    elif kind == RecordKind.INTEREST:
-        _interest(seq, row, totals, instruments, rates)
-    elif kind == RecordKind.SETTLEMENT:
-        _settle(seq, row, totals, instruments[row["symbol"]])
+    elif kind in (RecordKind.INTEREST, RecordKind.SETTLEMENT):
+        (_interest if kind == RecordKind.INTEREST else _settle)(seq, row, totals, instruments, rates)
     elif kind == RecordKind.SPLIT:
         _split_orders(row, totals, key)
         if row["order_id"] == NONE:
@@ -209,18 +231,29 @@ def _apply(
         _pay_rest(seq, row, totals, instruments[row["symbol"]])
     elif kind == RecordKind.DIVIDEND:
         _equal(seq, "lots", row["qty"], abs(totals.lots.get(key, 0)))
-        _equal(seq, "dividend", row["amount"], instruments[row["symbol"]].value(totals.lots.get(key, 0), row["price"]))
+        _equal(seq, "dividend", row["amount"], instruments[row["symbol"]].notional(totals.lots.get(key, 0), row["price"]))
         totals.cash += row["amount"]
         totals.dividends += row["amount"]
     elif kind == RecordKind.INSURANCE:
         _equal(seq, "insurance", row["amount"], totals.insured.pop(row["cause"], 0))
         totals.cash += row["amount"]
         totals.insurance += row["amount"]
+    elif kind == RecordKind.CONVERSION:
+        _convert(seq, row, instruments[row["symbol"]])
     elif kind == RecordKind.POSITION:
         fill = rows[row["cause"]]
         _equal(seq, "lots left", row["qty"], abs(totals.lots.get(key, 0)))
         _equal(seq, "order", row["order_id"], fill["order_id"])
         _equal(seq, "realised", row["amount"], totals.realised_by_fill.pop(row["cause"]))
+
+
+def _convert(seq: int, row: dict[str, Any], instrument: _Instrument) -> None:
+    """Account money for quote money, from here on."""
+    if not instrument.converts:
+        raise LedgerError(f"record {seq}: a CONVERSION, but the symbol is quoted in the currency of the account")
+    if not 0.0 < row["value"] < math.inf:
+        raise LedgerError(f"record {seq}: {row['value']} is no rate of conversion")
+    instrument.rate = row["value"]
 
 
 def _interest(seq: int, row: dict[str, Any], totals: Totals, instruments: list[_Instrument], rates: _Rates) -> None:
@@ -241,13 +274,14 @@ def _interest(seq: int, row: dict[str, Any], totals: Totals, instruments: list[_
     totals.debt_interest += row["amount"] if of_debt else 0
 
 
-def _settle(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument) -> None:
+def _settle(seq: int, row: dict[str, Any], totals: Totals, instruments: list[_Instrument], _: _Rates) -> None:
     """A future at its time of day: what it is worth beyond its cost goes into cash, and is its cost from then on.  # R6.2"""
+    instrument = instruments[row["symbol"]]
     key, of_day = (row["strategy"], row["symbol"]), (row["ts"] - (instrument.settlement or 0)) % DAY_US
     if instrument.settlement is None or of_day or key not in totals.lots:
         raise LedgerError(f"record {seq}: a settlement at {row['ts']}, where no future is held that settles then")
     worth = instrument.value(totals.lots[key], row["price"])
-    _equal(seq, "settlement", row["amount"], worth - totals.costs[key])
+    _equal(seq, "settlement", row["amount"], instrument.profit(worth - totals.costs[key]))
     _equal(seq, "lots", row["qty"], abs(totals.lots[key]))
     totals.costs[key] = worth
     totals.cash += row["amount"]
@@ -297,6 +331,8 @@ def _check_order(seq: int, row: dict[str, Any], totals: Totals) -> None:
 
 
 def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument, rates: _Rates, opened: int) -> None:
+    if instrument.converts and math.isnan(instrument.rate):
+        raise LedgerError(f"record {seq}: a fill in another currency than the account's, and no CONVERSION before it")
     key, signed = (row["strategy"], row["symbol"]), row["side"] * row["qty"]
     fee = 0
     if instrument.expiry is not None and (
@@ -308,20 +344,20 @@ def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument
     if row["reason"] not in (Reason.DELISTED, Reason.EXPIRED):
         fee = _fee(row, totals, instrument, rates.bps(row["ts"], maker=bool(row["flags"] & MAKER)), opened)
         if row["reason"] == Reason.LIQUIDATED:
-            fee += round(abs(instrument.value(row["qty"], row["price"])) * instrument.liquidation_fee)
-        rates.note(row["ts"], abs(instrument.value(row["qty"], row["price"])))
+            fee += round(abs(instrument.notional(row["qty"], row["price"])) * instrument.liquidation_fee)
+        rates.note(row["ts"], abs(instrument.notional(row["qty"], row["price"])))
     _equal(seq, "fee", row["fee"], fee)
     before, value = totals.lots.get(key, 0), instrument.value(signed, row["price"])
     realised, after = 0, before + signed
     if before * signed >= 0:
         totals.costs[key] = totals.costs.get(key, 0) + value
-        totals.margins[key] = totals.margins.get(key, 0) + round(abs(value) / instrument.leverage)
+        totals.margins[key] = totals.margins.get(key, 0) + round(abs(instrument.notional(row["qty"], row["price"])) / instrument.leverage)
     elif before * after < 0:
         raise LedgerError(f"record {seq}: {row['qty']} lots close a position of {abs(before)}; a reversal is two fills")
     else:
         cost = totals.costs[key]
         released = round(cost * (row["qty"] / abs(before))) if after else cost
-        realised = -value - released
+        realised = instrument.profit(-value - released)
         totals.costs[key] = cost - released
         if row["reason"] == Reason.LIQUIDATED and instrument.isolated and fee - realised > totals.margins[key]:
             totals.insured[seq] = fee - realised - totals.margins[key]
@@ -366,17 +402,18 @@ def _pay_rest(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instru
     _equal(seq, "part of a lot", row["qty"] * rest.den, rest.parts * int(row["value"]))
     lots, cost = totals.lots[key], totals.costs[key]
     quantity = -row["side"] * instrument.quantity(rest.parts) / rest.den
-    worth = round(quantity * row["price"] * instrument.multiplier * instrument.scale)
+    worth = instrument.value_of(quantity, row["price"])
     released = round(cost * (rest.parts / rest.before)) if lots else cost
     totals.costs[key] = cost - released
     totals.margins[key] -= round(totals.margins[key] * (rest.parts / rest.before))
     if lots == 0:
         del totals.lots[key], totals.costs[key], totals.margins[key]
-    amount = worth if instrument.spot else worth - released
+    realised = instrument.profit(worth - released)
+    amount = worth if instrument.spot else realised
     _equal(seq, "amount", row["amount"], amount)
     totals.cash += amount
-    totals.cash_in_lieu += worth - released
-    totals.realised_by_fill[seq] = worth - released
+    totals.cash_in_lieu += realised
+    totals.realised_by_fill[seq] = realised
     totals.rest = None
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from engine.dataset import COLUMNS, Dataset
 from engine.instrument import Decimals, Instrument
-from engine.schema import OrderType
+from engine.schema import Accounting, OrderType
 from engine.state import State
 
 
@@ -41,16 +41,12 @@ class Position(NamedTuple):
     strategy: str
     lots: int  # signed
     quantity: Decimal  # signed
-    cost: int  # money units, signed: of its opening fills; of a future that of its last settlement
-    value: int  # money units, signed: at the mark
+    cost: int  # money units, signed: of its opening fills (of a future of its last settlement); of a margined position in the currency of its prices
+    value: int  # money units, signed: at the mark; likewise
+    unrealised: int  # money units of the account
     stop: float  # NaN: none
     target: float  # NaN: none
     exit_pending: bool
-
-    @property
-    def unrealised(self) -> int:
-        """Money units."""
-        return self.value - self.cost
 
 
 class PendingOrder(NamedTuple):
@@ -147,14 +143,16 @@ class Account:
 
     def _position(self, state: State, slot: int) -> Position:
         position, n = state.positions[slot], len(self._strategies)
-        lots = int(position["lots"])
+        lots, cost, value = int(position["lots"]), int(position["cost"]), int(position["value"])
+        converted = position["converts"] and position["accounting"] != Accounting.SPOT
         return Position(
             self._symbols[slot // n],
             self._strategies[slot % n],
             lots,
             _quantity(lots, self._lots[slot // n]),
-            int(position["cost"]),
-            int(position["value"]),
+            cost,
+            value,
+            int(position["profit"]) if converted else value - cost,
             float(position["stop"]),
             float(position["target"]),
             bool(position["exit_id"] != 0),

@@ -83,14 +83,40 @@ class Market:
         return self.half_spread(symbol, row, ts)
 
     def value(self, symbol: int, lots: int, price: float) -> int:
-        """Money of so many lots at a price.  # R6.3"""
-        instrument = self.instrument(symbol)
-        quantity = lots * instrument.base_lot.units / instrument.base_lot.power
-        return round(quantity * price * float(instrument.multiplier) * self.settings.scale)
+        """Signed value of so many lots at a price, in quote money.  # R6.3, R6.4"""
+        lot = self.instrument(symbol).base_lot
+        return self.value_of(symbol, lots * lot.units / lot.power, price)
 
-    def is_linear(self, symbol: int) -> bool:
-        """Whether profit enters cash at the close only."""
-        return self.instrument(symbol).accounting == Accounting.LINEAR
+    def value_of(self, symbol: int, quantity: float, price: float) -> int:
+        """The same of a quantity; of an inverse contract the negative of its coins."""
+        multiplier = float(self.instrument(symbol).multiplier)
+        if self.is_inverse(symbol):
+            return -round(quantity * multiplier / price * self.settings.scale)
+        return round(quantity * price * multiplier * self.settings.scale)
+
+    def notional(self, symbol: int, lots: int, price: float, ts: int) -> int:
+        """Account money that so many lots stand for at a time, signed like them."""
+        value = self.value(symbol, lots, price)
+        return -value if self.is_inverse(symbol) else self.in_account(symbol, value, ts)
+
+    def rate(self, symbol: int, ts: int) -> float:
+        """Account money for quote money at a time: the last close known of what says so; 1 where they are the same."""
+        if not self.instrument(symbol).quote:
+            return 1.0
+        begin, end = int(self.tape.rate_first[symbol]), int(self.tape.rate_stop[symbol])
+        return float(self.tape.rate[begin + int(np.searchsorted(self.tape.rate_ts[begin:end], ts, "right")) - 1])
+
+    def in_account(self, symbol: int, quoted: int, ts: int) -> int:
+        """Account money for quote money at a time."""
+        return round(quoted * self.rate(symbol, ts)) if self.instrument(symbol).quote else quoted
+
+    def is_spot(self, symbol: int) -> bool:
+        """Whether cash buys what is held; otherwise profit enters cash at the close only."""
+        return self.instrument(symbol).accounting == Accounting.SPOT
+
+    def is_inverse(self, symbol: int) -> bool:
+        """Whether profit is in the coin that the contract is on."""
+        return self.instrument(symbol).accounting == Accounting.INVERSE
 
     def splits(self, symbol: int, since: int, until: int) -> list[tuple[int, int, int]]:
         """Time, ``num`` and ``den`` of the splits of a symbol from ``since`` on and before ``until`` (us, UTC)."""
@@ -117,13 +143,13 @@ class Market:
         traded = 0
         for row in rows:
             if row["kind"] == RecordKind.FILL and row["ts"] > now - 30 * DAY_US and row["reason"] not in (Reason.DELISTED, Reason.EXPIRED):
-                traded += abs(self.value(row["symbol"], row["qty"], row["price"]))
+                traded += abs(self.notional(row["symbol"], row["qty"], row["price"], row["ts"]))
         return [tier.taker_bps for tier in settings.fee_tiers if traded >= tier.from_notional * settings.scale][-1]
 
-    def claim(self, symbol: int, side: int, lots: int, price: float, half: float, taker_bps: float) -> int:
+    def claim(self, symbol: int, side: int, lots: int, price: float, half: float, taker_bps: float, ts: int) -> int:
         """What a quantity reserves: value or margin, taker fee and half-spread.  # R5.2"""
-        settings, instrument, worth = self.settings, self.instrument(symbol), self.value(symbol, lots, price)
-        backed = self.is_linear(symbol) or side < 0
+        settings, instrument, worth = self.settings, self.instrument(symbol), self.notional(symbol, lots, price, ts)
+        backed = not self.is_spot(symbol) or side < 0
         quantity = lots * instrument.base_lot.units / instrument.base_lot.power
         fee = round(worth * (max(taker_bps, 0.0) / 10_000)) + round(settings.flat * settings.scale)
         fee += round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0

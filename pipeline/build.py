@@ -36,6 +36,7 @@ from pipeline.config_account import InstrumentConfig, MaintenanceTier, RateConfi
 from pipeline.config_execution import SlippageConfig
 from pipeline.config_risk import ScopeHalts, Size
 from pipeline.config_values import duration_us, time_of_day_us
+from pipeline.conversion import conversions_of, foreign
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -144,11 +145,13 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
     series = execution_series(config, dataset, symbols)
     _require_volume(config, dataset, series)
     start_us, end_us = _period(config, dataset, series)
+    instruments = tuple(_instrument(config, dataset, symbol) for symbol in symbols)
     return Settings(
         start_us=start_us,
         end_us=end_us,
         cash=_cash(config),
-        instruments=tuple(_instrument(config, dataset, symbol) for symbol in symbols),
+        instruments=instruments,
+        conversions=conversions_of(config, dataset, instruments),
         strategies=tuple(_strategy(config, strategy) for strategy in sorted(config.strategies, key=lambda strategy: strategy.id)),
         decimals=config.account.decimals,
         leverage=config.account.leverage,
@@ -256,18 +259,19 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
         raise ConfigError(
             f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
         )
-    told = {name: values.pop(name, None) for name in ("rules", "borrow", "settlement", "expiry")}
+    told = {name: value for name in ("rules", "borrow", "settlement", "expiry") if (value := values.pop(name, None))}
     for name, value in told.items():
         wrong = wrong_value(name, value)
         if wrong:
             raise ConfigError(f"instrument {symbol}: {wrong}")
-    dated = InstrumentConfig(**told)
     try:
         values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
     except (ValueError, ArithmeticError) as error:
         raise ConfigError(f"instrument {symbol}: {error}") from None
+    values["quote"] = foreign(config, symbol, values)
     group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
     values["maintenance"] = _tiers(tiers or ())
+    dated = InstrumentConfig(**told)
     values |= {"borrow": _rates(dated.borrow or ()), "settlement": time_of_day_us(dated.settlement or "00:00")}
     values["expiry"] = None if dated.expiry is None else _us(dated.expiry)
     instrument = _with_rules(Instrument(symbol, **values, group=group), dated.rules or ())
@@ -333,7 +337,21 @@ def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrume
 
 
 _FIELDS = frozenset(
-    {"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions", "rules", "borrow", "settlement", "expiry"}
+    {
+        "kind",
+        "tick",
+        "lot",
+        "multiplier",
+        "min_qty",
+        "min_notional",
+        "shortable",
+        "sessions",
+        "rules",
+        "quote",
+        "borrow",
+        "settlement",
+        "expiry",
+    }
 )
 
 
@@ -469,5 +487,5 @@ def canonical(config: RunConfig, settings: Settings) -> Mapping[str, Any]:
     return values | {
         "period": [settings.start_us, settings.end_us],
         "strategies": sorted(strategies, key=lambda strategy: str(strategy["id"])),
-        "instruments": [[str(value) for value in vars(instrument).values()] for instrument in settings.instruments],
+        "instruments": [[str(value) for name, value in vars(one).items() if name != "quote" or value] for one in settings.instruments],
     }

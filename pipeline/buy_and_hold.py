@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 class BuyAndHold:
     """Equal amounts in each symbol at its first open of the run, held to its last close, without costs or funding; cash until then.  Splits multiply what is held, dividends are kept as cash.
 
-    ``max_drawdown`` is of daily closes.
+    In an account of coin the yardstick of an inverse contract is the coin itself, which earns nothing in its own terms.  ``max_drawdown`` is of daily closes.
     """
 
     total_return: float
@@ -46,13 +46,24 @@ def buy_and_hold(tape: Tape, sessions: bool) -> BuyAndHold:
 def _growth(tape: Tape, symbol: int, midnights: NDArray[Any]) -> Floats:
     """Value of one unit of cash put into a symbol at its first open, at each midnight."""
     begin, end = int(tape.first[symbol]), int(tape.stop[symbol])
-    if begin == end:
+    if begin == end or tape.specs[symbol]["inverse"]:
         return np.ones(len(midnights))
     rows = np.searchsorted(tape.ts[begin:end], midnights, side="right") - 1
-    entry = (tape.bid_open[begin] + tape.ask_open[begin]) / 2.0
+    entry = (tape.bid_open[begin] + tape.ask_open[begin]) / 2.0 * _rates(tape, symbol, tape.open_ts[begin : begin + 1])[0]
     units, paid = _actions(tape, symbol)
-    worth = units * tape.close[begin:end] + paid
-    return np.where(rows < 0, 1.0, worth[np.maximum(rows, 0)] / entry)
+    worth = (units * tape.close[begin:end] + paid) * _rates(tape, symbol, tape.ts[begin:end])
+    growth: Floats = np.where(rows < 0, 1.0, worth[np.maximum(rows, 0)] / entry)
+    return np.round(growth, 12) if tape.specs[symbol]["converts"] else growth  # a currency held in itself does not move
+
+
+def _rates(tape: Tape, symbol: int, ts: NDArray[np.int64]) -> Floats:
+    """Account money for quote money of a symbol as of each time; before the first rate, that."""
+    begin, end = int(tape.rate_first[symbol]), int(tape.rate_stop[symbol])
+    if begin == end:
+        return np.ones(len(ts))
+    at = np.searchsorted(tape.rate_ts[begin:end], ts, side="right") - 1
+    found: Floats = tape.rate[begin:end][np.maximum(at, 0)]
+    return found
 
 
 def _actions(tape: Tape, symbol: int) -> tuple[Floats, Floats]:

@@ -46,6 +46,13 @@ def _ascending(tiers: list[MaintenanceTier] | None) -> list[MaintenanceTier] | N
 Maintenance = Annotated[list[MaintenanceTier], Field(min_length=1), AfterValidator(_ascending)]
 
 
+class ConversionConfig(Section):
+    """What one unit of a currency is worth: the last close known of a symbol of the dataset."""
+
+    symbol: str = Field(min_length=1, description="a symbol of the dataset, traded in the run or not; its finest bars are used")
+    invert: bool = Field(default=False, description="whether its price is what the account's currency costs (USDJPY for an account in USD)")
+
+
 class RateConfig(Section):
     """A rate of interest from a date on."""
 
@@ -71,17 +78,22 @@ Rates = Annotated[list[RateConfig], Field(min_length=1, max_length=100_000), Aft
 class Account(Section):
     """The one account all strategies share."""
 
-    currency: str = Field(default="USDT", min_length=1, max_length=16, description="printed beside amounts; nothing is converted")
+    currency: str = Field(default="USDT", min_length=1, max_length=16, description="of cash and of all amounts")
     decimals: int = Field(
         default=6, ge=0, le=12, description="money is kept in units of 10**-decimals: 6 for fiat and stablecoins, 8 for coins"
     )
     cash: Positive = Field(default=100_000.0, description="initial cash")
+    conversion: dict[str, ConversionConfig] | None = Field(
+        default=None, description="currency of prices -> where its worth comes from: {JPY: {symbol: USDJPY, invert: true}}"
+    )
     margin: Literal["cross", "isolated"] = Field(
         default="cross", description="what secures a position: the whole account, or its own initial margin (which needs maintenance tiers)"
     )
-    leverage: float = Field(default=1.0, ge=1, le=1000, description="initial margin of a linear position is its notional / leverage")
+    leverage: float = Field(
+        default=1.0, ge=1, le=1000, description="initial margin of a position, spot longs aside, is its notional / leverage"
+    )
     maintenance: Maintenance | None = Field(
-        default=None, description="tiers of maintenance margin of linear instruments (default: none, and liquidation only at zero equity)"
+        default=None, description="tiers of maintenance margin, of all but spot (default: none, and liquidation only at zero equity)"
     )
     maintenance_basis: Literal["mark", "entry"] = Field(default="mark", description="notional that maintenance is charged on")
     maintenance_fee: Literal["none", "taker_at_bankruptcy"] = Field(
@@ -108,12 +120,23 @@ class RulesConfig(Section):
 class InstrumentConfig(Section):
     """What is known of a symbol beyond the dataset; a key left out keeps the dataset's value."""
 
-    kind: Literal["spot", "equity", "linear_perp", "fx", "future"] | None = None
+    kind: Literal["spot", "equity", "linear_perp", "inverse_perp", "fx", "future"] | None = Field(
+        default=None, description="how it is booked; the money of an inverse_perp is the coin that the contract is on"
+    )
     tick: Decimal | None = Field(default=None, description="price step")
     lot: Decimal | None = Field(default=None, description="quantity step")
-    multiplier: Decimal | None = Field(default=None, description="units of the underlying per unit of quantity")
+    multiplier: Decimal | None = Field(
+        default=None,
+        description="units of the underlying per unit of quantity; of an inverse_perp, of the price's currency (the contract's size)",
+    )
     min_qty: NotNegative | None = Field(default=None, description="smallest entry, in quantity")
     min_notional: NotNegative | None = Field(default=None, description="smallest entry, in account currency at the reference price")
+    quote: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=16,
+        description="currency of its prices (default: the account's); others need account.conversion",
+    )
     shortable: bool | None = Field(default=None, description="whether a spot instrument may be sold short")
     leverage: float | None = Field(default=None, ge=1, le=1000, description="of this instrument (default: the account's)")
     maintenance: Maintenance | None = Field(default=None, description="tiers of this instrument (default: the account's)")

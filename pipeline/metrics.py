@@ -224,20 +224,18 @@ def drawdown(equity: Ints, sample_ts: Ints, initial: int, start_us: int) -> tupl
     >>> round(float(deepest), 12), int(longest)
     (0.1, 3)
     """
-    peak, trough, since, deepest, longest = initial, initial, start_us, 0.0, 0
-    last = start_us  # sample below the peak
+    peak, trough, since, deepest, longest, last = initial, initial, start_us, 0.0, 0, -1  # last sample so far, by its place
     for i in range(len(equity)):
         now = equity[i]
         if now >= peak:
-            longest = max(longest, last - since)
-            peak, trough, since, last = now, now, sample_ts[i], sample_ts[i]
-            continue
-        last = sample_ts[i]
-        if now < trough:
+            longest = max(longest, (sample_ts[last] if last >= 0 else start_us) - since)
+            peak, trough, since = now, now, sample_ts[i]
+        elif now < trough:
             trough = now
             if peak - now > deepest * peak:
                 deepest = (peak - now) / peak
-    return deepest, max(longest, last - since)
+        last = i
+    return deepest, max(longest, (sample_ts[last] if last >= 0 else start_us) - since)
 
 
 def time_in_market(trades: NDArray[Any], start_us: int, end_us: int) -> float:

@@ -6,7 +6,7 @@ Entries that would overlap in one (strategy, symbol) are replayed in different p
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from pipeline.config_account import Account
 from pipeline.errors import RunError
 from pipeline.progress import Progress, silent
 from pipeline.stored_run import StoredRun, open_run, replay_again
-from pipeline.summary import money, percent
+from pipeline.summary import COIN_DECIMALS, money_in, percent
 from pipeline.variation import replayed
 from pipeline.wording import moment, reason_of
 
@@ -59,6 +59,11 @@ class Regret:
     scale: int
     passes: int
     entries: list[Entry]
+
+    @property
+    def decimals(self) -> int:
+        """Of the account currency."""
+        return len(str(self.scale)) - 1
 
     def by_outcome(self) -> list[dict[str, Any]]:
         """What the entries of each outcome would have made, those that were filled first."""
@@ -124,7 +129,7 @@ class Regret:
         """Print it."""
         from rich.table import Table
 
-        found = self.as_dict()
+        found, money = self.as_dict(), money_in(self.decimals)
         console.print(
             f"run {self.run_id}: every entry alone, at {money(self.notional)} {self.currency} (the average entry of the run), with its costs\n"
         )
@@ -137,12 +142,12 @@ class Regret:
             )
         console.print(table)
         console.print()
-        for line in _selector_lines(found["selector"]):
+        for line in _selector_lines(found["selector"], money):
             console.print(line, soft_wrap=True, markup=False)
         console.print("! hindsight: no rule could have known any of this", style="yellow")
 
 
-def _selector_lines(selector: dict[str, Any]) -> list[str]:
+def _selector_lines(selector: dict[str, Any], money: Callable[[float | None], str]) -> list[str]:
     if not selector["instants"]:
         return ["the selector never had to choose: every ranked entry got a slot", ""]
     lines = [
@@ -215,7 +220,7 @@ def candidates(rows: Iterable[Row]) -> dict[int, tuple[Row, str, int, bool]]:
 
 
 def average_entry(stored: StoredRun, result: "Result") -> float:
-    """Mean value of the run's entries, in account currency, to the cent."""
+    """Mean value of the run's entries, in account currency, to the cent; of coins to the last unit."""
     from pipeline.bar_lookup import Market
 
     market = Market(result.replay.tape, result.replay.proposals, result.replay.settings)
@@ -223,8 +228,9 @@ def average_entry(stored: StoredRun, result: "Result") -> float:
     for trip in stored.fold.trips:
         for row in (stored.rows[seq] for seq in trip.records):
             if row["kind"] == RecordKind.FILL and row["side"] == trip.side:
-                total += abs(market.value(row["symbol"], row["qty"], row["price"]))
-    return max(round(total / len(stored.fold.trips) / stored.scale, 2), 0.01)
+                total += abs(market.notional(row["symbol"], row["qty"], row["price"], row["ts"]))
+    places = 2 if stored.scale < 10**COIN_DECIMALS else COIN_DECIMALS
+    return max(round(total / len(stored.fold.trips) / stored.scale, places), 10.0**-places)
 
 
 def _config_alone(config: RunConfig, notional: float) -> RunConfig:
@@ -232,7 +238,10 @@ def _config_alone(config: RunConfig, notional: float) -> RunConfig:
     from pipeline.config_risk import Risk, Size
 
     account = Account(
-        currency=config.account.currency, decimals=config.account.decimals, cash=float(PURSE_UNITS // 10**config.account.decimals)
+        currency=config.account.currency,
+        decimals=config.account.decimals,
+        cash=float(PURSE_UNITS // 10**config.account.decimals),
+        conversion=config.account.conversion,
     )
     return config.model_copy(
         update={

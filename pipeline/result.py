@@ -78,7 +78,8 @@ class Result:
 
     @cached_property
     def _trades(self) -> tuple[NDArray[Any], trades.Totals]:
-        return trades.trades_of(self.replay.records, len(self.replay.symbols), len(self.replay.strategies))
+        inverse = self.replay.tape.specs["inverse"] != 0
+        return trades.trades_of(self.replay.records, len(self.replay.symbols), len(self.replay.strategies), inverse)
 
     @property
     def trade_records(self) -> NDArray[Any]:
@@ -175,6 +176,7 @@ class Result:
             "start": iso(settings.start_us),
             "end": iso(self.period[1]),
             "currency": self.config.account.currency,
+            "decimals": settings.decimals,
             "initial_equity": settings.cash / scale,
             "buy_and_hold": asdict(self.buy_and_hold),
             "profit_by_symbol": {name: profit / scale for name, profit in self.profit_by_symbol.items()},

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.errors import ConfigError
 from pipeline.notices import LARGE_SHARE, shares_of_volume
 from pipeline.progress import Progress, silent
-from pipeline.summary import money, percent, ratio
+from pipeline.summary import money_in, percent, ratio
 from pipeline.variation import replayed, scaled_costs
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Sensitivity:
 
     name: str
     currency: str
+    decimals: int
     costs: list[dict[str, Any]]
     capacity: list[dict[str, Any]]
     impact: bool
@@ -57,11 +58,12 @@ class Sensitivity:
                 )
 
     def _cost_table(self) -> "Table":
+        money = money_in(self.decimals)
         table = _table(self.name, "", "final equity", "net profit", "change", "Sharpe", "max drawdown", "trades", "fees", "funding")
         for row in self.costs:
             plain = row["cost"] == "none"
             name = "as configured" if plain else f"{row['cost']} x {row['multiple']:g}"
-            change = "" if plain else f"{row['change']:+,.2f}"
+            change = "" if plain else f"{'+' if row['change'] >= 0 else ''}{money(row['change'])}"
             table.add_row(
                 name, money(row["final_equity"]), money(row["net_profit"]), change, ratio(row["sharpe"]), percent(row["max_drawdown"]),
                 f"{row['trades']:,}", money(-row["fees"]), money(row["funding"]), style="bold" if plain else "",
@@ -69,6 +71,7 @@ class Sensitivity:
         return table
 
     def _capacity_table(self) -> "Table":
+        money = money_in(self.decimals)
         table = _table(
             "size",
             "",
@@ -123,7 +126,9 @@ def sensitivity(result: "Result", multiples: Sequence[float] = (), progress: Pro
     for multiple in multiples:
         progress(f"size x {multiple:g}")
         capacity.append(_capacity_row(larger(result, multiple), multiple))
-    return Sensitivity(result.config.name, result.config.account.currency, costs, capacity, _impact(result.config))
+    return Sensitivity(
+        result.config.name, result.config.account.currency, result.config.account.decimals, costs, capacity, _impact(result.config)
+    )
 
 
 def _impact(config: "RunConfig") -> bool:

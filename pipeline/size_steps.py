@@ -9,6 +9,7 @@ from engine.schema import NONE, EventKind, LevelKind, MarginMode, Reason, Record
 from engine.settings import StrategySettings
 from pipeline.bar_lookup import Market, most_lots
 from pipeline.result import Result
+from pipeline.summary import money_in
 from pipeline.wording import number
 
 
@@ -33,6 +34,7 @@ class _Held:
     lots: int = 0
     cost: int = 0
     margin: int = 0
+    booked: int = 0  # time of its last record
 
 
 @dataclass
@@ -48,11 +50,11 @@ class _Waits:
 
 def _hold(market: Market, held: _Held, row: Row) -> None:
     """Let a fill open, add to or close a position.  # R6.3, R6.4"""
-    signed = row["side"] * row["qty"]
+    symbol, signed, held.booked = row["symbol"], row["side"] * row["qty"], row["ts"]
     if held.lots * signed >= 0:
-        worth = market.value(row["symbol"], signed, row["price"])
-        held.cost += worth
-        held.margin += round(abs(worth) / market.leverage(row["symbol"]))
+        notional = market.notional(symbol, signed, row["price"], row["ts"])
+        held.cost += notional if market.is_spot(symbol) else market.value(symbol, signed, row["price"])
+        held.margin += round(abs(notional) / market.leverage(symbol))
     else:
         part = abs(signed) / abs(held.lots)
         whole = signed == -held.lots
@@ -61,22 +63,20 @@ def _hold(market: Market, held: _Held, row: Row) -> None:
     held.lots += signed
 
 
-def _carry(market: Market, held: _Held, row: Row, realised: int) -> None:
-    """What befalls a position besides fills; ``realised`` is the amount of the record after it.  # R6.2, R8.1"""
+def _carry(market: Market, held: _Held, row: Row) -> None:
+    """What befalls a position besides fills.  # R6.2, R8.1"""
     if row["kind"] == RecordKind.SETTLEMENT:
-        held.cost += row["amount"]
+        held.cost, held.booked = market.value(row["symbol"], held.lots, row["price"]), row["ts"]
     elif row["kind"] == RecordKind.CASH_IN_LIEU:
-        _release_rest(market, held, row, realised)
+        _release_rest(held, row)
     elif row["order_id"] == NONE:
-        held.lots = row["position"]
+        held.lots, held.booked = row["position"], row["ts"]
 
 
-def _release_rest(market: Market, held: _Held, row: Row, realised: int) -> None:
+def _release_rest(held: _Held, row: Row) -> None:
     """Let what a split left of a lot go, with its cost and its margin.  # R8.1"""
-    instrument = market.instrument(row["symbol"])
-    quantity = -row["side"] * (row["qty"] * instrument.base_lot.units / instrument.base_lot.power) / row["value"]
-    held.cost -= round(quantity * row["price"] * float(instrument.multiplier) * market.settings.scale) - realised
     part = row["qty"] / (abs(held.lots) * row["value"] + row["qty"])
+    held.cost -= round(held.cost * part) if held.lots else held.cost
     held.margin -= round(held.margin * part) if held.lots else held.margin
 
 
@@ -121,37 +121,25 @@ def size_steps(result: Result, rows: list[Row], approved: int) -> Size:
 
 def standing(result: Result, market: Market, rows: list[Row], approved: int) -> Standing:
     """The account as the gate saw it, from the sample of the instant and the records."""
-    held, pending = dict[tuple[int, int], _Held](), dict[int, _Waits]()
-    for seq, row in enumerate(rows[:approved]):
-        slot = row["symbol"], row["strategy"]
-        if row["kind"] == RecordKind.SPLIT and row["order_id"] != NONE and row["proposal"] in pending:
-            pending[row["proposal"]].lots = row["qty"]
-        elif slot in held and row["kind"] in (RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.SETTLEMENT):
-            _carry(market, held[slot], row, rows[seq + 1]["amount"])
-        elif row["kind"] == RecordKind.APPROVED:
-            worth = market.value(row["symbol"], row["qty"], row["price"])
-            pending[row["proposal"]] = _Waits(slot, row["side"], row["qty"], worth, row["amount"])
-        elif row["kind"] == RecordKind.CANCELLED:
-            pending.pop(row["proposal"], None)
-        elif row["kind"] == RecordKind.FILL:
-            if row["reason"] != Reason.REVERSED:
-                _fill_some(pending, row)
-            _hold(market, held.setdefault(slot, _Held()), row)
+    held, pending = _folded(market, rows[:approved])
     mine = rows[approved]
     now, own = mine["ts"], (mine["symbol"], mine["strategy"])
     leaving = _leaving(rows, approved, held)
     gone = {leaving} | {waits.slot for waits in pending.values() if waits.slot in held and held[waits.slot].lots * waits.side < 0}
     counted, profit, locked, added_to = [(waits.slot, waits.side * waits.value) for waits in pending.values()], 0, 0, 0
     for slot, one in held.items():
-        symbol, linear = slot[0], market.is_linear(slot[0])
-        at_mark = market.value(symbol, one.lots, market.mark(symbol, now))
+        symbol, spot = slot[0], market.is_spot(slot[0])
+        mark, valued = market.mark(symbol, now), max(one.booked, int(market.tape.ts[market.last_row(symbol, now)]))
+        at_mark = market.value(symbol, one.lots, mark)
         if slot not in gone:
-            counted.append((slot, at_mark))
-            added_to = abs(at_mark) if slot == own else added_to
-        if linear or one.lots < 0:
-            if slot == leaving or not (linear and market.settings.margin == MarginMode.ISOLATED):
-                profit += at_mark - one.cost
-            locked += (0 if slot == leaving else one.margin) + (0 if linear else abs(one.cost))
+            counted.append((slot, market.notional(symbol, one.lots, mark, valued if spot else now)))
+            added_to = abs(counted[-1][1]) if slot == own else added_to
+        if spot:
+            at_mark = market.in_account(symbol, at_mark, valued)
+        if not spot or one.lots < 0:
+            if slot == leaving or spot or market.settings.margin != MarginMode.ISOLATED:
+                profit += at_mark - one.cost if spot else market.in_account(symbol, at_mark - one.cost, valued)
+            locked += (0 if slot == leaving else one.margin) + (abs(one.cost) if spot else 0)
         elif slot == leaving:
             profit += at_mark
     group = market.instrument(mine["symbol"]).group
@@ -165,6 +153,27 @@ def standing(result: Result, market: Market, rows: list[Row], approved: int) -> 
         added_to=added_to,
         taker_bps=market.taker_bps(rows[:approved], now),
     )
+
+
+def _folded(market: Market, rows: list[Row]) -> tuple[dict[tuple[int, int], _Held], dict[int, _Waits]]:
+    """Positions by slot and pending entries by proposal, after some records."""
+    held, pending = dict[tuple[int, int], _Held](), dict[int, _Waits]()
+    for row in rows:
+        slot = row["symbol"], row["strategy"]
+        if row["kind"] == RecordKind.SPLIT and row["order_id"] != NONE and row["proposal"] in pending:
+            pending[row["proposal"]].lots = row["qty"]
+        elif slot in held and row["kind"] in (RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.SETTLEMENT):
+            _carry(market, held[slot], row)
+        elif row["kind"] == RecordKind.APPROVED:
+            worth = market.notional(row["symbol"], row["qty"], row["price"], row["ts"])
+            pending[row["proposal"]] = _Waits(slot, row["side"], row["qty"], worth, row["amount"])
+        elif row["kind"] == RecordKind.CANCELLED:
+            pending.pop(row["proposal"], None)
+        elif row["kind"] == RecordKind.FILL:
+            if row["reason"] != Reason.REVERSED:
+                _fill_some(pending, row)
+            _hold(market, held.setdefault(slot, _Held()), row)
+    return held, pending
 
 
 def _fill_some(pending: dict[int, _Waits], row: Row) -> None:
@@ -211,7 +220,8 @@ def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> i
         ):  # R7.4 comes first
             mark = market.mark(row["symbol"], row["ts"])
             signed = row["side"] * row["qty"]
-            equity += market.value(row["symbol"], signed, mark) - market.value(row["symbol"], signed, row["price"]) - row["fee"]
+            moved = market.value(row["symbol"], signed, mark) - market.value(row["symbol"], signed, row["price"])
+            equity += market.in_account(row["symbol"], moved, row["ts"]) - row["fee"]
         elif row["kind"] in (RecordKind.FUNDING, RecordKind.INTEREST, RecordKind.DIVIDEND):
             equity += row["amount"]
     return equity
@@ -219,37 +229,46 @@ def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> i
 
 def _wanted(market: Market, row: Row, desk: StrategySettings, before: Standing) -> tuple[str, float]:
     kind, amount, budget = desk.size, desk.amount, desk.budget
-    scale = market.settings.scale
+    scale, money = market.settings.scale, money_in(market.settings.decimals)
     reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
     capital = before.equity / scale * budget
-    own = f"equity {before.equity / scale:,.2f}" + (f" x budget {number(budget)}" if budget != 1.0 else "")
+    own = f"equity {money(before.equity / scale)}" + (f" x budget {number(budget)}" if budget != 1.0 else "")
+    inverse, each = market.is_inverse(row["symbol"]), reference * multiplier
     per = f"{number(reference)}" + (f" x multiplier {number(multiplier)}" if multiplier != 1.0 else "")
+    rate = market.rate(row["symbol"], row["ts"])
+    if rate != 1.0:
+        per, each = f"({per} x {number(rate, 7)} for the currency of its prices)", each * rate
+    if inverse:
+        per, each = f"({number(multiplier)} / {number(reference)})", multiplier / reference
     if kind == SizeKind.FIXED_QTY:
         return "a fixed quantity", amount
     if kind == SizeKind.FIXED_NOTIONAL:
-        wanted = amount / (reference * multiplier)
-        return f"{amount:,.2f} / {per} = {number(wanted, 7)}", wanted
+        wanted = amount / each
+        return f"{money(amount)} / {per} = {number(wanted, 7)}", wanted
     if kind == SizeKind.FIXED_FRACTION:
-        wanted = capital * amount / (reference * multiplier)
+        wanted = capital * amount / each
         return f"{own} x {number(amount)} / {per} = {number(wanted, 7)}", wanted
     if kind == SizeKind.FIXED_RISK:
         stop = stop_asked(market, row["proposal"], reference, row["side"])
-        distance = row["side"] * (reference - stop)
-        wanted = capital * amount / (distance * multiplier)
-        at_risk = f"{capital * amount:,.2f} at risk ({number(amount)} x {own})"
-        return f"{at_risk} / {number(distance, 6)} to the stop at {number(stop, 7)} = {number(wanted, 7)}", wanted
+        distance = abs(1.0 / stop - 1.0 / reference) if inverse else row["side"] * (reference - stop)
+        wanted = capital * amount / (distance * multiplier * rate)
+        at_risk = f"{money(capital * amount)} at risk ({number(amount)} x {own})"
+        lost = f"{number(distance * multiplier * rate, 6)} a unit" if inverse or rate != 1.0 else f"{number(distance, 6)}"
+        return f"{at_risk} / {lost} to the stop at {number(stop, 7)} = {number(wanted, 7)}", wanted
     if kind == SizeKind.ALL_IN:
         buffer = round(before.equity * market.settings.cash_buffer)
         limit = min(round((before.free - buffer) * amount), round(before.equity * budget))
         half, symbol, lot = market.reservation_half(row["symbol"], row["ts"]), row["symbol"], market.instrument(row["symbol"]).base_lot
-        lots = most_lots(lambda n: market.claim(symbol, row["side"], n, reference, half, before.taker_bps) <= limit, 2 * row["qty"] + 1)
+        lots = most_lots(
+            lambda n: market.claim(symbol, row["side"], n, reference, half, before.taker_bps, row["ts"]) <= limit, 2 * row["qty"] + 1
+        )
         lots -= lots % market.lot_step(symbol, row["ts"])
-        spare = f"free cash {before.free / scale:,.2f}" + (f" less the cash buffer {buffer / scale:,.2f}" if buffer else "")
+        spare = f"free cash {money(before.free / scale)}" + (f" less the cash buffer {money(buffer / scale)}" if buffer else "")
         spare += f" x {number(amount)}" if amount != 1.0 else ""
         wanted = lots * float(lot)
-        return f"the most that reserves no more than {limit / scale:,.2f}, the smaller of {own} and {spare} = {number(wanted)}", wanted
+        return f"the most that reserves no more than {money(limit / scale)}, the smaller of {own} and {spare} = {number(wanted)}", wanted
     share, told = own_share(market, row["proposal"], desk)
-    wanted = capital * share / (reference * multiplier)
+    wanted = capital * share / each
     return f"{own} x {told} / {per} = {number(wanted, 7)}", wanted
 
 
@@ -286,10 +305,13 @@ def _limit(market: Market, row: Row, before: Standing, size: Size, lot: float) -
     wanted -= wanted % step
 
     def claimed(limit: int) -> int:
-        return step * most_lots(lambda n: market.claim(symbol, side, n * step, reference, half, before.taker_bps) <= limit, wanted // step)
+        def fits(n: int) -> bool:
+            return market.claim(symbol, side, n * step, reference, half, before.taker_bps, row["ts"]) <= limit
+
+        return step * most_lots(fits, wanted // step)
 
     def worth(limit: int) -> int:
-        return step * most_lots(lambda n: market.value(symbol, n * step, reference) <= limit, wanted // step)
+        return step * most_lots(lambda n: market.notional(symbol, n * step, reference, row["ts"]) <= limit, wanted // step)
 
     found = []
     if settings.cash_buffer > 0:

@@ -1,7 +1,7 @@
 """The page a trader reads after a run: figures, profit by symbol and strategy, refusals, notices."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.columns import Columns
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.result import Result
 
 NOTHING = "-"
+COIN_DECIMALS = 8
+"""From so many decimals on, an account is of coins."""
 MOST_ROWS = 30
 SIDE_BY_SIDE = 110  # columns of a terminal
 
@@ -50,6 +52,7 @@ def simulated(summary: Mapping[str, Any]) -> bool:
 
 def figures(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Name, value and the value of buy-and-hold of each figure."""
+    money = money_in(summary["decimals"])
     held, currency, year = summary["buy_and_hold"], summary["currency"], f"({summary['periods_per_year']}/y)"
     return [
         ("final equity", f"{money(summary['final_equity'])} {currency}", money(summary["initial_equity"] * (1.0 + held["total_return"]))),
@@ -106,7 +109,7 @@ def _ambiguous(summary: Mapping[str, Any]) -> list[RenderableType]:
     """The trades that hang on the order of prices inside a bar.  # R3.7"""
     if "bounds" not in summary:
         return []
-    found = summary["bounds"]
+    found, money = summary["bounds"], money_in(summary["decimals"])
     share = percent(found["ambiguous_share"])
     line = Text(f"ambiguous trades: {share} of all profits and losses hang on them; the two replays are {money(found['spread'])} apart")
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -122,7 +125,7 @@ def _ambiguous(summary: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _profit(summary: Mapping[str, Any]) -> RenderableType:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table, money = Table(box=None, pad_edge=False, header_style="dim"), money_in(summary["decimals"])
     table.add_column("profit by")
     table.add_column(summary["currency"], justify="right")
     for title, rows in (("strategy", summary["profit_by_strategy"]), ("symbol", summary["profit_by_symbol"])):
@@ -169,13 +172,20 @@ def as_html(result: "Result") -> str:
     return f"<div>{head}<table><tr><th></th>{titles}</tr>{rows}</table><ul>{notes}</ul></div>"
 
 
-def money(amount: float | None) -> str:
-    """An amount with thousands separated.
+def money_in(decimals: int) -> Callable[[float | None], str]:
+    """How amounts of a currency kept with so many decimals are written: to the cent, coins to the last unit.
 
-    >>> money(-1234.5), money(None)
-    ('-1,234.50', '-')
+    >>> money_in(6)(-1234.5), money_in(8)(0.00012), money_in(6)(None)
+    ('-1,234.50', '0.00012000', '-')
     """
-    return NOTHING if amount is None else f"{amount:,.2f}".replace("-0.00", "0.00") if abs(amount) < 0.005 else f"{amount:,.2f}"
+    places = 2 if decimals < COIN_DECIMALS else COIN_DECIMALS
+
+    def money(amount: float | None) -> str:
+        if amount is None:
+            return NOTHING
+        return f"{0.0 if abs(amount) < 0.5 * 10.0**-places else amount:,.{places}f}"
+
+    return money
 
 
 def percent(fraction: float | None) -> str:

@@ -44,7 +44,7 @@ def _fill(story: Story, seq: int) -> tuple[list[str], dict[str, Any]]:
         if found is not None:
             lines.append(found.line())
             data["price_steps"] = found.as_dict()
-        worth = abs(story.market.value(row["symbol"], row["qty"], row["price"]))
+        worth = abs(story.market.notional(row["symbol"], row["qty"], row["price"], row["ts"]))
     bps = f" = {row['fee'] / worth * 10_000:.4g} bp of {words.amount(worth)}" if worth else ""
     lines.append(f"fee {words.amount(row['fee'])}{bps} as a {'maker' if row['flags'] & MAKER else 'taker'}")
     return lines, data
@@ -235,11 +235,25 @@ def _worth(story: Story) -> str:
     if story.market is None or story.trip.open:
         return ""
     given, taken = (
-        sum(story.market.value(story.rows[s]["symbol"], story.rows[s]["qty"], story.rows[s]["price"]) for s in seqs)
+        abs(sum(story.market.value(story.rows[s]["symbol"], story.rows[s]["qty"], story.rows[s]["price"]) for s in seqs))
         for seqs in (story.entries, story.exits)
     )
+    if story.market.is_inverse(story.rows[story.entries[0]]["symbol"]):
+        exact = story.trip.side * (given - taken) == story.trip.realised
+        return f"  stood for {story.words.exact(given)} at the entry, for {story.words.exact(taken)} at the exit" if exact else ""
     sold, bought = (taken, given) if story.trip.side > 0 else (given, taken)
+    if story.market.instrument(story.rows[story.exits[-1]]["symbol"]).quote:
+        return _converted(story, story.market, sold, bought)
     return f"  sold for {story.words.exact(sold)}, bought for {story.words.exact(bought)}" if sold - bought == story.trip.realised else ""
+
+
+def _converted(story: Story, market: Market, sold: int, bought: int) -> str:
+    """The same in the currency of the prices, where one rate converts the difference."""
+    last = story.rows[story.exits[-1]]
+    quote, rate = market.instrument(last["symbol"]).quote, market.rate(last["symbol"], last["ts"])
+    exact = round((sold - bought) * rate) == story.trip.realised
+    amounts = f"sold for {story.words.exact(sold)}, bought for {story.words.exact(bought)} {quote}"
+    return f"  {amounts}; 1 {quote} was {number(rate, 7)}" if exact else ""
 
 
 def _real(value: float) -> float | None:

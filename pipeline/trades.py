@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernel import entry, kernel
-from engine.money import value
-from engine.schema import AMBIGUOUS, NONE, EventKind, Reason, RecordKind
+from engine.money import share, value
+from engine.schema import AMBIGUOUS, NONE, Accounting, EventKind, Reason, RecordKind
 from engine.splits import across_splits
-from engine.tape import Tape, known_until
+from engine.tape import Tape, known_until, rate_at
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,7 +34,7 @@ TRADE = np.dtype(
         ("strategy", "<i4"),
         ("entry_ts", "<i8"),  # us, UTC
         ("exit_ts", "<i8"),  # of the last fill; 0 while open
-        ("entry_price", "<f8"),  # average over the fills, by quantity
+        ("entry_price", "<f8"),  # average over the fills, by quantity; of inverse contracts harmonic
         ("exit_price", "<f8"),  # NaN while open
         ("lots", "<i8"),  # opened, never negative
         ("closed_lots", "<i8"),
@@ -62,29 +62,44 @@ class Totals(NamedTuple):
 
     fills: int
     ambiguous: int  # fills on a bar whose pessimistic and optimistic exits differ
-    traded: Floats  # |lots| x price by symbol, shape (n_symbols,)
+    traded: Floats  # |lots| x price by symbol, of inverse contracts |lots| / price, in account currency; shape (n_symbols,)
     debt_interest: int = 0  # money: interest on the account's debt, which is no trade's
 
 
-def trades_of(records: NDArray[Any], n_symbols: int, n_strategies: int) -> tuple[NDArray[Any], Totals]:
-    """Read the trades (dtype ``TRADE``) out of ledger records (``engine.schema.RECORD``)."""
+def trades_of(
+    records: NDArray[Any], n_symbols: int, n_strategies: int, inverse: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[Any], Totals]:
+    """Read the trades (dtype ``TRADE``) out of ledger records (``engine.schema.RECORD``); ``inverse`` says which symbols are inverse (default: none)."""
     slots = n_symbols * n_strategies
     # a trade that ended has two records when it began and two when it ended; pages that no trade is written to cost nothing
     trades, blank = np.empty(len(records) // 4 + slots, TRADE), np.zeros(1, TRADE)
     traded = np.zeros(n_symbols)
-    count, fills, ambiguous = _read_trades(records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded)
+    inverse = np.zeros(n_symbols, np.bool_) if inverse is None else inverse
+    count, fills, ambiguous = _read_trades(
+        records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded, np.ones(n_symbols), inverse
+    )
     of_debt = (records["kind"] == RecordKind.INTEREST) & (records["symbol"] == NONE)
     return trades[:count], Totals(int(fills), int(ambiguous), traded, int(records["amount"][of_debt].sum()))
 
 
 @entry
 def _read_trades(
-    records: NDArray[Any], n_strategies: int, current: Ints, trades: NDArray[Any], blank: NDArray[Any], traded: Floats
+    records: NDArray[Any],
+    n_strategies: int,
+    current: Ints,
+    trades: NDArray[Any],
+    blank: NDArray[Any],
+    traded: Floats,
+    rates: Floats,
+    inverse: NDArray[np.bool_],
 ) -> tuple[int, int, int]:
     count, fills, ambiguous = 0, 0, 0
     for i in range(len(records)):
         record = records[i]
         kind = record["kind"]
+        if kind == RecordKind.CONVERSION:
+            rates[record["symbol"]] = record["value"]
+            continue
         if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.SETTLEMENT:
             continue
         if record["symbol"] == NONE:
@@ -99,10 +114,12 @@ def _read_trades(
             _begin(trades[count], record)
             current[slot] = count
             count += 1
-        _fill(trades[current[slot]], record, records[i + 1]["amount"])
+        contract = inverse[record["symbol"]]
+        _fill(trades[current[slot]], record, records[i + 1]["amount"], contract)
         fills += 1
         ambiguous += record["flags"] & AMBIGUOUS
-        traded[record["symbol"]] += record["qty"] * record["price"]
+        worth = record["qty"] / record["price"] if contract else record["qty"] * record["price"]
+        traded[record["symbol"]] += worth * rates[record["symbol"]]
     return count, fills, ambiguous
 
 
@@ -119,7 +136,7 @@ def _begin(trade: Any, fill: Any) -> None:
 
 
 @kernel
-def _fill(trade: Any, fill: Any, realised: int) -> None:
+def _fill(trade: Any, fill: Any, realised: int, inverse: bool) -> None:
     """Book one fill; ``realised`` is in the POSITION record that follows it."""
     trade["realised"] += realised
     trade["fees"] += fill["fee"]
@@ -127,10 +144,10 @@ def _fill(trade: Any, fill: Any, realised: int) -> None:
     if fill["flags"] & AMBIGUOUS:
         trade["ambiguous"] = 1
     if fill["side"] == trade["side"]:
-        trade["entry_price"] = _average(trade["entry_price"], trade["lots"], fill["price"], fill["qty"])
+        trade["entry_price"] = _average(trade["entry_price"], trade["lots"], fill["price"], fill["qty"], inverse)
         trade["lots"] += fill["qty"]
         return
-    trade["exit_price"] = _average(trade["exit_price"], trade["closed_lots"], fill["price"], fill["qty"])
+    trade["exit_price"] = _average(trade["exit_price"], trade["closed_lots"], fill["price"], fill["qty"], inverse)
     trade["closed_lots"] += fill["qty"]
     if fill["position"] == 0:
         _end(trade, fill)
@@ -177,17 +194,20 @@ def _end(trade: Any, record: Any) -> None:
 
 
 @kernel
-def _average(price: float, lots: int, more_price: float, more_lots: int) -> float:
+def _average(price: float, lots: int, more_price: float, more_lots: int, inverse: bool) -> float:
+    """Price at which all lots together are worth what they were: of inverse contracts the harmonic mean."""
     if lots == 0:
         return more_price
+    if inverse:
+        return (lots + more_lots) / (lots / price + more_lots / more_price)
     return (price * lots + more_price * more_lots) / (lots + more_lots)
 
 
 def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: float) -> Ints:
     """Unrealised profit of each trade that is still open, at the mark of its last bar of the run; 0 for the others.  # R6.4, R6.5
 
-    The cost of a position is the value of its opening fills less what its closing fills released, which is their value less the profit they realised;
-    a settlement adds what it pays.
+    The cost of a position is the value of its opening fills less the share that closing fills released, in account money where cash has bought it, and
+    what a settlement was at; the profit of others is converted at the rate of the last close, or of the last record since.
     """
     profit = np.zeros(len(trades), np.int64)
     for i in np.flatnonzero(trades["open"]):
@@ -195,23 +215,33 @@ def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: f
         mine = np.isin(records["kind"], MOVES) & (records["symbol"] == symbol) & (records["strategy"] == trades["strategy"][i])
         places = np.flatnonzero(mine & ((records["kind"] != RecordKind.SPLIT) | (records["order_id"] == NONE)))
         opens = (records["kind"] == RecordKind.FILL) & (records["position"] == records["side"] * records["qty"])
-        cost = 0
+        spot, cost, held = spec["accounting"] == Accounting.SPOT, 0, 0
         for seq in places[np.flatnonzero(opens[places])[-1] :]:
-            if records["kind"][seq] == RecordKind.SPLIT:
-                continue
-            if records["kind"][seq] == RecordKind.SETTLEMENT:
-                cost += int(records["amount"][seq])
-                continue
-            signed = int(records["side"][seq]) * int(records["qty"][seq])
-            qty = signed * spec["lot_units"] / spec["lot_power"]
-            if records["kind"][seq] == RecordKind.CASH_IN_LIEU:
-                qty = qty / float(records["value"][seq])
-            cost += int(value(qty, float(records["price"][seq]), spec["multiplier"], scale)) + int(records["amount"][seq + 1])
+            record = records[seq]
+            signed, lots = int(record["side"]) * int(record["qty"]), int(record["position"])
+            if record["kind"] == RecordKind.FILL and held * signed >= 0:
+                qty = signed * spec["lot_units"] / spec["lot_power"]
+                worth = int(value(qty, float(record["price"]), spec["multiplier"], scale, spec["inverse"]))
+                cost += round(worth * _rate(tape, symbol, record["ts"])) if spot else worth
+            elif record["kind"] == RecordKind.FILL:
+                cost -= int(share(cost, abs(signed), abs(held)))
+            elif record["kind"] == RecordKind.CASH_IN_LIEU:
+                cost -= int(share(cost, int(record["qty"]), abs(lots) * int(record["value"]) + int(record["qty"])))
+            elif record["kind"] == RecordKind.SETTLEMENT:
+                qty = lots * spec["lot_units"] / spec["lot_power"]
+                cost = int(value(qty, float(record["price"]), spec["multiplier"], scale, spec["inverse"]))
+            held = lots
         qty = int(records["position"][places[-1]]) * spec["lot_units"] / spec["lot_power"]
         row = tape.stop[symbol] - 1
         mark = across_splits(tape, symbol, float(tape.mark[row]), int(tape.ts[row]), int(tape.action_stop[symbol]))
-        profit[i] = value(qty, mark, spec["multiplier"], scale) - cost
+        rate = _rate(tape, symbol, max(int(tape.ts[row]), int(records["ts"][places[-1]])))
+        at_mark = int(value(qty, mark, spec["multiplier"], scale, spec["inverse"]))
+        profit[i] = round(at_mark * rate) - cost if spot else round((at_mark - cost) * rate)
     return profit
+
+
+def _rate(tape: Tape, symbol: int, ts: int) -> float:
+    return float(rate_at(tape, symbol, ts)) if tape.specs[symbol]["converts"] else 1.0
 
 
 def sum_by(codes: NDArray[Any], amounts: Ints, count: int) -> Ints:
@@ -230,7 +260,8 @@ class Excursions(NamedTuple):
 
     ``bars`` counts the bars that closed at or before the exit, the bar of a touch included, at either end.  ``mae`` and ``mfe`` are the worst and
     the best exit-side price of the bars held to their close, and of the exit fill, in the units of the exit, as a signed fraction of the entry price: ``mae``
-    is at most 0, ``mfe`` at least 0, and the costs of the exit are in both.
+    is at most 0, ``mfe`` at least 0, and the costs of the exit are in both.  Of inverse contracts they are fractions of the coins at the entry: distance over
+    the price reached, not over that of the entry.
     """
 
     bars: Ints
@@ -275,7 +306,9 @@ def _excursions(trades: NDArray[Any], tape: Tape, end_us: int, bars: Ints, mae: 
         if not trade["open"]:
             best = max(best, side * (trade["exit_price"] - entry))
             worst = min(worst, side * (trade["exit_price"] - entry))
-        mae[i], mfe[i] = worst / entry, best / entry
+        inverse = tape.specs[symbol]["inverse"] != 0
+        mae[i] = worst / (entry + side * worst if inverse else entry)
+        mfe[i] = best / (entry + side * best if inverse else entry)
 
 
 def trades_frame(

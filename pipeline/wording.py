@@ -7,7 +7,7 @@ import numpy as np
 from engine.ledger import Ledger
 from engine.round_trips import Row, causes, rows_of
 from engine.schema import NONE, Reason, RecordKind
-from pipeline.summary import money
+from pipeline.summary import money_in
 
 
 def number(value: float, digits: int = 10) -> str:
@@ -63,7 +63,7 @@ class Words:
 
     def amount(self, units: int) -> str:
         """Money, to the cent."""
-        return money(units / self.scale)
+        return money_in(self.decimals)(units / self.scale)
 
     def exact(self, units: int) -> str:
         """Money, to the last unit."""
@@ -159,6 +159,10 @@ def _alert(words: Words, row: Row) -> str:
     return f"entries stop: {reason_of(row['reason'])}, {row['value'] * 100:.2f} % lost, equity {words.amount(row['amount'])}"
 
 
+def _conversion(words: Words, row: Row) -> str:
+    return f"1 {words.ledger.header['instruments'][words.symbol(row)]['quote']} is {number(row['value'], 7)} of the account's currency"
+
+
 def _deposit(words: Words, row: Row) -> str:
     return f"deposit of {words.amount(row['amount'])}"
 
@@ -188,5 +192,6 @@ _TELLERS: dict[RecordKind, Callable[[Words, Row], str]] = {
     RecordKind.SETTLEMENT: _settlement,
     RecordKind.CANCELLED: _cancelled,
     RecordKind.RISK_ALERT: _alert,
+    RecordKind.CONVERSION: _conversion,
     RecordKind.RUN_END: _end,
 }

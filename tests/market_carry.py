@@ -30,12 +30,13 @@ class Carried(NamedTuple):
 
 def with_carry(seed: int, dataset: Dataset, proposals: dict[str, list[Any]], settings: Settings) -> Carried:
     """A case, some of them with shares borrowed, some of them with debt."""
-    rng, case = np.random.default_rng((seed, 1)), Carried(dataset, proposals, settings)
-    if chance(rng, 0.12):
+    rng, case = np.random.default_rng((seed, 3)), Carried(dataset, proposals, settings)
+    in_coin = any(one.accounting == Accounting.INVERSE for one in settings.instruments)  # which mix with no other kind
+    if chance(rng, 0.12) and not in_coin:
         case = with_shorts(rng, case)
     if chance(rng, 0.12):
         case = with_debt(rng, case)
-    return with_futures(rng, case) if chance(rng, 0.12) else case
+    return with_futures(rng, case) if chance(rng, 0.12) and not in_coin else case
 
 
 def with_shorts(rng: Generator, case: Carried) -> Carried:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, from_columns
 from engine.instrument import Decimals, Instrument
 from engine.ledger import chain, count_outcomes, result_hash
-from engine.schema import Action, Intrabar, LevelKind, SizeKind, Slippage
+from engine.schema import Accounting, Action, Intrabar, LevelKind, SizeKind, Slippage
 from engine.session import ReplayResult, Session
 from engine.settings import HaltLimits, Settings
 from tests.markets import Case
@@ -81,7 +81,8 @@ def with_stranger(case: Case, name: str, rng: Generator) -> Case:
     moments = bars["ts"][half : half + 1]
     tables.setdefault("funding", {})[name, "", 0] = {"ts": moments, "rate": [0.1], "mark": [7.0]}
     tables.setdefault("universe", {})[name, "", 0] = {"ts": moments, "listed": [0]}
-    stranger = Instrument(name, tick=Decimals(1, 7), lot=Decimals(3, 1))
+    kind = "inverse_perp" if any(one.accounting == Accounting.INVERSE for one in case.settings.instruments) else "linear_perp"
+    stranger = Instrument(name, kind, tick=Decimals(1, 7), lot=Decimals(3, 1))
     return case._replace(dataset=from_columns(tables), settings=replace(case.settings, instruments=(*case.settings.instruments, stranger)))
 
 
@@ -89,7 +90,11 @@ def only(case: Case, symbol: str, *, whole_dataset: bool) -> Case:
     """A run of one symbol, on the whole dataset or on one that holds nothing else."""
     instruments = tuple(instrument for instrument in case.settings.instruments if instrument.symbol == symbol)
     rows = [row for row, name in enumerate(case.proposals["symbol"]) if name == symbol]
-    tables = {kind: {key: group[key] for key in group if key[0] == symbol} for kind, group in tables_of(case.dataset).items()}
+    named = {symbol} | {one.symbol for one in case.settings.conversions}
+    tables = {
+        kind: {key: group[key] for key in group if key[0] == symbol or (kind == "bars" and key[0] in named)}
+        for kind, group in tables_of(case.dataset).items()
+    }
     dataset = case.dataset if whole_dataset else from_columns(tables)
     return Case(dataset, chosen_rows(case.proposals, rows), replace(case.settings, instruments=instruments))
 
@@ -100,9 +105,12 @@ def poisoned(case: Case, t: int, rng: Generator, *, drop: bool) -> Case:
     A bar open at ``t`` keeps its open, and whether it has quotes, which its open shows.
     """
     tables = tables_of(case.dataset)
+    inverse = {one.symbol for one in case.settings.instruments if one.accounting == Accounting.INVERSE}
     for kind, group in tables.items():
         for key, columns in group.items():
             changed = columns | _unknown(kind, columns, t, rng)
+            if kind == "actions" and key[0] in inverse:  # they have nothing but delistings
+                changed["kind"] = columns["kind"]
             kept = (columns["open_ts"] if kind in ("bars", "marks") else columns["ts"]) <= t
             group[key] = {name: column[kept] for name, column in changed.items()} if drop else changed
     known = [max(ts, late) <= t for ts, late in zip(case.proposals["ts"], _available(case.proposals), strict=True)]

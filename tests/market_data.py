@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from engine.dataset import QUOTE_COLUMNS, Dataset, from_columns, interval_name
 from engine.instrument import Decimals, Instrument, MarginTier, Rules, margin_tiers
+from engine.schema import Accounting
 
 MINUTE = 60_000_000
 QUARTER, HOUR, FOUR_HOURS, DAY = 15 * MINUTE, 60 * MINUTE, 240 * MINUTE, 1440 * MINUTE
@@ -28,6 +29,17 @@ class Symbol(NamedTuple):
     step: float  # grid of the prices, often coarser than the tick
     instrument: Instrument
     bars: Columns
+
+    @property
+    def unit_value(self) -> float:
+        """What a unit of quantity is worth at the first close, in account currency."""
+        price, multiplier = float(self.bars["close"][0]), float(self.instrument.multiplier)
+        return multiplier / price if self.instrument.accounting == Accounting.INVERSE else price * multiplier
+
+
+def as_inverse(symbol: Symbol) -> Symbol:
+    """The same symbol as a coin-margined contract."""
+    return symbol._replace(instrument=replace(symbol.instrument, kind="inverse_perp"))
 
 
 def chance(rng: Generator, probability: float) -> bool:
@@ -67,6 +79,22 @@ def random_symbol(rng: Generator, name: str, interval: int, begin: int, span: in
     if chance(rng, 0.5):
         instrument = replace(instrument, maintenance=_maintenance(rng), leverage=pick(rng, None, None, 20.0, 50.0))
     return Symbol(name, interval, step, instrument, bars)
+
+
+def margined(rng: Generator, symbol: Symbol) -> Symbol:
+    """The same symbol as a contract with tiers of maintenance margin, its leverage the account's."""
+    instrument = replace(symbol.instrument, kind=pick(rng, "linear_perp", "fx"), maintenance=_maintenance(rng), leverage=None)
+    return symbol._replace(instrument=instrument)
+
+
+def random_rates(rng: Generator, interval: int, begin: int, span: int) -> Symbol:
+    """A symbol that says what a currency is worth, near one or far from it, from before the run on."""
+    bars = _bars(rng, interval, begin, span, 1.0)
+    before = {"open_ts": begin - 20 * interval, "ts": begin - 19 * interval}
+    bars = {name: np.concatenate([[before.get(name, column[0])], column]) for name, column in bars.items()}
+    factor = float(pick(rng, 1.0, 0.03, 120.0)) / float(bars["close"][0])
+    prices = {name: bars[name] * factor for name in ("open", "high", "low", "close")}
+    return Symbol("RATE", interval, factor, Instrument("RATE", "fx"), bars | prices)
 
 
 def _dated_rules(rng: Generator, tick: str, begin: int, span: int) -> tuple[Rules, ...]:
@@ -142,13 +170,18 @@ def _quotes(rng: Generator, symbols: list[Symbol]) -> None:
             symbol.bars[name] = np.where(missing, np.nan, symbol.bars[price] + aside[side] * _step(symbol))
 
 
+def _with_quotes(bars: Columns, others: list[Symbol]) -> Columns:
+    """The bars with the columns of the others: without quotes where those have some."""
+    return bars | {name: np.full(len(bars["ts"]), np.nan) for name in QUOTE_COLUMNS if name in others[0].bars}
+
+
 def _step(symbol: Symbol) -> float:
     """Less than a fifth of the lowest price."""
     return min(symbol.step, float(symbol.bars["low"].min()) / 5)
 
 
-def random_dataset(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> Dataset:
-    """All kinds of data of the symbols; their bars get quotes on the way."""
+def random_dataset(rng: Generator, symbols: list[Symbol], begin: int, span: int, others: list[Symbol]) -> Dataset:
+    """All kinds of data of the symbols, whose bars get quotes on the way, and the bars of others."""
     tables: Tables = {"bars": {_series(symbol): symbol.bars for symbol in symbols}}
     for symbol in symbols:
         if chance(rng, 0.4):
@@ -156,6 +189,7 @@ def random_dataset(rng: Generator, symbols: list[Symbol], begin: int, span: int)
     _quotes(rng, symbols)
     for symbol in symbols:
         _extras(rng, tables, symbol, begin, span)
+    tables["bars"] |= {_series(symbol): _with_quotes(symbol.bars, symbols) for symbol in others}
     return from_columns(tables)
 
 
@@ -229,6 +263,8 @@ def _actions(rng: Generator, symbol: Symbol) -> Columns:
         rows |= {(after, kind) for kind in pick(rng, (2,), (2,), (0, 2))}
     ordered = sorted(rows, key=lambda row: (row[0], row[1] if row[0] % 7 else -row[1]))
     actions = [(ts, kind, *(pick(rng, *RATIOS) if kind == 0 else (0, 0))) for ts, kind in ordered]
+    if symbol.instrument.accounting == Accounting.INVERSE:
+        actions = [action for action in actions if action[1] == 2]
     for ts, kind, num, den in actions:
         if kind == 0 and chance(rng, 0.8) and float(symbol.bars["low"].min()) * den > 3 * num * float(symbol.instrument.tick):
             _split_bars(rng, symbol, ts, den / num)

@@ -79,12 +79,14 @@ def _run_of(rng: Generator, symbol: Symbol, settings: Settings, habits: _Habits)
 def _turns_of(rng: Generator, symbol: Symbol, settings: Settings, habits: _Habits) -> list[dict[str, Any]]:
     """Entries of one (strategy, symbol) now and then, each on a side of its own, sized so that they mostly pass."""
     closes, rows = symbol.bars["ts"].tolist(), []
-    turns = habits._replace(exits=0.0, longs=pick(rng, 1.0, 0.5, 0.5), levels=habits.levels * float(pick(rng, 0.0, 0.5, 1.0)))
-    at, owner = int(rng.integers(0, len(closes))), pick(rng, *settings.strategies).id
+    owner = pick(rng, *settings.strategies)
+    longs = 0.5 if owner.on_held == OnHeld.REVERSE else pick(rng, 1.0, 0.5, 0.5)
+    turns = habits._replace(exits=0.0, longs=longs, levels=habits.levels * float(pick(rng, 0.0, 0.5, 1.0)))
+    at = int(rng.integers(0, len(closes)))
     while at < len(closes):
         row = _proposal(rng, symbol, settings, closes[at], turns)
         usable = {"weight": 0.3, "volatility": 0.5, "win_probability": 0.6, "payoff": 1.0, "score": float(pick(rng, 0.5, 1.0, 2.0, 3.0))}
-        rows.append(row | usable | {"strategy": owner, "leg": 0})
+        rows.append(row | usable | {"strategy": owner.id, "leg": 0})
         at += int(rng.integers(1, 8))
     return rows
 

@@ -5,6 +5,7 @@ collide, data have holes, and most settings are drawn from values that bind.
 """
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,9 +29,25 @@ from engine.schema import (
     Timing,
     TrailingMode,
 )
-from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
+from engine.settings import UNLIMITED, Conversion, FeeTier, HaltLimits, Settings, StrategySettings
 from tests.market_carry import with_carry
-from tests.market_data import DAY, EPOCH, HOUR, MINUTE, QUARTER, SYMBOLS, Symbol, chance, pick, random_dataset, random_symbol, spans
+from tests.market_data import (
+    DAY,
+    EPOCH,
+    HOUR,
+    MINUTE,
+    QUARTER,
+    SYMBOLS,
+    Symbol,
+    as_inverse,
+    chance,
+    margined,
+    pick,
+    random_dataset,
+    random_rates,
+    random_symbol,
+    spans,
+)
 from tests.market_proposals import random_proposals
 
 STRATEGIES = ("trend", "Breakout", "mr")
@@ -51,11 +68,38 @@ def random_case(seed: int) -> Case:
     span, intervals = spans(rng)
     names = rng.permutation(SYMBOLS)[: int(rng.integers(1, 7)) if chance(rng, 0.8) else 1].tolist()
     symbols = [random_symbol(rng, name, int(rng.choice(intervals)), begin, span) for name in names]
-    dataset = random_dataset(rng, symbols, begin, span)
-    settings = _settings(rng, symbols, begin, span)
+    geared = chance(rng, 0.2)
+    if geared:
+        symbols = [margined(rng, symbol) for symbol in symbols]
+    if coin_margined(seed):
+        symbols = [as_inverse(symbol) for symbol in symbols]
+    conversions, source = _conversions(seed, symbols, begin, span)
+    dataset = random_dataset(rng, symbols, begin, span, source)
+    settings = replace(_settings(rng, symbols, begin, span), conversions=conversions)
+    if geared:
+        settings = _turning(rng, settings)
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
     proposals = random_proposals(rng, traded, settings, begin, span)
     return Case(*with_carry(seed, dataset, proposals, settings))
+
+
+def _conversions(seed: int, symbols: list[Symbol], begin: int, span: int) -> tuple[tuple[Conversion, ...], list[Symbol]]:
+    """Rates of the currencies that some cases quote some symbols in, from a symbol that is traded too or from one that is not; drawn aside."""
+    rng = np.random.default_rng([seed, 2])
+    if coin_margined(seed) or not chance(rng, 0.15):
+        return (), []
+    source = random_rates(rng, QUARTER if chance(rng, 0.3) else HOUR, begin, span)
+    given = [Conversion("QQ", source.name, chance(rng, 0.5)), Conversion("AA", symbols[0].name, chance(rng, 0.5))]
+    early = symbols[0].bars["ts"][0] <= min(symbol.bars["ts"][0] for symbol in symbols)
+    for i, symbol in enumerate(symbols):
+        quote = pick(rng, "QQ", "QQ", "QQ", "AA" if early else "QQ", "")
+        symbols[i] = symbol._replace(instrument=replace(symbol.instrument, quote=quote))
+    return tuple(given), [source]
+
+
+def coin_margined(seed: int) -> bool:
+    """Whether all instruments of a seed's case are inverse contracts; drawn aside, so that the other cases stay what they are."""
+    return chance(np.random.default_rng([seed, 1]), 0.13)
 
 
 def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> Settings:
@@ -82,6 +126,29 @@ def _settings(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> S
         "limit_gap": pick(rng, None, None, LimitGap.PRICE, LimitGap.OPEN),
     }
     return Settings(**chosen, **_costs(rng, cash), **_brackets(rng), **_limits(rng), **_ends(rng))
+
+
+def _turning(rng: Generator, settings: Settings) -> Settings:
+    """The same on borrowed money, with strategies that add and reverse, and sizes that pass: these seldom meet by chance."""
+    leverage = float(pick(rng, 2.0, 3.0, 10.0, 20.0))
+    strategies = tuple(
+        replace(
+            one,
+            size=pick(rng, SizeKind.FIXED_FRACTION, SizeKind.FIXED_FRACTION, SizeKind.FIXED_NOTIONAL),
+            on_held=pick(rng, OnHeld.ADD, OnHeld.REVERSE),
+            max_adds=int(pick(rng, UNLIMITED, UNLIMITED, 1, 3)),
+        )
+        for one in settings.strategies
+    )
+    cash = settings.cash // 10**settings.decimals
+    strategies = tuple(
+        replace(one, amount=float(pick(rng, 0.1, 0.2, 0.4)) * leverage * (cash if one.size == SizeKind.FIXED_NOTIONAL else 1))
+        for one in strategies
+    )
+    free = dict.fromkeys(("max_position", "max_gross", "max_net", "max_group", "max_strategy"), math.inf)
+    if chance(rng, 0.3):
+        free = {}  # limits as drawn
+    return replace(settings, leverage=leverage, strategies=strategies, rotate_margin=math.inf, **free)
 
 
 def _margin(rng: Generator) -> dict[str, Any]:
@@ -113,7 +180,7 @@ def _amount(rng: Generator, size: SizeKind, symbols: list[Symbol], cash: int, le
         share = float(pick(rng, 0.5, 2.0)) * leverage
     if size == SizeKind.FIXED_QTY:
         first = symbols[0]
-        quantity = cash * share / (float(first.bars["close"][0]) * float(first.instrument.multiplier))
+        quantity = cash * share / first.unit_value
         return float(
             pick(
                 rng, quantity, quantity, round(quantity, 1), round(quantity, 1), round(quantity) + 1.0, 5.0, pick(rng, 0.0, -1.0, math.nan)

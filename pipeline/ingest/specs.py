@@ -96,6 +96,8 @@ def _checked(file: str, symbol: str, name: str, value: Any) -> Any:
         return value
     if name in NUMBERS and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return float(value)
+    if name == "quote" and isinstance(value, str) and value:
+        return value
     if name in AS_IN_A_CONFIG:
         return _as_in_a_config(file, symbol, name, value)
     if name in DECIMALS and isinstance(value, int | float | str) and not isinstance(value, bool):
@@ -106,7 +108,9 @@ def _checked(file: str, symbol: str, name: str, value: Any) -> Any:
         else:
             return str(value)
     allowed = (
-        {"kind": f"one of {', '.join(KINDS)}"} | dict.fromkeys(FLAGS, "true or false") | dict.fromkeys(NUMBERS, "a number, zero or more")
+        {"quote": "the name of a currency", "kind": f"one of {', '.join(KINDS)}"}
+        | dict.fromkeys(FLAGS, "true or false")
+        | dict.fromkeys(NUMBERS, "a number, zero or more")
     )
     raise refusal(file, f"{name} of {symbol} is {allowed.get(name, 'a positive decimal')}", "correct the value", value=repr(value))
 

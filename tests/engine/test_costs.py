@@ -73,6 +73,23 @@ def test_a_fill_leaves_the_window_when_it_is_thirty_days_old() -> None:  # R2.6
     assert (fees(early)[2], fees(late)[2]) == (30, 15)
 
 
+def test_nothing_but_fills_counts_as_traded() -> None:  # R2.6
+    # 300.00 after the first fill, a cent less than the tier asks for; 600.00 after the second
+    result = one_symbol([FLAT] * 5, propose(1), propose(2, Action.EXIT), propose(3), fee_tiers=(TIERS[0], FeeTier(300.01, 1.0, 5.0)))
+    assert fees(result) == [30, 30, 15, 15]
+
+
+def test_a_stop_after_a_quiet_month_leaves_the_window_too() -> None:  # R2.6
+    # 600.00 each: at day 40 nothing is in the window, and at day 80 again nothing: the rate is the first tier's
+    data = daily(90)
+    data.columns["bars"]["low"].setflags(write=True)
+    data.columns["bars"]["low"][39] = 90.0
+    six = (strategy(SizeKind.FIXED_QTY, 6.0),)
+    rows = [propose(24, stop_loss=95.0), propose(24 * 80), propose(24 * 81, Action.EXIT)]
+    result = one_symbol([FLAT] * (24 * 90), *rows, data=data, strategies=six, fee_tiers=TIERS)
+    assert [((fill["ts"] - at(0)) // DAY, fill["fee"]) for fill in of_kind(result, FILL)] == [(1, 60), (40, 57), (80, 60), (81, 30)]
+
+
 def test_what_is_filled_at_one_instant_counts_in_order() -> None:  # R2.6 R1.4
     three = tuple(strategy(SizeKind.FIXED_QTY, 3.0, name=name) for name in "abc")
     rows = [propose(1, strategy=name) for name in "abc"]

@@ -88,7 +88,7 @@ def test_a_run_does_not_differ_from_itself(seed: int) -> None:
 
 
 def fixed_size_cases(count: int) -> list[Case]:
-    """Cases whose sizes do not follow the account, with trades and nothing that cuts a size."""
+    """Cases whose sizes do not follow the account, with trades, money fine enough to tell them apart, and nothing that cuts a size."""
     found = []
     for seed in range(400):
         case = random_case(seed)
@@ -100,12 +100,14 @@ def fixed_size_cases(count: int) -> list[Case]:
             "max_strategy": np.inf,
         }
         linear: dict[str, Any] = {"flat": 0.0, "min_fee": 0.0, "fee_tiers": (), "slippage": Slippage.NONE, "slippage_amount": 0.0}
-        cash = 10**8 * 10**case.settings.decimals  # never short
+        cash = 10**14  # never short
         unlevered = tuple(replace(one, maintenance=(), leverage=None) for one in case.settings.instruments)
-        settings = replace(case.settings, strategies=strategies, instruments=unlevered, cash=cash, **open_ended, **halts, **linear)
+        settings = replace(
+            case.settings, strategies=strategies, instruments=unlevered, cash=cash, decimals=6, **open_ended, **halts, **linear
+        )
         case = Case(case.dataset, case.proposals, settings)
-        folded = fold(ledger_of(replayed(case, settings)))
-        if len(folded.trips) > 10 and not any("cash_in_lieu" in trip.flows for trip in folded.trips):  # which hangs on what lots are left
+        result = replayed(case, settings)
+        if len(fold(ledger_of(result)).trips) > 10 and RecordKind.SPLIT not in result.records["kind"]:
             found.append(case)
         if len(found) == count:
             return found

@@ -36,7 +36,7 @@ def test_one_payment_is_the_notional_at_the_mark_times_the_rate() -> None:  # R7
     marked = [case for case in cases if case["mark_price"] is not None]
     assert len(marked) == len(cases) - 1  # without a mark freqtrade pays nothing, R7.1 takes the last close
     for case in marked:
-        held = value(-float(case["size"]), case["mark_price"], 1.0, 10.0**DECIMALS)
+        held = value(-float(case["size"]), case["mark_price"], 1.0, 10.0**DECIMALS, False)
         assert funding_payment(held, case["funding_rate"]) == round(case["funding_fee"] * 10**DECIMALS), case
 
 

@@ -15,7 +15,7 @@ from engine.ledger import Ledger, LedgerError, ledger_header
 from engine.money import interest_payment
 from engine.schema import Action, EventKind, RecordKind, SizeKind
 from engine.session import ReplayResult, Session
-from engine.settings import HaltLimits
+from engine.settings import Conversion, HaltLimits
 from engine.verify import verify_ledger
 from tests.differential import agreed_replay
 from tests.market_changes import run, unlimited
@@ -196,3 +196,15 @@ def test_twice_the_rate_costs_twice_as_much_where_nothing_depends_on_it(seed: in
     amounts = [[int(row["amount"]) for row in result.records if row["kind"] == RecordKind.INTEREST] for result in (once, twice)]
     assert len(amounts[0]) == len(amounts[1])
     assert all(abs(double - 2 * single) <= 1 for single, double in zip(*amounts, strict=True))
+
+
+def test_a_share_quoted_in_another_currency_pays_in_the_accounts() -> None:  # R6.4
+    rates = [(0.01,) * 4] * 20 + [(0.02,) * 4] * 20
+    share = instrument(kind="equity", quote="JPY", shortable=True, borrow=RATE)
+    sized = (strategy(SizeKind.FIXED_QTY, 100.0),)
+    chosen = settings(40, instruments=(share,), conversions=(Conversion("JPY", "R"),), strategies=sized)
+    one = Case(market({"A": [FLAT] * 40, "R": rates}), table(propose(3, SHORT)), chosen)
+    result = agreed_replay(*one)
+    assert paid(result) == [(24, -200)]  # 1 % of 10,000 yen at 0.02
+    assert [row["kind"] for row in result.records if row["ts"] == at(24)] == [RecordKind.CONVERSION, RecordKind.INTEREST]
+    assert verified(Session(*one).run()).interest == -200

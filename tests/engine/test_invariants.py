@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.instrument import Decimals
 from engine.invariants import check
 from engine.ledger import LedgerError
-from engine.schema import NONE, Reason, RecordKind
+from engine.schema import NONE, OrderType, Reason, RecordKind
 from engine.session import ReplayResult, Session
 from engine.splits import DELIST
 from tests.markets import random_case
+from tests.oracle.examples import FLAT, LONG, SHORT, instrument, market, propose, settings, table
 
 Change = Callable[[ReplayResult], Any]
 
@@ -126,6 +128,11 @@ def beyond(name: str) -> Change:
     return changed
 
 
+def short_of_volume(result: ReplayResult) -> ReplayResult:
+    first(result, RecordKind.FILL, reason=Reason.FILLED)
+    return replace(result, settings=replace(result.settings, participation=1e-12))
+
+
 BROKEN: tuple[tuple[Change, str], ...] = (
     (not_a_number, "price is nan"),
     (ended_twice, "had ended before"),
@@ -134,6 +141,7 @@ BROKEN: tuple[tuple[Change, str], ...] = (
     (left_resting, "still rests"),
     (off_the_tick, "is not on the tick"),
     (better_than_the_market, "is better than the bar's"),
+    (short_of_volume, "filled in a bar of which"),
     (unlisted, "is not in the universe"),
     (after_its_delisting, "was delisted before"),
     (while_halted, "entries are halted"),
@@ -161,3 +169,37 @@ def test_a_broken_promise_is_told(change: Change, said: str) -> None:
 def test_every_run_keeps_its_promises() -> None:
     for result in RUNS:
         check(result)
+
+
+@pytest.mark.parametrize(
+    ("side", "price", "kept"),
+    [(1, 106.05, True), (1, 106.06, False), (1, 99.99, False), (-1, 94.05, True), (-1, 94.04, False), (-1, 100.01, False)],
+)
+def test_a_stop_limit_makes_beyond_its_bar_by_the_half_spread_at_most(side: int, price: float, kept: bool) -> None:
+    # R2.5 R3.4: the bar goes to 105 (to 95), where the touch is 105 x 1.01 (95 x 0.99)
+    assert keeps_promises(with_record(made(side), first(made(side), RecordKind.FILL), price=price)) == kept
+
+
+@pytest.mark.parametrize(("side", "price", "kept"), [(1, 105.0, True), (1, 105.01, False), (-1, 95.0, True), (-1, 94.99, False)])
+def test_any_other_maker_stays_in_its_bar(side: int, price: float, kept: bool) -> None:  # R2.4
+    result = with_record(made(side), first(made(side), RecordKind.FILL), price=price)
+    assert keeps_promises(with_record(result, first(result, RecordKind.ORDER), flags=OrderType.LIMIT)) == kept
+
+
+def made(side: int) -> ReplayResult:
+    """A stop-limit that is triggered inside a bar and makes at its limit."""
+    bar = (100.0, 105.0, 100.0, 104.0) if side > 0 else (100.0, 100.0, 95.0, 96.0)
+    prices = {"order_type": int(OrderType.STOP_LIMIT), "stop_price": 100.0 + 5 * side, "limit_price": 100.0 + 5.5 * side}
+    row = propose(1, LONG if side > 0 else SHORT, **prices)
+    told = settings(3, default_spread_bps=200.0, instruments=(instrument(tick=Decimals(1, 100)),), finalize_close=False)
+    return Session(market({"A": [FLAT, bar, FLAT]}), table(row), told).run()
+
+
+def keeps_promises(result: ReplayResult) -> bool:
+    try:
+        check(result)
+    except LedgerError as error:
+        if "bar's" in str(error):
+            return False
+        raise
+    return True

@@ -28,7 +28,7 @@ def price(
     side: int, units: float, entry: float, secured: float, rate: float, deduction: float = 0.0, fee: float = 0.0, basis: int = MARK
 ) -> float:
     tiers = np.array([(0.0, rate, deduction)], MARGIN_TIER)
-    return float(liquidation_price(tiers, 0, 1, basis, side, units, units * entry, secured, fee))
+    return float(liquidation_price(tiers, 0, 1, basis, side, units, units * entry, secured, fee, False))
 
 
 @needs_data
@@ -96,9 +96,9 @@ def test_deductions_follow_from_floors_and_rates() -> None:  # R7.2
 def test_a_tier_is_the_one_that_holds_the_notional_at_the_price() -> None:  # R7.3
     tiers = np.array([tuple(tier) for tier in margin_tiers([(0, 0.01), (900, 0.05)])], MARGIN_TIER)
     assert tiers["deduction"].tolist() == pytest.approx([0.0, 36.0])
-    second = float(liquidation_price(tiers, 0, 2, MARK, 1, 10.0, 1000.0, 100.0, 0.0))
+    second = float(liquidation_price(tiers, 0, 2, MARK, 1, 10.0, 1000.0, 100.0, 0.0, False))
     assert second == pytest.approx((1000 - 100 - 36) / (10 * 0.95))  # a notional of 909.5
-    first = float(liquidation_price(tiers, 0, 2, MARK, 1, 10.0, 1000.0, 200.0, 0.0))
+    first = float(liquidation_price(tiers, 0, 2, MARK, 1, 10.0, 1000.0, 200.0, 0.0, False))
     assert first == pytest.approx((1000 - 200) / (10 * 0.99))  # 808.1
 
 

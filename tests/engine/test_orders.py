@@ -145,6 +145,29 @@ def test_a_stop_limit_triggers_and_rests(
     assert found == ([fill] if fill else [])
 
 
+@pytest.mark.parametrize(
+    ("side", "trigger", "price", "fill"),
+    [
+        (1, 105.0, 105.5, (105.5, MAKER)),
+        (1, 105.0, 106.0, (106.0, MAKER)),
+        (1, 105.0, 106.1, (106.1, 0)),
+        (-1, 95.0, 94.5, (94.5, MAKER)),
+        (-1, 95.0, 94.1, (94.1, MAKER)),
+        (-1, 95.0, 94.0, (94.0, 0)),
+    ],
+)
+def test_a_stop_limit_between_its_trigger_and_the_touch_there_makes_at_its_limit(
+    side: int, trigger: float, price: float, fill: tuple[float, int]
+) -> None:
+    # R2.5 R3.4: at 105 the ask is 105 x 1.01 = 106.05, at 95 the bid 94.05, and the bar goes no further
+    candles: Candles = [FLAT, (100, 105, 100, 104) if side > 0 else (100, 100, 95, 96), FLAT]
+    row = stop_limit(trigger, price, action=LONG if side > 0 else SHORT)
+    spread = {"A": {"ts": [at(1)], "bid": [99.0], "ask": [101.0]}}
+    result = one_symbol(candles, row, data={"spread": spread}, taker_bps=10.0)
+    assert fills(result)[0] == (2, fill[0], "FILLED")
+    assert (flags(result)[0], of_kind(result, RecordKind.FILL)[0]["fee"] == 0) == (fill[1], fill[1] == MAKER)
+
+
 def test_a_triggered_stop_limit_rests_on() -> None:  # R2.1
     result = one_symbol([FLAT, (107, 108, 106.5, 107), (107, 107, 104, 104.5)], stop_limit(105.0, 106.0))
     assert fills(result)[0] == (3, 106.0, "FILLED")

@@ -31,6 +31,7 @@ class Books:
         self.result = result
         self.instruments = {one.symbol: one for one in result.settings.instruments}
         self.costs: dict[tuple[int, int], int] = {}
+        self.booked: dict[tuple[int, int], int] = {}  # when a record last moved or restated lots
         self.lots: dict[tuple[int, int], int] = {}
         self.totals: Counter[str] = Counter()
         self.cash = 0
@@ -38,8 +39,18 @@ class Books:
     def value(self, symbol: int, lots: int, price: float) -> int:
         """Money of so many lots: left to right, half to even.  # R6.3"""
         one = self.instruments[self.result.symbols[symbol]]
-        multiplier = one.multiplier.units / one.multiplier.power
-        return round(lots * one.base_lot.units / one.base_lot.power * price * multiplier * self.result.settings.scale)
+        quantity, multiplier = lots * one.base_lot.units / one.base_lot.power, one.multiplier.units / one.multiplier.power
+        if KINDS[one.kind] == Accounting.INVERSE:
+            return -round(quantity * multiplier / price * self.result.settings.scale)
+        return round(quantity * price * multiplier * self.result.settings.scale)
+
+    def converted(self, symbol: int, quoted: int, ts: int) -> int:
+        """Account money for quote money, at the last close up to a time of what says its worth."""
+        if not self.instruments[self.result.symbols[symbol]].quote:
+            return quoted
+        tape = self.result.tape
+        rows = range(int(tape.rate_first[symbol]), int(tape.rate_stop[symbol]))
+        return round(quoted * [float(tape.rate[row]) for row in rows if tape.rate_ts[row] <= ts][-1])
 
     def spot(self, symbol: int) -> bool:
         return KINDS[self.instruments[self.result.symbols[symbol]].kind] == Accounting.SPOT
@@ -55,7 +66,7 @@ class Books:
         if kind == RecordKind.FILL:
             self.fill(key, record)
         if kind == RecordKind.SPLIT and record["order_id"] == NONE:
-            self.lots[key] = record["qty"] if self.lots[key] > 0 else -record["qty"]
+            self.lots[key], self.booked[key] = record["qty"] if self.lots[key] > 0 else -record["qty"], record["ts"]
         if kind == RecordKind.CASH_IN_LIEU:
             self.rest(key, record)
         if kind == RecordKind.SETTLEMENT:
@@ -70,15 +81,18 @@ class Books:
     def fill(self, key: tuple[int, int], record: dict[str, object]) -> None:
         signed = record["side"] * record["qty"]
         self.totals["fees"] += record["fee"]
-        held = self.lots.get(key, 0)
-        self.lots[key] = held + signed
+        held, ts = self.lots.get(key, 0), record["ts"]
+        self.lots[key], self.booked[key] = held + signed, ts
+        worth = self.value(key[0], signed, record["price"])
+        if self.spot(key[0]):
+            worth = self.converted(key[0], worth, ts)
         if held * signed >= 0:
-            self.costs[key] = self.costs.get(key, 0) + self.value(key[0], signed, record["price"])
+            self.costs[key] = self.costs.get(key, 0) + worth
             return
         assert self.lots[key] * held >= 0
         released = round(self.costs[key] * (abs(signed) / abs(held))) if self.lots[key] else self.costs[key]
         self.costs[key] -= released
-        self.totals["profit"] += self.value(key[0], -signed, record["price"]) - released
+        self.totals["profit"] += -worth - released if self.spot(key[0]) else self.converted(key[0], -worth - released, ts)
         if not self.lots[key]:
             del self.lots[key], self.costs[key]
 
@@ -90,7 +104,10 @@ class Books:
         quantity = -record["side"] * (parts * one.base_lot.units / one.base_lot.power) / den
         worth = round(quantity * record["price"] * (one.multiplier.units / one.multiplier.power) * self.result.settings.scale)
         released = round(self.costs[key] * (parts / before)) if self.lots[key] else self.costs[key]
-        self.totals["profit"] += worth - released
+        if self.spot(key[0]):
+            self.totals["profit"] += self.converted(key[0], worth, record["ts"]) - released
+        else:
+            self.totals["profit"] += self.converted(key[0], worth - released, record["ts"])
         self.costs[key] -= released
         if self.lots[key] == 0:
             del self.lots[key], self.costs[key]
@@ -109,7 +126,9 @@ class Books:
             for at in range(int(tape.action_first[key[0]]), int(tape.action_stop[key[0]])):
                 if tape.action_kind[at] == 0 and tape.ts[row] <= tape.action_ts[at] < until:
                     mark = mark * int(tape.action_den[at]) / int(tape.action_num[at])
-            unrealised += self.value(key[0], lots, mark) - self.costs[key]
+            valued, worth, cost = max(int(tape.ts[row]), self.booked[key]), self.value(key[0], lots, mark), self.costs[key]
+            spot = self.spot(key[0])
+            unrealised += self.converted(key[0], worth, valued) - cost if spot else self.converted(key[0], worth - cost, valued)
         return self.realised() + unrealised
 
 

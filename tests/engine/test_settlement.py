@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.dataset import from_columns
-from engine.instrument import Decimals, margin_tiers
+from engine.instrument import margin_tiers
 from engine.invariants import check
 from engine.ledger import Ledger, LedgerError, ledger_header
 from engine.round_trips import fold
 from engine.schema import Action, EventKind, MarginMode, OnHeld, Reason, RecordKind, SizeKind
 from engine.session import ReplayResult, Session
-from engine.settings import FeeTier, HaltLimits, StrategySettings
+from engine.settings import Conversion, FeeTier, HaltLimits, StrategySettings
 from engine.verify import verify_ledger
 from pipeline.trades import trades_of, unrealised
 from tests.differential import agreed_replay
@@ -243,8 +243,8 @@ def test_a_future_that_never_expires_earns_what_a_perpetual_does(seed: int) -> N
     one = random_case(seed)
     found = []
     for kind in ("linear_perp", "future"):
-        contracts = tuple(replace(each, kind=kind, multiplier=Decimals(1, 1), expiry=None) for each in unlimited(one.settings).instruments)
-        whole = replace(unlimited(one.settings), instruments=contracts, margin=MarginMode.CROSS, interest=())
+        contracts = tuple(replace(each, kind=kind, quote="", expiry=None) for each in unlimited(one.settings).instruments)
+        whole = replace(unlimited(one.settings), instruments=contracts, margin=MarginMode.CROSS, interest=(), conversions=())
         found.append(run(one._replace(settings=whole)))
     plain, daily = found
     assert plain.equity.tolist() == daily.equity.tolist()
@@ -257,3 +257,20 @@ def test_a_future_that_never_expires_earns_what_a_perpetual_does(seed: int) -> N
     left = unrealised(daily.records, trades, daily.tape, daily.settings.scale)
     assert int(trades["pnl"].sum() + left.sum()) == daily.final_equity - daily.settings.cash
     assert [trip.pnl for trip in fold(ledger).trips] == trades["pnl"].tolist()
+
+
+def test_a_settlement_in_another_currency_is_converted_at_the_rate_of_its_instant() -> None:  # R6.2 R6.4
+    level = [100.0] * 10 + [101.0] * 16 + [100.0] * 14
+    rate = [0.01] * 20 + [0.02] * 20
+    dataset = market({"A": [(price,) * 4 for price in level], "R": [(price,) * 4 for price in rate]})
+    sized = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1_000.0),)
+    yen = {"instruments": (future(quote="JPY"),), "conversions": (Conversion("JPY", "R"),), "strategies": sized, "leverage": 10.0}
+    one = Case(dataset, table(propose(5), propose(30, Action.EXIT)), settings(40, **yen))
+    result = agreed_replay(*one)
+    assert settled(result) == [(24, 101.0, 2_000)]  # 1,000 yen at 0.02
+    assert of_kind(result, RecordKind.POSITION)[-1]["amount"] == -2_000  # and back again
+    kinds = [row["kind"] for row in result.records if row["ts"] == at(24)]
+    assert kinds == [RecordKind.CONVERSION, RecordKind.SETTLEMENT]
+    assert result.final_equity == 100_000
+    totals = verify_ledger(ledger_of(Session(*one).run()))
+    assert (totals.realised, totals.final_equity) == (0, 100_000)

@@ -128,9 +128,23 @@ class Position:
     exit: ExitOrder | None = None
     reach: Any = None  # how its bar reached an entry that filled inside it
 
+    rate: float = 1.0  # account money for quote money when it was last valued
+
+    def value(self, mark: float) -> int:
+        """Account money that a spot position is worth at the mark, at the rate at which it was last valued."""
+        quoted = self.contract.quoted(self.contract.quantity(self.lots), mark)
+        return round(quoted * self.rate) if self.contract.converts else quoted
+
     def unrealised(self, mark: float) -> int:
-        """Value at the mark less cost."""
-        return self.contract.value(self.lots, mark) - self.cost
+        """Value at the mark less cost; the profit is converted where the value is in quote money."""
+        if self.contract.spot:
+            return self.value(mark) - self.cost
+        profit = self.contract.quoted(self.contract.quantity(self.lots), mark) - self.cost
+        return round(profit * self.rate) if self.contract.converts else profit
+
+    def revalue(self) -> None:
+        """Take the rate of now."""
+        self.rate = 1.0 if self.contract.rate is None else self.contract.rate
 
     @property
     def locked(self) -> int:
@@ -173,20 +187,28 @@ class Account:
         """Move cash."""
         self.cash = checked(symbol, self.cash + checked(symbol, amount))
 
+    def tell_rate(self, key: Key) -> None:
+        """CONVERSION, where a record is to come that uses a rate the ledger does not know."""
+        contract = self.markets[key[0]].contract
+        if contract.converts and contract.told != contract.rate:
+            contract.told = contract.rate
+            self.write(RecordKind.CONVERSION, key, value=contract.rate)
+
     def fee_bps(self, *, maker: bool) -> float:
         """The rate of a fill now: by tier, the notional filled in the 30 days before it, delistings and expiries aside.  # R2.6"""
         tiers = self.settings.fee_tiers
         if not tiers:
             return self.settings.maker_bps if maker else self.settings.taker_bps
         names = {place: symbol for symbol, place in self._symbols.items()}
-        traded = 0
+        traded, rates = 0, dict[int, float]()
         for record in self.records:
-            if (
-                record["kind"] == RecordKind.FILL
-                and record["reason"] not in (Reason.DELISTED, Reason.EXPIRED)
-                and record["ts"] > self.now - 30 * DAY_US
-            ):
-                traded += self.markets[names[record["symbol"]]].contract.value(record["qty"], record["price"])
+            if record["kind"] == RecordKind.CONVERSION:
+                rates[record["symbol"]] = record["value"]
+            traded_now = record["kind"] == RecordKind.FILL and record["reason"] not in (Reason.DELISTED, Reason.EXPIRED)
+            if traded_now and record["ts"] > self.now - 30 * DAY_US:
+                contract = self.markets[names[record["symbol"]]].contract
+                quoted = abs(contract.quoted(contract.quantity(record["qty"]), record["price"]))
+                traded += round(quoted * rates[record["symbol"]]) if contract.converts else quoted
         tier = [one for one in tiers if round(one.from_notional * self.settings.scale) <= traded][-1]
         return tier.maker_bps if maker else tier.taker_bps
 
@@ -200,18 +222,18 @@ class Account:
         return [self.positions[key] for key in sorted(self.positions) if symbol in (None, key[0])]
 
     def equity(self) -> int:
-        """Cash, unrealised profit of linear positions and value of spot holdings, at the marks.  # R6.4"""
+        """Cash, unrealised profit of linear and inverse positions and value of spot holdings, at the marks.  # R6.4"""
         total = self.cash
         for position in self.positions.values():
             mark = self.markets[position.key[0]].mark
-            total += position.contract.value(position.lots, mark) if position.contract.spot else position.unrealised(mark)
+            total += position.value(mark) if position.contract.spot else position.unrealised(mark)
         return checked("account", total)
 
     def freed_by_closing(self, position: Position) -> int:
         """Free cash that the end of a position brings at its mark, its margin aside.  # R5.2"""
         mark = self.markets[position.key[0]].mark
         if position.contract.spot and position.side > 0:
-            return position.contract.value(position.lots, mark)
+            return position.value(mark)
         isolated = self.settings.margin == MarginMode.ISOLATED and not position.contract.spot
         return position.unrealised(mark) if isolated else 0
 

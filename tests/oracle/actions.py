@@ -53,6 +53,7 @@ def split_position(account: Account, position: Position, action: Action) -> None
     before = abs(position.lots) * action.num
     lots, rest = divmod(before, action.den)
     position.lots = position.side * checked(position.key[0], lots)
+    position.revalue()
     split_levels(account, position, action, account.now, market.opened_ts)
     ratio, price = action.num / action.den, market.last_close
     cause = account.write(RecordKind.SPLIT, position.key, qty=lots, price=price, value=ratio, cause=position.seq)
@@ -69,11 +70,13 @@ def pay_rest(account: Account, position: Position, rest: int, part: float, den: 
     """Close ``rest / den`` of a lot, which is ``part`` of the position, at the last close and without a fee; the seq of the record."""
     contract, symbol = position.contract, position.key[0]
     quantity = position.side * contract.quantity(rest) / den
-    worth = checked(symbol, round(quantity * price * contract.multiplier * account.settings.scale))
+    account.tell_rate(position.key)
+    worth = checked(symbol, contract.value_of(quantity, price))
     released = position.cost if part == 1.0 else round(position.cost * part)
     position.cost -= released
     position.margin -= position.margin if part == 1.0 else round(position.margin * part)
-    amount = worth if contract.spot else worth - released
+    realised = worth - released if contract.spot else contract.in_account(worth - released)
+    amount = worth if contract.spot else realised
     account.pay(symbol, amount)
     lots = abs(position.lots)
     if lots == 0:
@@ -89,14 +92,15 @@ def pay_rest(account: Account, position: Position, rest: int, part: float, den: 
         reason=Reason.CASH_IN_LIEU,
         cause=cause,
     )
-    account.write(RecordKind.POSITION, position.key, qty=lots, amount=worth - released, cause=seq)
+    account.write(RecordKind.POSITION, position.key, qty=lots, amount=realised, cause=seq)
     return seq
 
 
 def dividend(account: Account, symbol: str, action: Action) -> None:
     """What is paid for each unit held; a short pays it.  # R8.2"""
     for position in account.in_order(symbol):
-        amount = position.contract.value(position.lots, action.amount)
+        account.tell_rate(position.key)
+        amount = position.contract.notional(position.lots, action.amount)
         account.pay(symbol, amount)
         qty = abs(position.lots)
         account.write(RecordKind.DIVIDEND, position.key, qty=qty, price=action.amount, amount=amount, cause=position.seq)

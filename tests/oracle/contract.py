@@ -36,6 +36,10 @@ class Contract:
         self.instrument = instrument
         self.settings = settings
         self.spot = instrument.accounting == Accounting.SPOT
+        self.inverse = instrument.accounting == Accounting.INVERSE
+        self.converts = instrument.quote != ""
+        self.rate: float | None = None  # account money for quote money, as far as it is known
+        self.told: float | None = None  # the rate that the ledger knows
         first = Rules(-NEVER, instrument.tick, instrument.lot, instrument.min_qty, instrument.min_notional)
         self.rules = [first, *instrument.rules]
         self.base = self.common_lot()
@@ -63,17 +67,52 @@ class Contract:
         return (lots * self.base.numerator) / self.base.denominator
 
     def value(self, lots: int, price: float) -> int:
-        """Money that the lots are worth, signed like them."""
-        return round(self.quantity(lots) * price * self.multiplier * self.settings.scale)
+        """Signed value: money that the lots are worth, signed like them; of an inverse contract its coins, signed against them.  # R6.4
+
+        What is bought is paid in account money; the value of a margined position is in quote money, and its profit is converted.
+        """
+        return self.value_of(self.quantity(lots), price)
+
+    def value_of(self, quantity: float, price: float) -> int:
+        """The same of a quantity."""
+        quoted = self.quoted(quantity, price)
+        return self.in_account(quoted) if self.spot else quoted
+
+    def quoted(self, quantity: float, price: float) -> int:
+        """The same in quote money."""
+        if self.inverse:
+            return -round(quantity * self.multiplier / price * self.settings.scale)
+        return round(quantity * price * self.multiplier * self.settings.scale)
+
+    def in_account(self, quoted: int) -> int:
+        """Account money for quote money, at the rate of now."""
+        if not self.converts:
+            return quoted
+        assert self.rate is not None
+        return round(quoted * self.rate)
+
+    def notional(self, lots: int, price: float) -> int:
+        """Account money or coins that the lots stand for, signed like them."""
+        quoted = self.quoted(self.quantity(lots), price)
+        return -quoted if self.inverse else self.in_account(quoted)
+
+    def unit_value(self, price: float) -> float:
+        """Account money or coins that one unit of quantity stands for."""
+        return self.multiplier / price if self.inverse else price * self.multiplier * (self.rate or 1.0)
+
+    def unit_loss(self, reference: float, stop: float) -> float:
+        """Account money or coins that one unit of quantity loses between two prices."""
+        lost = abs(1 / stop - 1 / reference) if self.inverse else abs(reference - stop)
+        return lost * self.multiplier * (self.rate or 1.0)
 
     def fee(self, lots: int, price: float, bps: float, *, maker: bool) -> int:
         """Fee of a fill: a share of its notional, an amount per unit, one per fill, and at least the minimum.  # R2.6"""
         settings = self.settings
         model = settings.model(ModelKind.FEE)
         if model is not None:
-            charged = model.function(abs(self.value(lots, price)) / settings.scale, self.quantity(abs(lots)), 1.0 if maker else 0.0)
+            charged = model.function(abs(self.notional(lots, price)) / settings.scale, self.quantity(abs(lots)), 1.0 if maker else 0.0)
             return round(charged * settings.scale)
-        fee = round(abs(self.value(lots, price)) * (bps / 10000)) + round(settings.flat * settings.scale)
+        fee = round(abs(self.notional(lots, price)) * (bps / 10000)) + round(settings.flat * settings.scale)
         if settings.per_unit != 0:
             fee += round(self.quantity(abs(lots)) * settings.per_unit * settings.scale)
         least = round(settings.min_fee * settings.scale)
@@ -83,18 +122,18 @@ class Contract:
         """Initial margin of a position; a spot long needs none, it is paid in full.  # R7.2"""
         if self.spot and lots > 0:
             return 0
-        return round(abs(self.value(lots, price)) / self.leverage)
+        return round(abs(self.notional(lots, price)) / self.leverage)
 
     def outlay(self, lots: int, price: float, bps: float, *, maker: bool = False) -> int:
         """What opening the signed lots takes from free cash, its fee included; a rebate is not counted on."""
         fee = max(self.fee(lots, price, max(bps, 0.0), maker=maker), 0)
         if self.spot and lots > 0:
-            return self.value(lots, price) + fee
+            return self.notional(lots, price) + fee
         return self.margin(lots, price) + fee
 
     def reservation(self, lots: int, price: float, bps: float, half_spread: float) -> int:
         """What an approved entry holds back until it fills or ends.  # R5.2"""
-        return self.outlay(lots, price, bps) + round(abs(self.value(lots, price)) * half_spread)
+        return self.outlay(lots, price, bps) + round(abs(self.notional(lots, price)) * half_spread)
 
     def on_tick(self, price: float, ts: int, *, up: bool) -> float:
         """The price on the tick grid of a time."""

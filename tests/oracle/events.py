@@ -146,6 +146,7 @@ class Tape(NamedTuple):
     markets: dict[str, Market]
     sample_ts: list[int]
     end: int  # the last instant
+    rates: dict[str, list[tuple[int, float]]]  # of symbols quoted in another currency: since when account money for quote money
 
 
 def read_tape(dataset: Dataset, settings: Settings) -> Tape:
@@ -166,7 +167,19 @@ def read_tape(dataset: Dataset, settings: Settings) -> Tape:
         market.last_close_ts = max((bar.ts for bar in bars[symbol]), default=0)
     sample_ts = sorted({bar.ts for symbol in markets for bar in bars[symbol] if bar.of_run})
     end = sample_ts[-1] if sample_ts else settings.start_us
-    return Tape([event for event in events if event.ts <= end], markets, sample_ts, end)
+    rates = {one.symbol: list(_rates(dataset, one.quote, settings)) for one in settings.instruments if one.quote}
+    return Tape([event for event in events if event.ts <= end], markets, sample_ts, end, rates)
+
+
+def _rates(dataset: Dataset, quote: str, settings: Settings) -> Iterator[tuple[int, float]]:
+    """Closes of the symbol that says what a currency is worth, the finest there are, as account money for quote money."""
+    given = next(one for one in settings.conversions if one.quote == quote)
+    series = dataset.find("bars", given.symbol, "")
+    if series is None:
+        raise ValueError(f"{given.symbol}: the dataset has no bars of it, which say what {quote} is worth")
+    columns = dataset.view("bars", series)
+    for ts, close in zip(columns["ts"].tolist(), columns["close"].tolist(), strict=True):
+        yield ts, 1.0 / close if given.invert else close
 
 
 def _bars(dataset: Dataset, series: Series, settings: Settings) -> Iterator[Bar]:

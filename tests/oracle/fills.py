@@ -108,7 +108,7 @@ def fill_entry(
 
 def most_payable(contract: Contract, price: float) -> int:
     """Lots so many that no account pays for more.  # R6.3"""
-    each = contract.quantity(1) * price * contract.multiplier * contract.settings.scale
+    each = contract.quantity(1) * contract.unit_value(price) * contract.settings.scale
     return int(min(MONEY_LIMIT / 2, MONEY_LIMIT / 2 / each))
 
 
@@ -130,9 +130,10 @@ def reverse_position(
     def fits(count: int) -> bool:
         """Whether cash pays for so many lots of the new side, the old one closed, at the price of both together."""
         price = entry_price(account, entry, before + count if side > 0 else 0, met, maker=maker)
-        closing = contract.value(held.lots, price)
-        freed = closing - contract.value(held.lots, mark) + held.margin + account.freed_by_closing(held)
-        claim = contract.value(count, price) if contract.spot and side > 0 else contract.margin(side * count, price)
+        profit = contract.value(held.lots, price) - held.cost
+        moved = (profit if contract.spot else contract.in_account(profit)) - held.unrealised(mark)
+        freed = moved + held.margin + account.freed_by_closing(held)
+        claim = contract.notional(count, price) if contract.spot and side > 0 else contract.margin(side * count, price)
         return claim + contract.fee(before + count, price, bps, maker=maker) <= account.free_cash(without=entry) + freed
 
     unsized = account.is_unsized(entry)
@@ -212,6 +213,7 @@ def fill_lots(account: Account, entry: Entry, bar: Bar, lots: int, price: float,
 def add_lots(account: Account, position: Position, entry: Entry, lots: int, price: float, flags: int, fee: int | None = None) -> int:
     """Book an opening fill; the seq of its POSITION.  # R6.2 R6.4"""
     contract = position.contract
+    account.tell_rate(position.key)
     cost = checked(contract.symbol, contract.value(lots, price))
     maker = bool(flags & MAKER)
     fee = contract.fee(lots, price, account.fee_bps(maker=maker), maker=maker) if fee is None else fee
@@ -220,6 +222,7 @@ def add_lots(account: Account, position: Position, entry: Entry, lots: int, pric
     position.lots += lots
     position.cost += cost
     position.margin += contract.margin(lots, price)
+    position.revalue()
     fill = account.write(
         RecordKind.FILL,
         position.key,
@@ -325,21 +328,23 @@ def reduce_position(
 ) -> int:
     """Close so many lots of a position; the seq of the FILL.  # R6.4"""
     contract, side, held = position.contract, position.side, abs(position.lots)
+    account.tell_rate(position.key)
     lots, part = side * count, count / held
     released = round(position.cost * part) if count < held else position.cost
     unlocked = round(position.margin * part) if count < held else position.margin
     worth = contract.value(lots, price)
-    realised = worth - released
+    realised = worth - released if contract.spot else contract.in_account(worth - released)
     if fee is None:
         fee = 0 if fee_bps is None else contract.fee(lots, price, fee_bps, maker=bool(flags & MAKER))
     if reason == Reason.LIQUIDATED:
-        fee += round(abs(worth) * account.settings.liquidation_fee)
+        fee += round(abs(contract.notional(lots, price)) * account.settings.liquidation_fee)
     amount = (worth if contract.spot else realised) - fee
     account.pay(contract.symbol, amount)
     order_id = position.order_id if order_id is None else order_id
     cause = position.seq if cause is None else cause
     position.cost, position.margin = position.cost - released, position.margin - unlocked
     position.lots -= lots
+    position.revalue()
     if position.lots == 0:
         del account.positions[position.key]
     else:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from engine.driver import ReplayError, no_rate
 from engine.schema import LevelKind, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
 from tests.oracle.account import Account, Entry, Position
@@ -21,7 +22,7 @@ class Refused(Exception):
 
 
 class Book(NamedTuple):
-    """Signed value of a position at its mark, or of a pending entry at its reference."""
+    """Notional of a position at its mark, or of a pending entry at its reference, signed by its side."""
 
     symbol: str
     strategy: str
@@ -44,7 +45,8 @@ class Gate:
 
     def book(self, position: Position) -> Book:
         """What a position is worth at its mark."""
-        return Book(*position.key, position.contract.value(position.lots, self.account.markets[position.key[0]].mark))
+        contract, mark = position.contract, self.account.markets[position.key[0]].mark
+        return Book(*position.key, position.value(mark) if contract.spot else contract.notional(position.lots, mark))
 
     def reverses(self, proposal: Proposal) -> bool:
         """Whether an entry turns a held position round."""
@@ -118,7 +120,7 @@ class Gate:
         if self.reverses(proposal):
             self.books.remove(self.book(self.account.positions[proposal.key]))
         reference, signed = reference_of(proposal, market, self.account.now), proposal.side * lots
-        value = market.contract.value(signed, reference)
+        value = market.contract.notional(signed, reference)
         self.books.append(Book(*proposal.key, value))
         last_close, victim = market.last_close, selected.victim
         return Entry(
@@ -130,6 +132,8 @@ class Gate:
         proposal = selected.proposal
         market = self.account.markets[proposal.symbol]
         contract, reference = market.contract, reference_of(proposal, market, self.account.now)
+        if contract.converts and contract.rate is None:
+            raise ReplayError(no_rate(contract.instrument, self.settings.conversions, self.account.now))
         if contract.spot and proposal.side < 0 and not contract.instrument.shortable:
             raise Refused(Reason.SHORT_NOT_ALLOWED)
         lots = self.wanted(selected, contract, reference)
@@ -141,7 +145,7 @@ class Gate:
         quantity, rules = contract.quantity(lots), contract.rules_at(self.account.now)
         if quantity < rules.min_qty:
             raise Refused(Reason.BELOW_MIN_QTY)
-        if contract.value(lots, reference) < round(rules.min_notional * self.settings.scale):
+        if contract.notional(lots, reference) < round(rules.min_notional * self.settings.scale):
             raise Refused(Reason.BELOW_MIN_NOTIONAL)
         return lots
 
@@ -168,18 +172,18 @@ class Gate:
         if strategy.size == SizeKind.FIXED_QTY:
             return strategy.amount
         if strategy.size == SizeKind.FIXED_NOTIONAL:
-            return strategy.amount / (reference * contract.multiplier)
+            return strategy.amount / contract.unit_value(reference)
         if strategy.size == SizeKind.FIXED_FRACTION:
-            return capital * strategy.amount / (reference * contract.multiplier)
+            return capital * strategy.amount / contract.unit_value(reference)
         if strategy.size in (SizeKind.VOL_TARGET, SizeKind.KELLY, SizeKind.TARGET_WEIGHT):
-            return capital * self.share(proposal, strategy) / (reference * contract.multiplier)
+            return capital * self.share(proposal, strategy) / contract.unit_value(reference)
         stop = self.account.markets[proposal.symbol].restated(proposal).stop_loss
         if proposal.stop_loss_kind == LevelKind.FRACTION:
             stop = reference * (1 - proposal.side * stop)
         distance, tick = proposal.side * (reference - stop), contract.rules_at(self.account.now).tick
         if not math.isfinite(stop) or stop <= 0 or nearest_step(distance, tick.units / tick.power, up=False) < 1:
             raise Refused(Reason.BAD_STOP)
-        return capital * strategy.amount / (abs(reference - stop) * contract.multiplier)
+        return capital * strategy.amount / contract.unit_loss(reference, stop)
 
     def share(self, proposal: Proposal, strategy: StrategySettings) -> float:
         """Share of capital that a proposal's own columns ask for; NaN where they say nothing that can be used."""
@@ -226,7 +230,7 @@ class Gate:
         in_strategy = sum(abs(book.value) for book in books if book.strategy == proposal.strategy)
 
         def within(base: int, fraction: float) -> Callable[[int], bool]:
-            return lambda lots: base + contract.value(lots, reference) <= round(self.equity * fraction)
+            return lambda lots: base + contract.notional(lots, reference) <= round(self.equity * fraction)
 
         if settings.cash_buffer > 0:
             yield Reason.CASH_BUFFER, lambda lots: reservation(lots) <= free - self.buffer

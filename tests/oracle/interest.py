@@ -29,7 +29,8 @@ def charge(account: Account) -> None:
         if not (position.contract.spot and position.side < 0 and rate > 0):
             continue
         price = account.markets[position.key[0]].last_close
-        amount = -round(abs(position.contract.value(position.lots, price)) * (rate / DAYS_A_YEAR))
+        account.tell_rate(position.key)
+        amount = -round(abs(position.contract.notional(position.lots, price)) * (rate / DAYS_A_YEAR))
         account.pay(position.key[0], amount)
         qty = abs(position.lots)
         account.write(RecordKind.INTEREST, position.key, qty=qty, price=price, value=rate, amount=amount, cause=position.seq)

@@ -18,8 +18,23 @@ class Stake(NamedTuple):
     lots: int  # signed
     cost: int  # signed
 
-    def value(self, mark: float) -> int:
-        return self.contract.value(self.lots, mark)
+    def notional(self, mark: float) -> int:
+        return abs(self.contract.notional(self.lots, mark))
+
+    @property
+    def rate(self) -> float:
+        """Account money for quote money."""
+        return self.contract.rate or 1.0
+
+    @property
+    def side(self) -> int:
+        return 1 if self.lots > 0 else -1
+
+    @property
+    def paid(self) -> float:
+        """Cost as an amount of account money: positive, unless parts of both sides made a profit."""
+        signed = -self.cost if self.contract.inverse else self.cost
+        return self.side * signed / self.contract.settings.scale * self.rate
 
 
 def stake_of(account: Account, position: Position) -> Stake:
@@ -55,7 +70,7 @@ def maintenance(account: Account, symbol: str, stake: Stake) -> int:
     if not tiers:
         return 0
     by_entry = account.settings.maintenance_basis == MaintenanceBasis.ENTRY
-    notional = abs(stake.cost if by_entry else stake.value(account.markets[symbol].mark)) / scale
+    notional = (abs(stake.contract.in_account(stake.cost)) if by_entry else stake.notional(account.markets[symbol].mark)) / scale
     tier = tier_of(tiers, notional)
     rate = tier.rate if by_entry else tier.rate + taker(account)
     return max(0, round((notional * rate - tier.deduction) * scale))
@@ -74,7 +89,7 @@ def heaviest(account: Account) -> Position:
 def liquidation_price(account: Account, position: Position) -> float | None:
     """Mark price at which the position's stake no longer covers its maintenance; None: never.  # R7.3"""
     stake = stake_of(account, position)
-    contract, side, scale = stake.contract, 1 if stake.lots > 0 else -1, account.settings.scale
+    contract, scale = stake.contract, account.settings.scale
     if not contract.tiers or stake.lots * position.side <= 0:
         return None
     if account.settings.margin == MarginMode.ISOLATED:
@@ -85,12 +100,11 @@ def liquidation_price(account: Account, position: Position) -> float | None:
         own = sum(part.unrealised(mark) for part in account.in_order(symbol))
         others = sum(maintenance(account, name, other) for name, other in stakes(account) if name != symbol)
         secured = account.equity() - own - others
-    units = abs(contract.quantity(stake.lots)) * contract.multiplier
-    cost, margin = side * stake.cost / scale, secured / scale
-    if account.settings.maintenance_basis == MaintenanceBasis.ENTRY:
-        price = _by_entry(contract.tiers, side, units, cost, margin, taker(account))
-    else:
-        price = _by_mark(contract.tiers, side, units, cost, margin, taker(account))
+    units = abs(contract.quantity(stake.lots)) * contract.multiplier * stake.rate
+    by_entry = account.settings.maintenance_basis == MaintenanceBasis.ENTRY
+    linear, inverse = (_by_entry, _inverse_by_entry) if by_entry else (_by_mark, _inverse_by_mark)
+    formula = inverse if contract.inverse else linear
+    price = formula(contract.tiers, stake.side, units, stake.paid, secured / scale, taker(account))
     return price if price > 0 else None
 
 
@@ -108,6 +122,24 @@ def _by_entry(tiers: tuple[MarginTier, ...], side: int, units: float, cost: floa
     tier = tier_of(tiers, cost)
     closing = fee * max((cost - side * margin) / (1 - side * fee), 0.0)
     return (cost - side * (margin - (cost * tier.rate - tier.deduction) - closing)) / units
+
+
+def _inverse_by_mark(tiers: tuple[MarginTier, ...], side: int, units: float, coins: float, margin: float, fee: float) -> float:
+    """The same of an inverse contract, in coin: a short of less than its own coins and margin is never liquidated."""
+    price = 0.0
+    for tier in reversed(tiers):
+        secured = coins + side * (margin + tier.deduction)
+        price = units * (1 + side * (tier.rate + fee)) / secured if secured > 0 else 0.0
+        if secured > 0 and units / price >= tier.floor:
+            return price
+    return price
+
+
+def _inverse_by_entry(tiers: tuple[MarginTier, ...], side: int, units: float, coins: float, margin: float, fee: float) -> float:
+    tier = tier_of(tiers, coins)
+    closing = fee * max((coins + side * margin) / (1 + side * fee), 0.0)
+    secured = coins + side * (margin - (coins * tier.rate - tier.deduction) - closing)
+    return units / secured if secured > 0 else 0.0
 
 
 def passed_by_mark(position: Position, bar: Bar, price: float | None) -> bool:
@@ -147,6 +179,7 @@ def liquidate(account: Account, position: Position, bar: Bar, price: float, *, a
     at = position.contract.on_tick(price, bar.open_ts, up=position.side < 0)
     isolated = account.settings.margin == MarginMode.ISOLATED
     for part in [position] if isolated else account.in_order(position.key[0]):
+        account.tell_rate(part.key)
         before, secured, seq = account.cash, part.margin, len(account.records)
         close_lots(account, part, abs(part.lots), at, account.fee_bps(maker=False), Reason.LIQUIDATED, flags=AMBIGUOUS if ambiguous else 0)
         beyond = before - account.cash - secured

@@ -77,6 +77,7 @@ class Replay:
         instants |= {ts: list(events) for ts, events in groupby(self.events, key=lambda event: event.ts)}
         for ts in sorted(instants):
             self.account.now = ts
+            self.learn_rates()
             self.instant(instants[ts])
             if self.decisions.ruined:
                 break
@@ -85,6 +86,12 @@ class Replay:
         final = self.account.equity()
         path = [self.decisions.equity.get(ts, final) for ts in self.tape.sample_ts]
         return OracleResult(self.account.records, self.tape.sample_ts, path, self.decisions.outcomes, final)
+
+    def learn_rates(self) -> None:
+        """The last close of each series of rates, as of now."""
+        for symbol, closes in self.tape.rates.items():
+            known = [rate for ts, rate in closes if ts <= self.account.now]
+            self.tape.markets[symbol].contract.rate = known[-1] if known else None
 
     def instant(self, events: list[Event]) -> None:
         """All that happens at one timestamp.  # R1.2"""
@@ -140,14 +147,15 @@ class Replay:
         market.bar_before, market.bar = market.bar, bar
 
     def funding(self, event: Event) -> None:
-        """Each position pays its value at the mark times the rate.  # R7.1"""
+        """Each position pays its notional at the mark times the rate.  # R7.1"""
         rate, mark = event.payload
         if not (math.isfinite(mark) and mark > 0):
             mark = self.account.markets[event.symbol].last_close
         for position in self.account.in_order(event.symbol):
             if not math.isfinite(mark):
                 raise ValueError(f"{event.symbol}: funding at {event.ts} has no mark and there is no close before it")
-            amount = -round(position.contract.value(position.lots, mark) * rate)
+            self.account.tell_rate(position.key)
+            amount = -round(position.contract.notional(position.lots, mark) * rate)
             self.account.pay(event.symbol, amount)
             qty = abs(position.lots)
             self.account.write(RecordKind.FUNDING, position.key, qty=qty, price=mark, value=rate, amount=amount, cause=position.seq)
@@ -158,6 +166,7 @@ class Replay:
         self.account.markets[event.symbol].mark = bar.mark
         self.account.markets[event.symbol].closes.append(bar.ts)
         for position in self.account.in_order(event.symbol):
+            position.revalue()
             stop = stopped_by_close(position, bar, self.settings)
             if stop is not None and position.exit is None:
                 self.decisions.order_exit(position, stop.reason, position.seq)

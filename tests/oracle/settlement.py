@@ -34,8 +34,9 @@ def settle(account: Account, symbol: str) -> None:
     """What a position has gained or lost at its mark goes into cash, and it counts from the mark on."""
     mark = account.markets[symbol].mark
     for position in account.in_order(symbol):
+        account.tell_rate(position.key)
         value = position.contract.value(position.lots, mark)
-        amount, position.cost = value - position.cost, value
+        amount, position.cost = position.contract.in_account(value - position.cost), value
         account.pay(symbol, amount)
         account.write(RecordKind.SETTLEMENT, position.key, qty=abs(position.lots), price=mark, amount=amount, cause=position.seq)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from engine.instrument import KINDS
+from engine.settings import Conversion
 from pipeline.build import dataset_of, settings_of
 from pipeline.config import NOT_YET
 from pipeline.config_account import InstrumentConfig
@@ -100,7 +101,7 @@ def test_keys_of_a_later_version_are_refused_by_name(key: str) -> None:
     assert f"{key}: not available yet" in refusal(f"{key}=1")
 
 
-@pytest.mark.parametrize("override", ["instruments.X.kind=inverse_perp"])
+@pytest.mark.parametrize("override", ["instruments.X.kind=future"])
 def test_values_of_a_later_version_are_refused_by_name(override: str) -> None:
     assert "not available yet" in refusal(override)
 
@@ -192,6 +193,28 @@ def test_paths_of_strategies_are_relative_to_the_config(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("dataset: d\nstrategies: [{id: a, file: s/x.py}]\n", encoding="utf-8")
     assert load_config(path).strategies[0].file == str((tmp_path / "s/x.py").resolve())
+
+
+def test_prices_in_another_currency_need_a_source_that_is_there() -> None:
+    given = ["dataset=demo://perps?symbols=2&days=5", "account.currency=USD", "instruments={default: {quote: JPY}}"]
+    dataset = dataset_of(config(*given))
+    symbol = dataset.symbols[0]
+    with pytest.raises(ConfigError, match=r"account\.conversion: .* is quoted in JPY and the account is in USD.*JPYUSD"):
+        settings_of(config(*given), dataset)
+    with pytest.raises(ConfigError, match=r"account\.conversion\.JPY\.symbol = 'NONE': has no bars"):
+        settings_of(config(*given, "account.conversion={JPY: {symbol: NONE}}"), dataset)
+    found = settings_of(config(*given, f"account.conversion={{JPY: {{symbol: {symbol}, invert: true}}}}"), dataset)
+    assert found.conversions == (Conversion("JPY", symbol, invert=True),)
+    assert {one.quote for one in found.instruments} == {"JPY"}
+    own = settings_of(config(*given, "account.currency=JPY"), dataset)
+    assert not own.conversions
+    assert {one.quote for one in own.instruments} == {""}
+
+
+def test_inverse_contracts_are_not_converted() -> None:  # R6.2
+    given = ["dataset=demo://perps?symbols=2&days=5", "account.currency=BTC", "instruments={default: {kind: inverse_perp, quote: USD}}"]
+    with pytest.raises(ConfigError, match=r"quote = 'USD': the money of an inverse contract is its coin"):
+        settings_of(config(*given), dataset_of(config(*given)))
 
 
 def test_isolated_margin_needs_tiers_and_fills_in_deductions() -> None:  # R7.2

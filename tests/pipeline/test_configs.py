@@ -29,7 +29,16 @@ def test_every_config_is_valid_and_says_where_its_data_come_from(path: Path) -> 
     assert read_yaml(path)["name"].replace("-", "_") == path.stem
 
 
-REAL = {"perps_trend": "perps", "two_strategies": "perps", "single_symbol": "perps", "spot": "spot", "fx": "fx", "equities": "equity"}
+REAL = {
+    "coin_margined": "cryptofuture",
+    "equities": "equity",
+    "fx": "fx",
+    "fx_converted": "fx",
+    "perps_trend": "perps",
+    "single_symbol": "perps",
+    "spot": "spot",
+    "two_strategies": "perps",
+}
 
 
 @pytest.fixture(scope="module")

@@ -95,6 +95,45 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(run(config(), store=out / "features"), out)
 
 
+COIN = (
+    "account={currency: BTC, decimals: 8, cash: 10, leverage: 3}",
+    "instruments.default={kind: inverse_perp, multiplier: 10, lot: 1, min_notional: 0}",
+)
+
+
+@pytest.mark.parametrize("size", ["fixed_risk: 0.01", "fixed_notional: 2", "fixed_fraction: 0.3"])
+def test_inverse_contracts_are_worked_out_in_coin(size: str, tmp_path: Path) -> None:  # R5.1 R6.4
+    result = run(config(*COIN, f"risk.size={{{size}}}"), dataset=demo.build(MARKET))
+    stored = open_run(save(result, tmp_path))
+    assert len(stored.fold.trips) > 20
+    for number in range(1, len(stored.fold.trips) + 1):
+        story = Story(stored, number, result)
+        told = Explanation(number, story.trip, story.headline(), parts_of(story), "").as_dict()
+        assert_size(told["size"], stored.ledger.header["instruments"][told["symbol"]]["lot"])
+        units = told["result"]["units"]
+        assert units["gross"] + units["fees"] + units["funding"] == units["net"]
+        assert story.trip.open or "stood for" in "".join(line for part in parts_of(story) for line in part.lines)
+
+
+CONVERTED = ("account.currency=USD", "instruments.default={quote: YY}")
+
+
+@pytest.mark.parametrize("size", ["fixed_risk: 0.01", "fixed_notional: 2000", "fixed_fraction: 0.3"])
+def test_prices_in_another_currency_are_worked_out_in_the_account_s(size: str, tmp_path: Path) -> None:  # R5.1 R6.4
+    market = demo.build(MARKET)
+    source = f"account.conversion={{YY: {{symbol: {market.symbols[0]}, invert: true}}}}"
+    result = run(config(*CONVERTED, source, f"risk.size={{{size}}}"), dataset=market)
+    stored = open_run(save(result, tmp_path))
+    assert len(stored.fold.trips) > 20
+    for number in range(1, len(stored.fold.trips) + 1):
+        story = Story(stored, number, result)
+        told = Explanation(number, story.trip, story.headline(), parts_of(story), "").as_dict()
+        assert_size(told["size"], stored.ledger.header["instruments"][told["symbol"]]["lot"])
+        units = told["result"]["units"]
+        assert units["gross"] + units["fees"] + units["funding"] == units["net"]
+        assert story.trip.open or "1 YY was" in "".join(line for part in parts_of(story) for line in part.lines)
+
+
 @pytest.fixture
 def copy(folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(folder, tmp_path / "run"))

@@ -105,6 +105,14 @@ def test_prices_of_partial_fills_are_averaged_by_quantity() -> None:
     assert trades["lots"][0] == 4
 
 
+def test_prices_of_inverse_contracts_are_averaged_by_coins() -> None:  # R6.2
+    ledger = records(fill(1, 1, 1, 1, 10.0), fill(2, 1, 3, 4, 30.0), fill(3, -1, 2, 2, 20.0), fill(4, -1, 2, 0, 5.0))
+    trades, totals = trades_of(ledger, 1, 1, np.array([True]))
+    assert trades["entry_price"][0] == pytest.approx(4 / (1 / 10 + 3 / 30))  # 4 contracts of 0.2 coins
+    assert trades["exit_price"][0] == pytest.approx(4 / (2 / 20 + 2 / 5))
+    assert totals.traded.tolist() == [pytest.approx(0.2 + 0.5)]
+
+
 def test_an_ambiguous_fill_marks_its_trade() -> None:  # R3.3
     ledger = records(fill(1, 1, 1, 1, 10.0), fill(2, -1, 1, 0, 9.0, flags=AMBIGUOUS))
     trades, totals = trades_of(ledger, 1, 1)
@@ -121,12 +129,12 @@ def test_no_fills_no_trades() -> None:
     assert len(trades_of(np.zeros(0, RECORD), 1, 1)[0]) == 0
 
 
-def market(*bars: tuple[float, float, float, float]) -> tuple[Dataset, Tape]:
+def market(*bars: tuple[float, float, float, float], kind: str = "linear_perp") -> tuple[Dataset, Tape]:
     opens, highs, lows, closes = zip(*bars, strict=True)
     ts = np.arange(1, len(bars) + 1, dtype=np.int64)
     columns = {"open_ts": ts - 1, "ts": ts, "open": opens, "high": highs, "low": lows, "close": closes, "volume": np.ones(len(bars))}
     dataset = from_columns({"bars": {("A", "1us", 1): columns}})
-    instrument = Instrument("A", tick=Decimals(1, 100), lot=Decimals(1, 1))
+    instrument = Instrument("A", kind, tick=Decimals(1, 100), lot=Decimals(1, 1))
     return dataset, build_tape(dataset, Settings(0, len(bars), 100, (instrument,), (StrategySettings("s"),)))
 
 
@@ -184,6 +192,13 @@ def test_excursions_of_a_short_mirror_those_of_a_long() -> None:
     found = excursions(trade(0, 2, 105.0, EventKind.BAR_OPEN, side=-1), tape, 2)
     assert found.mfe[0] == pytest.approx(0.03)
     assert found.mae[0] == pytest.approx(-0.10)
+
+
+@pytest.mark.parametrize(("side", "mfe", "mae"), [(1, 1 - 100 / 125, 1 - 100 / 80), (-1, 100 / 80 - 1, 100 / 125 - 1)])
+def test_excursions_of_an_inverse_contract_are_fractions_of_its_coins(side: int, mfe: float, mae: float) -> None:  # R6.2
+    _, tape = market((100, 125, 80, 101), (101, 110, 99, 100), kind="inverse_perp")
+    found = excursions(trade(0, 2, 105.0, EventKind.BAR_OPEN, side=side), tape, 2)
+    assert (found.mfe[0], found.mae[0]) == (pytest.approx(mfe), pytest.approx(mae))
 
 
 def test_an_exit_in_the_bar_open_of_the_entry_has_no_bars() -> None:  # R2.5
