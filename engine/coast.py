@@ -82,7 +82,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     time_position(state, tape, slot)
     if levels and row < tape.stop[position["symbol"]] and tape.open_ts[row] == account["now"]:
         position["next_ts"] = account["now"]
-    account["next_due"] = position["next_ts"]
+    account["next_due"] = min(position["next_ts"], account["interest_ts"]) if rules["charging"] else position["next_ts"]
 
 
 @kernel
@@ -115,6 +115,8 @@ def moved_by_bar(tape: Tape, state: State, slot: int, row: int, opens: bool, pla
 def quiet_until(tape: Tape, proposals: Proposals, state: State, slot: int, until: int) -> int:
     """First time at which the only position may meet anything but its own bars."""
     horizon = min(min(until, last_sample(tape, state)) + 1, state.positions[slot]["other_ts"])
+    if state.rules[0]["charging"]:
+        horizon = min(horizon, state.account[0]["interest_ts"])
     if state.account[0]["next_proposal"] < len(proposals.available_ts):
         horizon = min(horizon, proposals.available_ts[state.account[0]["next_proposal"]])
     return horizon

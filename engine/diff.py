@@ -166,10 +166,10 @@ def _compare(found: Attribution, ours: RoundTrip, theirs: RoundTrip, our_lot: Fr
     flows = {kind: round(moved * ratio) for kind, moved in ours.flows.items()}
     if ratio != 1:  # what is within the rounding of the amounts that were scaled is of the size, not of its own cause
         unit = len(theirs.records)
-        realised, fees, funding = (
-            there if abs(there - here) <= unit else here
-            for here, there in ((realised, theirs.realised), (fees, theirs.fees), (funding, theirs.funding))
-        )
+        pairs = [(realised, theirs.realised), (fees, theirs.fees), (funding, theirs.funding)]
+        realised, fees, funding = (there if abs(there - here) <= unit else here for here, there in pairs)
+        near = {kind: (moved, theirs.flows.get(kind, 0)) for kind, moved in flows.items()}
+        flows = {kind: there if abs(there - here) <= unit else here for kind, (here, there) in near.items()}
     found.causes["sizing"] += realised - fees + funding + sum(flows.values()) - ours.pnl
     same_exit = (ours.open, ours.exit_ts, ours.exit_reason) == (theirs.open, theirs.exit_ts, theirs.exit_reason)
     found.causes["fills" if same_exit else "exits"] += theirs.realised - realised

@@ -215,6 +215,18 @@ class FundingPaid(Record):
     __slots__ = ()
 
 
+class InterestPaid(Record):
+    """A day's interest was paid, on a short or (without a symbol) on the account's debt."""
+
+    __slots__ = ()
+
+
+class Settled(Record):
+    """A future was marked to market: ``amount`` went into cash."""
+
+    __slots__ = ()
+
+
 class Cancelled(Record):
     """A pending order ended unfilled."""
 
@@ -237,6 +249,8 @@ TYPES: Mapping[str, type[Record]] = {
     "FILL": Filled,
     "POSITION": PositionChanged,
     "FUNDING": FundingPaid,
+    "INTEREST": InterestPaid,
+    "SETTLEMENT": Settled,
     "CANCELLED": Cancelled,
     "RISK_ALERT": RiskAlert,
 }

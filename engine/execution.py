@@ -3,6 +3,7 @@
 import numpy as np
 
 from engine.conversion import in_account, tell_rate
+from engine.days import next_daily
 from engine.exits import distance_price, level_price, move_stop, on_tick, ranged_stop, reached_by_open, watches
 from engine.fees import fill_fee, settle_tier
 from engine.kernel import kernel, shared
@@ -173,7 +174,7 @@ def reduce_position(
     if spot:
         worth = by_side(worth, traded)
     charged = 0
-    if reason != Reason.DELISTED:
+    if reason != Reason.DELISTED and reason != Reason.EXPIRED:
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
         charged = fill_fee(rules, traded, rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
     if reason == Reason.LIQUIDATED:
@@ -379,6 +380,7 @@ def begin_life(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
     passed = ts - 1 if state.account[0]["phase"] == EventKind.BAR_PATH else ts
     first, stop = tape.funding_first[symbol], tape.funding_stop[symbol]
     position["funding_row"] = known_until(tape.funding_ts, first, stop, passed)
+    position["daily_ts"] = next_daily(tape, state, slot, passed)
     position["life_ts"] = time_life(state, tape, symbol)
     position["next_ts"] = ts
     time_other_events(state, tape, slot)

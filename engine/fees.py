@@ -49,9 +49,9 @@ def move_window(state: State, tape: Tape, now: int) -> None:
 
 @kernel
 def traded_notional(state: State, tape: Tape, seq: int) -> int:
-    """Money traded by a record: that of a fill, unless a delisting closed the position without a trade."""
+    """Money traded by a record: that of a fill, unless a delisting or its expiry closed the position without a trade."""
     record = state.ledger[seq]
-    if record["kind"] != RecordKind.FILL or record["reason"] == Reason.DELISTED:
+    if record["kind"] != RecordKind.FILL or record["reason"] == Reason.DELISTED or record["reason"] == Reason.EXPIRED:
         return 0
     spec = tape.specs[record["symbol"]]
     qty = quantity(record["qty"], spec["lot_units"], spec["lot_power"])

@@ -15,6 +15,16 @@ from engine.tape import Tape
 
 
 @kernel
+def last_close(tape: Tape, state: State, slot: int, now: int) -> float:
+    """The last close of a position's symbol in FUNDING_UPDATE: that of a bar which closes now, for BAR_PATH has set it.  # R1.2"""
+    position, symbol = state.positions[slot], state.positions[slot]["symbol"]
+    row = position["row"]
+    if row < tape.stop[symbol] and tape.ts[row] == now:
+        return tape.close[row]
+    return restated(state, tape, symbol, tape.close[row - 1], tape.ts[row - 1])
+
+
+@kernel
 def pay_funding(tape: Tape, state: State, now: int) -> None:
     """FUNDING_UPDATE: one payment per position and settlement.  # R7.1"""
     if len(tape.funding_ts) == 0:
@@ -30,10 +40,9 @@ def pay_funding(tape: Tape, state: State, now: int) -> None:
         at, symbol = position["funding_row"], position["symbol"]
         if at >= tape.funding_stop[symbol] or tape.funding_ts[at] != now:
             continue
-        mark, rate, row = tape.funding_mark[at], tape.funding_rate[at], position["row"]
+        mark, rate = tape.funding_mark[at], tape.funding_rate[at]
         if not (mark > 0.0 and mark < np.inf):
-            closes_now = row < tape.stop[symbol] and tape.ts[row] == now
-            mark = tape.close[row] if closes_now else restated(state, tape, symbol, tape.close[row - 1], tape.ts[row - 1])
+            mark = last_close(tape, state, slot, now)
         tell_rate(tape, state, slot, now)
         held = by_side(position["side"], value_at(state, slot, mark))
         if position["accounting"] != Accounting.SPOT:

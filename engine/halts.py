@@ -175,7 +175,7 @@ def read_ledger(state: State, tape: Tape) -> None:
         kind, money = record["kind"], record["amount"]
         if kind == RecordKind.FILL:
             money = -record["fee"]
-        elif kind != RecordKind.POSITION and kind != RecordKind.FUNDING and kind != RecordKind.DIVIDEND and kind != RecordKind.INSURANCE:
+        elif not earns(kind) or record["symbol"] == NONE:  # what the account pays on its debt is no part's
             continue
         symbol, strategy = record["symbol"], record["strategy"]
         slot = symbol * n_strategies + strategy
@@ -194,6 +194,13 @@ def read_ledger(state: State, tape: Tape) -> None:
                 watch["stop_until"] = max(watch["stop_until"], bars_later(tape, symbol, record["ts"], watch["cooldown"]))
         if ended:
             state.trade_profit[slot] = 0
+
+
+@kernel
+def earns(kind: int) -> bool:
+    """Whether the amount of a record, a fill aside, is profit or loss of a position."""
+    paid = kind == RecordKind.FUNDING or kind == RecordKind.INTEREST or kind == RecordKind.DIVIDEND or kind == RecordKind.INSURANCE
+    return paid or kind == RecordKind.POSITION or kind == RecordKind.SETTLEMENT
 
 
 @kernel

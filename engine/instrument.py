@@ -15,6 +15,7 @@ KINDS = {
     "linear_perp": Accounting.LINEAR,
     "fx": Accounting.LINEAR,
     "inverse_perp": Accounting.INVERSE,
+    "future": Accounting.LINEAR,
 }
 """Kinds of instrument and how each is booked.  # R6.2"""
 
@@ -69,6 +70,13 @@ def margin_tiers(steps: Sequence[tuple[float, float]]) -> tuple[MarginTier, ...]
     return tuple(tiers)
 
 
+class DatedRate(NamedTuple):
+    """A rate of interest, a fraction a year, from a time on (us, UTC), until the next such rate."""
+
+    from_us: int
+    rate: float
+
+
 @dataclass(frozen=True)
 class Rules:
     """What an exchange asks of orders from a time on (us, UTC), until the next such rules.  # R2.7"""
@@ -104,6 +112,10 @@ class Instrument:
         Tiers of maintenance margin, ascending from a floor of 0; none: it is never liquidated on its own.             # R7.2
     quote
         Currency of its prices, one of ``Settings.conversions``; empty: that of the account.
+    borrow
+        What borrowing it costs who is short of it, ascending by date; none: nothing.
+    settlement, expiry
+        Of a future: the time of day (us after 00:00 UTC) at which it is marked to market, and when it ends (us, UTC); None: not in the data.  # R6.2
     """
 
     symbol: str
@@ -120,6 +132,9 @@ class Instrument:
     leverage: float | None = None
     maintenance: tuple[MarginTier, ...] = ()
     quote: str = ""
+    borrow: tuple[DatedRate, ...] = ()
+    settlement: int = 0
+    expiry: int | None = None
 
     @property
     def base_lot(self) -> Decimals:
@@ -145,3 +160,13 @@ class Instrument:
     def tiers(self) -> tuple[MarginTier, ...]:
         """Tiers of maintenance margin; a spot instrument has none.  # R7.2"""
         return () if self.accounting == Accounting.SPOT else self.maintenance
+
+    @property
+    def is_future(self) -> bool:
+        """Whether its profit is settled each day."""
+        return self.kind == "future"
+
+    @property
+    def borrow_rates(self) -> tuple[DatedRate, ...]:
+        """What a short of it pays; there is nothing to borrow where contracts are sold."""
+        return self.borrow if self.accounting == Accounting.SPOT else ()

@@ -5,11 +5,13 @@ few lines over plain Python values, and none of them calls a rule of the replay.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from engine.halts import day_end
+from engine.instrument import DatedRate
 from engine.ledger import LedgerError
 from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, Accounting, EventKind, OrderType, Reason, RecordKind
 from engine.session import ReplayResult
@@ -18,7 +20,7 @@ from engine.tape import Tape
 
 Row = dict[str, Any]
 
-FREE_OF_MARKET = frozenset({Reason.DELISTED})
+FREE_OF_MARKET = frozenset({Reason.DELISTED, Reason.EXPIRED})
 """Reasons of fills that no order of the market made: their price is on no tick and in no bar."""
 
 BY_FORCE = FREE_OF_MARKET | {
@@ -273,6 +275,72 @@ def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
         book.fold(row)
 
 
+def interest_is_paid_each_day(result: ReplayResult, rows: list[Row]) -> None:
+    """At each midnight, after funding, every short of what is borrowed at a rate pays it, once, and a debt as well.  # R6.4"""
+    rates = [one.borrow_rates for one in sorted(result.settings.instruments, key=lambda one: one.symbol)]
+    short: dict[tuple[int, int], int] = {}
+    paid: set[tuple[int, int]] = set()  # at the midnight under way
+    cash, day = 0, rows[0]["ts"]
+    for seq, row in enumerate(rows):
+        due = day_end(day + 1)
+        while due < row["ts"] or (due == row["ts"] and row["phase"] > EventKind.FUNDING_UPDATE):
+            owing = {key for key in short if _rate(rates[key[0]], due)}
+            if cash < 0 and _rate(result.settings.interest, due) and (NONE, NONE) not in paid:
+                raise _broken(seq, row, f"the account's debt has not paid the interest of {due}")
+            if owing - paid:
+                raise _broken(seq, row, f"a short of {result.symbols[min(owing - paid)[0]]} has not paid the interest of {due}")
+            paid, day, due = set(), due, due + DAY_US
+        key = row["symbol"], row["strategy"]
+        if row["kind"] == RecordKind.INTEREST:
+            if row["ts"] != due or key in paid:
+                raise _broken(seq, row, "interest is due once a day, at 00:00 UTC")
+            paid.add(key)
+        if NONE not in key:
+            short.pop(key, None)
+            if row["position"] < 0:
+                short[key] = row["position"]
+        cash = row["cash"]
+
+
+def futures_settle_and_end(result: ReplayResult, rows: list[Row]) -> None:
+    """A future that is held settles at its time of day, every day, at the mark; nothing is left of it when it has expired.  # R6.2"""
+    futures = {i: one for i, one in enumerate(sorted(result.settings.instruments, key=lambda one: one.symbol)) if one.is_future}
+    next_ts: dict[tuple[int, int], int] = {}
+    for seq, row in enumerate(rows):
+        place = row["ts"], row["phase"]
+        for held, due in next_ts.items():
+            if (due, EventKind.SETTLEMENT) < place:
+                raise _broken(seq, row, f"{result.symbols[held[0]]} was held and did not settle or end at {due}")
+        key = row["symbol"], row["strategy"]
+        one = futures.get(row["symbol"])
+        if one is None or NONE in key:
+            continue
+        if row["kind"] == RecordKind.SETTLEMENT and row["ts"] != next_ts.get(key):
+            raise _broken(seq, row, f"settles at {next_ts.get(key)}")
+        if row["kind"] == RecordKind.SETTLEMENT or (row["reason"] == Reason.EXPIRED and row["kind"] == RecordKind.FILL):
+            mark = _last_mark(result.tape, row["symbol"], row["ts"])
+            if row["price"] != mark:
+                raise _broken(seq, row, f"price {row['price']} is not the mark {mark}")
+        if row["position"] == 0:
+            next_ts.pop(key, None)
+        elif key not in next_ts or row["kind"] == RecordKind.SETTLEMENT:
+            after = row["ts"] + (row["phase"] >= EventKind.SETTLEMENT)
+            due = day_end(after - one.settlement) + one.settlement
+            next_ts[key] = due if one.expiry is None else min(due, one.expiry)
+
+
+def _last_mark(tape: Tape, symbol: int, ts: int) -> float:
+    """The mark of the last bar closed by a time, after the splits before it."""
+    first, stop = int(tape.oldest[symbol]), int(tape.stop[symbol])
+    at = first + int(np.searchsorted(tape.ts[first:stop], ts, side="right")) - 1
+    return _in_new_units(tape, symbol, float(tape.mark[at]), int(tape.ts[at]), ts)
+
+
+def _rate(rates: Sequence[DatedRate], ts: int) -> float:
+    """The rate in force at a time, 0 before the first."""
+    return next((one.rate for one in reversed(rates) if one.from_us <= ts), 0.0)
+
+
 class _Book:
     """Lots, costs and pending entries, folded from the records; values are signed as in R6.4, and in quote money."""
 
@@ -322,6 +390,8 @@ class _Book:
         elif row["kind"] == RecordKind.CASH_IN_LIEU:
             before = abs(self.lots[key]) * int(row["value"]) + row["qty"]
             self.costs[key] -= round(self.costs[key] * (row["qty"] / before)) if self.lots[key] else self.costs[key]
+        elif row["kind"] == RecordKind.SETTLEMENT:
+            self.costs[key] = self.value(row["symbol"], self.lots[key], row["price"])
 
     def _fill(self, key: tuple[int, int], row: Row) -> None:
         signed, held = row["side"] * row["qty"], self.lots[key]
@@ -384,4 +454,6 @@ PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (
     entries_fill_where_listed,
     halts_block_entries,
     limits_hold_at_approval,
+    interest_is_paid_each_day,
+    futures_settle_and_end,
 )

@@ -98,6 +98,9 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
             "leverage": settings.leverage if instrument.leverage is None else instrument.leverage,
             "maintenance": [list(tier) for tier in instrument.tiers],
             "quote": instrument.quote,
+            "borrow": [list(row) for row in instrument.borrow_rates],
+            "settlement": instrument.settlement if instrument.is_future else None,
+            "expiry": instrument.expiry if instrument.is_future else None,
         }
         for instrument in settings.instruments
     }
@@ -118,6 +121,7 @@ def ledger_header(result: ReplayResult, **more: Any) -> dict[str, Any]:
             **{name: getattr(settings, name) for name in ("maker_bps", "taker_bps", "per_unit", "flat", "min_fee")},
             "tiers": [[tier.from_notional, tier.maker_bps, tier.taker_bps] for tier in settings.fee_tiers],
         },
+        "interest": [list(row) for row in settings.interest],
         "models": {model.kind.name.lower(): [model.name, model.source_hash] for model in settings.models},
         "versions": {name: _version(name) for name in ("tapeline", "numpy", "numba", "pyarrow", "polars")}
         | {"python": platform.python_version()},

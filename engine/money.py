@@ -131,3 +131,13 @@ def funding_payment(held: int, rate: float) -> int:
     -20000
     """
     return -money(held * rate)
+
+
+@kernel
+def interest_payment(owed: int, rate: float) -> int:
+    """Cash received for a day of a positive amount owed (money), at a rate a year; never positive.
+
+    >>> int(interest_payment(365_000_000, 0.05))
+    -50000
+    """
+    return -money(owed * (rate / 365.0))

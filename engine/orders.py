@@ -236,9 +236,9 @@ def time_position(state: State, tape: Tape, slot: int) -> None:
 
 @shared
 def time_other_events(state: State, tape: Tape, slot: int) -> None:
-    """Set when a position next meets funding, a change of the universe or a corporate action."""
+    """Set when a position next meets funding, interest, settlement, a change of the universe or a corporate action."""
     position = state.positions[slot]
-    symbol, due = position["symbol"], position["life_ts"]
+    symbol, due = position["symbol"], min(position["life_ts"], position["daily_ts"])
     if position["funding_row"] < tape.funding_stop[symbol]:
         due = min(due, tape.funding_ts[position["funding_row"]])
     position["other_ts"] = due
@@ -247,13 +247,15 @@ def time_other_events(state: State, tape: Tape, slot: int) -> None:
 
 @shared
 def time_life(state: State, tape: Tape, symbol: int) -> int:
-    """When a symbol next meets the universe or a corporate action; actions of this instant come in CORPORATE_ACTION, after its decisions."""
-    due = NEVER
+    """When a symbol next meets its expiry, the universe or a corporate action; actions of this instant come in CORPORATE_ACTION, after its decisions."""
     account = state.account[0]
     met = account["now"] - 1 if account["phase"] == EventKind.BAR_PATH else account["now"]
+    due = NEVER
+    if state.rules[0]["settling"] and tape.specs[symbol]["expiry"] > met:
+        due = tape.specs[symbol]["expiry"]
     at = known_until(tape.universe_ts, tape.universe_first[symbol], tape.universe_stop[symbol], met)
     if at < tape.universe_stop[symbol]:
-        due = tape.universe_ts[at]
+        due = min(due, tape.universe_ts[at])
     at = actions_until(state, tape, symbol)
     if at < tape.action_stop[symbol]:
         due = min(due, tape.action_ts[at])

@@ -3,14 +3,15 @@
 At each instant, in the order of R1.2:
 
 1. BAR_PATH: touches inside the bars that end now (``bars``), of entries that rest too (``resting``), and ``liquidation``
-2. FUNDING_UPDATE: payments on positions held (``funding``)
+2. FUNDING_UPDATE: payments on positions held (``funding``), then interest on shorts and debt (``interest``)
 3. CANDLE_CLOSE: marks and ages (``bars``)
-4. UNIVERSE_UPDATED: symbols that leave (``life``)
-5. TRADE_PROPOSED: ruin (``life``), the equity sample and halts (``halts``), exits (``decisions``), selection (``selector``)
-6. RISK: the gate (``risk``)
-7. EXECUTION: orders rest, or fill at the close (``decisions``)
-8. CORPORATE_ACTION: splits, dividends, delistings (``actions``)
-9. BAR_OPEN: what the open decides (``bars``), then entries (``decisions``)
+4. SETTLEMENT: futures marked to market, or expired (``settlement``)
+5. UNIVERSE_UPDATED: symbols that leave (``life``)
+6. TRADE_PROPOSED: ruin (``life``), the equity sample and halts (``halts``), exits (``decisions``), selection (``selector``)
+7. RISK: the gate (``risk``)
+8. EXECUTION: orders rest, or fill at the close (``decisions``)
+9. CORPORATE_ACTION: splits, dividends, delistings (``actions``)
+10. BAR_OPEN: what the open decides (``bars``), then entries (``decisions``)
 
 Spread snapshots are looked up where a fill needs one.  This module owns the order and the clocks, and no business rule.
 """
@@ -24,6 +25,7 @@ from engine.decisions import execute, fill_entries, fill_exits_at_close, propose
 from engine.fees import settle_tier
 from engine.funding import pay_funding
 from engine.halts import fill_samples, is_sample, sample_equity
+from engine.interest import pay_interest, time_debt
 from engine.kernel import entry, entry_with, kernel
 from engine.life import close_if_ruined, finish, last_sample, update_universe
 from engine.liquidation import margined_opens, margined_paths
@@ -35,6 +37,7 @@ from engine.resting import resting_paths
 from engine.risk import gate
 from engine.schema import NEVER, NONE, EventKind, Reason, RecordKind, Timing
 from engine.selector import select
+from engine.settlement import settle_futures
 from engine.state import PLAIN, State
 from engine.tape import Tape
 from engine.terms import pass_bars
@@ -154,10 +157,15 @@ def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> bool:
         bar_paths(tape, state, now)
     account["phase"] = EventKind.FUNDING_UPDATE
     pay_funding(tape, state, now)
+    if state.rules[0]["charging"]:
+        pay_interest(tape, state, now)
     account["phase"] = EventKind.CANDLE_CLOSE
     closed = close_candles(tape, state, now)
     if resting:
         pass_bars(state, tape, now)
+    if state.rules[0]["settling"]:
+        account["phase"] = EventKind.SETTLEMENT
+        settle_futures(tape, state, now)
     account["phase"] = EventKind.UNIVERSE_UPDATED
     update_universe(tape, state, now)
     return closed
@@ -210,13 +218,16 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
 @kernel
 def time_all(tape: Tape, state: State, now: int) -> int:
     """Time anew what was visited; the earliest visit that anything needs."""
-    account, due, other, funded = state.account[0], NEVER, NEVER, len(tape.funding_ts) > 0
+    account, rules, due, other = state.account[0], state.rules[0], NEVER, NEVER
+    met = len(tape.funding_ts) > 0 or rules["settling"] != 0  # what ``next_other`` is looked at for
+    if rules["charging"]:
+        due = time_debt(tape, state, now)
     for i in range(account["n_held"]):
         slot = state.held[i]
         if state.positions[slot]["next_ts"] <= now:
             time_position(state, tape, slot)
         due = min(due, state.positions[slot]["next_ts"])
-        if funded:
+        if met:
             other = min(other, state.positions[slot]["other_ts"])
     account["next_other"] = other
     for i in range(account["n_queue"]):

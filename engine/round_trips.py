@@ -34,7 +34,7 @@ class RoundTrip:
     lots
         Opened, all entry fills together, in the units of the exit: exact, whatever a split rounded away.
     realised, fees, funding
-        Money units.
+        Money units; the settlements of a future are realised.
     flows
         Money units of every other kind of payment, by kind.
     exit_ts, exit_reason
@@ -143,6 +143,8 @@ def _book(trip: RoundTrip, rows: list[Row], seq: int, moved: int) -> None:
         _profit(trip, rows[row["cause"]]["kind"], row["amount"])
     elif row["kind"] == RecordKind.FUNDING:
         trip.funding += moved
+    elif row["kind"] == RecordKind.SETTLEMENT:
+        trip.realised += moved
     elif row["kind"] == RecordKind.SPLIT:
         trip.lots *= Fraction(row["value"])
     elif moved and not (rows[seq + 1]["kind"] == RecordKind.POSITION and rows[seq + 1]["cause"] == seq):

@@ -52,6 +52,8 @@ class RecordKind(IntEnum):
     DIVIDEND = 16
     INSURANCE = 17  # what an isolated position lost beyond its margin, given back
     CONVERSION = 18  # account money for quote money of a symbol, from here on
+    INTEREST = 20  # a day of it, on a short of a spot instrument or on the account's debt
+    SETTLEMENT = 21  # a future marked to market
 
 
 class Reason(IntEnum):
@@ -106,7 +108,7 @@ class Reason(IntEnum):
     DRAWDOWN = 61
     DAILY_LOSS = 62
     BANKRUPT = 63
-    EXPIRED = 70  # the time in force of an order ended
+    EXPIRED = 70  # the time in force of an order ended, or its contract
     IMMEDIATE = 71  # what an IOC order left unfilled at its one chance
     # selection and the gate, continued                                                             # R4.2, R4.3, R5.2, R5.3
     REVERSED = 80  # the part of a reversal's fill that closes

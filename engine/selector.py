@@ -17,8 +17,11 @@ from engine.terms import lapsed, reference_price
 
 @kernel
 def listed(tape: Tape, symbol: int, ts: int) -> bool:
-    """Whether a symbol is in the tradable set: always without a universe series, else not before its first row."""
-    if not tape.specs[symbol]["has_universe"]:
+    """Whether a symbol is in the tradable set: until it expires, and with a universe series not before its first row."""
+    spec = tape.specs[symbol]
+    if spec["future"] and spec["expiry"] <= ts:
+        return False
+    if not spec["has_universe"]:
         return True
     first, stop = tape.universe_first[symbol], tape.universe_stop[symbol]
     at = known_until(tape.universe_ts, first, stop, ts) - 1

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.instrument import Instrument
+from engine.instrument import DatedRate, Instrument
 from engine.models import Model, ModelKind
 from engine.schema import (
     NEVER,
@@ -107,6 +107,8 @@ class Settings:
         What secures a position, and what its maintenance margin is charged on and holds.                   # R7.2
     liquidation_fee
         Fraction of the notional that a liquidation costs beyond the taker fee.                              # R7.3
+    interest
+        What the account pays on cash below zero, ascending by date.                                         # R6.4
     interval
         Name of the execution series for all symbols; empty: each symbol's finest.                           # R1.8
     size_at_fill
@@ -165,6 +167,7 @@ class Settings:
     maintenance_basis: MaintenanceBasis = MaintenanceBasis.MARK
     maintenance_fee: MaintenanceFee = MaintenanceFee.NONE
     liquidation_fee: float = 0.0
+    interest: tuple[DatedRate, ...] = ()
     interval: str = ""
     timing: Timing = Timing.NEXT_OPEN
     size_at_fill: bool = False

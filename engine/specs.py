@@ -29,6 +29,9 @@ SPEC = np.dtype(
         ("limit_gap", "u1"),
         ("has_universe", "u1"),
         ("converts", "u1"),  # whether its prices are in another currency than the account's
+        ("future", "u1"),  # whether the next two say anything
+        ("settlement", "<i8"),  # of a future: us after 00:00 UTC
+        ("expiry", "<i8"),  # of a future: us, UTC; NEVER: none
     ],
     align=True,
 )
@@ -64,6 +67,8 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
         spec["inverse"] = instrument.accounting == Accounting.INVERSE
         if instrument.accounting != Accounting.SPOT:
             spec["shortable"] = 1
+        spec["future"], spec["settlement"] = instrument.is_future, instrument.settlement
+        spec["expiry"] = instrument.expiry if instrument.is_future and instrument.expiry is not None else NEVER
         gap = settings.limit_gap
         spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
         spec["converts"] = instrument.quote != ""
@@ -85,6 +90,19 @@ def top_rate(instrument: Instrument, settings: Settings) -> float:
     takers = [tier.taker_bps for tier in settings.fee_tiers] or [settings.taker_bps]
     held = max(0.0, *takers) / 10000.0 if settings.maintenance_fee != MaintenanceFee.NONE else 0.0
     return max((one.rate for one in instrument.tiers), default=0.0) + held
+
+
+def interest_of(instruments: Sequence[Instrument], settings: Settings) -> dict[str, NDArray[Any]]:
+    """Rates of interest by date: of shorts of each symbol, then of the account's debt."""
+    dated = [*(one.borrow_rates for one in instruments), settings.interest]
+    stops = np.cumsum([len(rows) for rows in dated])
+    flat = [row for rows in dated for row in rows]
+    return {
+        "interest_ts": ints([row.from_us for row in flat]),
+        "interest_rate": frozen(np.array([row.rate for row in flat], np.float64)),
+        "interest_first": ints([0, *stops[:-1]]),
+        "interest_stop": ints(list(stops)),
+    }
 
 
 def rules_of(instruments: Sequence[Instrument]) -> dict[str, NDArray[Any]]:

@@ -1,6 +1,6 @@
 """All that changes during a replay, in one place, owned by the caller.
 
-Who writes what: ``portfolio`` values and the list of positions, ``execution`` what a fill moves, ``funding`` what a settlement moves, ``orders`` the queue of
+Who writes what: ``portfolio`` values and the list of positions, ``execution`` what a fill moves, ``funding`` what a settlement moves, ``interest`` what a day costs, ``settlement`` what a future's day brings, ``orders`` the queue of
 entries, their reservations and pending exits, ``records`` the ledger, ``halts`` the equity path, the watches and halts, ``selector`` and ``risk`` the tally, ``levels`` the changes of levels, ``replay`` the clocks.  The arrays are made once and reused; the replay never allocates.
 """
 
@@ -35,7 +35,7 @@ POSITION = np.dtype(
     [
         # what every bar of a held position reads comes first
         ("next_ts", "<i8"),  # when the position next needs a visit
-        ("other_ts", "<i8"),  # when it next meets something else than its bars: funding, universe, corporate actions
+        ("other_ts", "<i8"),  # when it next meets something else than its bars: funding, interest, settlement, universe, corporate actions
         ("row", "<i8"),  # its bar in progress, or the next one
         ("clock", "<i8"),  # Tape.shared_clock of its symbol
         ("max_row", "<i8"),  # bar at whose close it is too old
@@ -73,6 +73,7 @@ POSITION = np.dtype(
         ("first_row", "<i8"),  # first bar after the fill, or of the fill where that was at its open
         ("acts_row", "<i8"),  # first bar in which its bracket acts
         ("funding_row", "<i8"),
+        ("daily_ts", "<i8"),  # when it next pays interest (a spot short) or is settled (a future); NEVER: not at all
         ("life_ts", "<i8"),  # when its symbol next meets the universe or a corporate action
         ("entry_id", "<i8"),
         ("opened_seq", "<i8"),
@@ -148,7 +149,8 @@ ACCOUNT = np.dtype(
         ("n_levels", "<i8"),  # positions with a level
         ("n_exits", "<i8"),  # positions with an exit pending
         ("now", "<i8"),
-        ("next_due", "<i8"),  # earliest visit that a position or a pending entry needs
+        ("next_due", "<i8"),  # earliest visit that a position or a pending entry needs, or the account's debt
+        ("interest_ts", "<i8"),  # midnight at which the account next pays interest on its debt; NEVER: none
         ("next_other", "<i8"),  # no position meets anything but its bars before
         ("sampled", "<i8"),  # samples taken so far
         ("last_equity", "<i8"),  # of the last sample
@@ -220,6 +222,8 @@ RULES = np.dtype(
         ("reuse_pending_exit", "u1"),
         ("close_on_leave", "u1"),
         ("finalize_close", "u1"),
+        ("charging", "u1"),  # whether there is interest on anything
+        ("settling", "u1"),  # whether there are futures
         ("watching", "u1"),  # whether a halt needs more than the portfolio's equity
         ("parts", "u1"),  # whether a strategy or a symbol has a halt of its own
         ("crowding", "u1"),  # whether selection is more than so many of the best
@@ -244,6 +248,8 @@ PLAIN: dict[str, float] = {
     "liquidates": 0,
     "inverse": 0,
     "converts": 0,
+    "charging": 0,
+    "settling": 0,
     "isolated": 0,
     "plain_exits": 1,
     "limit_touch": int(LimitTouch.TOUCH),
@@ -386,6 +392,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     rules["resting"] = settings.participation < float("inf")
     rules["isolated"] = settings.margin == MarginMode.ISOLATED
     rules["liquidates"] = len(tape.margin_tiers) > 0
+    rules["charging"], rules["settling"] = len(tape.interest_ts) > 0, tape.specs["future"].any()
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
     if len(state.tiers):
@@ -409,7 +416,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     account["phase"] = OUTSIDE
     account["now"] = -NEVER
     account["overflow"] = account["unpriced"] = account["unrated"] = NONE
-    account["next_due"] = account["next_other"] = NEVER
+    account["next_due"] = account["next_other"] = account["interest_ts"] = NEVER
     return state
 
 

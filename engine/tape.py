@@ -18,7 +18,7 @@ from engine.kernel import kernel
 from engine.margin import MARGIN_TIER
 from engine.schema import Accounting
 from engine.settings import Settings
-from engine.specs import RULE, SPEC, rules_of, specs_of
+from engine.specs import RULE, SPEC, interest_of, rules_of, specs_of
 
 MAX_TERM = 1000
 """Largest term of a split.  # R8.1"""
@@ -80,6 +80,10 @@ class Tape(Block):
     rate: Floats = column(np.float64)  # account money for quote money, from then on
     rate_first: Ints = column(np.int64)  # of symbols quoted in the account's currency no rows
     rate_stop: Ints = column(np.int64)
+    interest_ts: Ints = column(np.int64)  # us, UTC; from when a rate is in force
+    interest_rate: Floats = column(np.float64)  # a year
+    interest_first: Ints = column(np.int64)  # of shorts of each symbol, and last of the account's debt; shape (n_symbols + 1,)
+    interest_stop: Ints = column(np.int64)
     grid: Ints = column(np.int64)  # sample times                                                                        # R5.3
 
 
@@ -174,6 +178,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         **rules_of(instruments),
         margin_tiers=tiers,
         **_rates(dataset, instruments, settings),
+        **interest_of(instruments, settings),
         grid=grid,
     )
 

@@ -24,6 +24,8 @@ CAUSES = {
     RecordKind.FILL: (RecordKind.ORDER, RecordKind.POSITION),
     RecordKind.POSITION: (RecordKind.FILL, RecordKind.CASH_IN_LIEU),
     RecordKind.FUNDING: (RecordKind.POSITION,),
+    RecordKind.INTEREST: (RecordKind.POSITION,),
+    RecordKind.SETTLEMENT: (RecordKind.POSITION,),
     RecordKind.LEVELS: (RecordKind.POSITION,),
     RecordKind.SPLIT: (RecordKind.POSITION, RecordKind.ORDER),
     RecordKind.CASH_IN_LIEU: (RecordKind.SPLIT,),
@@ -53,8 +55,8 @@ class Totals:
 
     Attributes
     ----------
-    cash, deposits, realised, funding, insurance, fees, dividends, cash_in_lieu
-        Money units; ``cash_in_lieu`` is the profit on what splits left of lots.
+    cash, deposits, realised, funding, interest, debt_interest, insurance, fees, dividends, cash_in_lieu
+        Money units; ``debt_interest`` is the part of ``interest`` that is no position's, ``cash_in_lieu`` the profit on what splits left of lots.
     realised_by_fill
         What each fill, or cash in lieu, realised, by seq, until its POSITION record has been read.
     owed
@@ -69,6 +71,8 @@ class Totals:
     deposits: int = 0
     realised: int = 0
     funding: int = 0
+    interest: int = 0
+    debt_interest: int = 0
     insurance: int = 0
     fees: int = 0
     dividends: int = 0
@@ -138,6 +142,8 @@ class _Instrument:
         self.liquidation_fee = header["margin"]["liquidation_fee"]
         self.scale = float(10 ** header["decimals"])
         self.fees = header["fees"]
+        self.borrow = spec["borrow"]
+        self.settlement, self.expiry = spec["settlement"], spec["expiry"]
         self.own_fees = "fee" in header["models"]
 
     def quantity(self, lots: int) -> float:
@@ -180,6 +186,7 @@ class _Rates:
         fees, scale = header["fees"], float(10 ** header["decimals"])
         self.plain = (fees["maker_bps"], fees["taker_bps"])
         self.tiers = [(round(floor * scale), maker, taker) for floor, maker, taker in fees["tiers"]]
+        self.interest = header["interest"]  # of the account's debt, by date
         self.fills: deque[tuple[int, int]] = deque()  # time and notional
         self.traded = 0
 
@@ -214,6 +221,8 @@ def _apply(
         _equal(seq, "funding", row["amount"], -round(notional * row["value"]))
         totals.cash += row["amount"]
         totals.funding += row["amount"]
+    elif kind in (RecordKind.INTEREST, RecordKind.SETTLEMENT):
+        (_interest if kind == RecordKind.INTEREST else _settle)(seq, row, totals, instruments, rates)
     elif kind == RecordKind.SPLIT:
         _split_orders(row, totals, key)
         if row["order_id"] == NONE:
@@ -245,6 +254,38 @@ def _convert(seq: int, row: dict[str, Any], instrument: _Instrument) -> None:
     if not 0.0 < row["value"] < math.inf:
         raise LedgerError(f"record {seq}: {row['value']} is no rate of conversion")
     instrument.rate = row["value"]
+
+
+def _interest(seq: int, row: dict[str, Any], totals: Totals, instruments: list[_Instrument], rates: _Rates) -> None:
+    """A day at the rate of its date, on a spot short at the price of the record, or on cash below zero.  # R6.4"""
+    of_debt = row["symbol"] == NONE
+    dated = rates.interest if of_debt else instruments[row["symbol"]].borrow
+    rate = ([0.0] + [rate for since, rate in dated if since <= row["ts"]])[-1]
+    if row["ts"] % DAY_US or rate != row["value"]:
+        raise LedgerError(f"record {seq}: interest at {row['value']} a year at {row['ts']}; it is due at 00:00 UTC, at {rate}")
+    owed = (
+        -totals.cash if of_debt else -instruments[row["symbol"]].value(totals.lots.get((row["strategy"], row["symbol"]), 0), row["price"])
+    )
+    if rate == 0 or owed < 0 or (of_debt and owed == 0):
+        raise LedgerError(f"record {seq}: interest, but nothing is owed")
+    _equal(seq, "interest", row["amount"], -round(owed * (rate / 365)))
+    totals.cash += row["amount"]
+    totals.interest += row["amount"]
+    totals.debt_interest += row["amount"] if of_debt else 0
+
+
+def _settle(seq: int, row: dict[str, Any], totals: Totals, instruments: list[_Instrument], _: _Rates) -> None:
+    """A future at its time of day: what it is worth beyond its cost goes into cash, and is its cost from then on.  # R6.2"""
+    instrument = instruments[row["symbol"]]
+    key, of_day = (row["strategy"], row["symbol"]), (row["ts"] - (instrument.settlement or 0)) % DAY_US
+    if instrument.settlement is None or of_day or key not in totals.lots:
+        raise LedgerError(f"record {seq}: a settlement at {row['ts']}, where no future is held that settles then")
+    worth = instrument.value(totals.lots[key], row["price"])
+    _equal(seq, "settlement", row["amount"], instrument.profit(worth - totals.costs[key]))
+    _equal(seq, "lots", row["qty"], abs(totals.lots[key]))
+    totals.costs[key] = worth
+    totals.cash += row["amount"]
+    totals.realised += row["amount"]
 
 
 def _opened_with(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> int:
@@ -294,7 +335,13 @@ def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument
         raise LedgerError(f"record {seq}: a fill in another currency than the account's, and no CONVERSION before it")
     key, signed = (row["strategy"], row["symbol"]), row["side"] * row["qty"]
     fee = 0
-    if row["reason"] != Reason.DELISTED:
+    if instrument.expiry is not None and (
+        row["ts"] > instrument.expiry or (row["reason"] == Reason.EXPIRED) != (row["ts"] == instrument.expiry)
+    ):
+        raise LedgerError(
+            f"record {seq}: a fill ({Reason(row['reason']).name}) at {row['ts']} of a contract that expires at {instrument.expiry}"
+        )
+    if row["reason"] not in (Reason.DELISTED, Reason.EXPIRED):
         fee = _fee(row, totals, instrument, rates.bps(row["ts"], maker=bool(row["flags"] & MAKER)), opened)
         if row["reason"] == Reason.LIQUIDATED:
             fee += round(abs(instrument.notional(row["qty"], row["price"])) * instrument.liquidation_fee)
@@ -375,6 +422,8 @@ def _check_cause(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> N
     if not NONE <= cause < seq:
         raise LedgerError(f"record {seq}: its cause {cause} is not a record before it")
     allowed = CAUSES.get(RecordKind(row["kind"]))
+    if row["kind"] == RecordKind.INTEREST and row["symbol"] == NONE:  # of the account's debt, which nothing but cash shows
+        allowed = None
     if allowed is not None and (cause == NONE or rows[cause]["kind"] not in allowed):
         found = "nothing" if cause == NONE else RecordKind(rows[cause]["kind"]).name
         raise LedgerError(

@@ -41,7 +41,7 @@ class Position(NamedTuple):
     strategy: str
     lots: int  # signed
     quantity: Decimal  # signed
-    cost: int  # money units, signed: of its opening fills; of a margined position in the currency of its prices
+    cost: int  # money units, signed: of its opening fills (of a future of its last settlement); of a margined position in the currency of its prices
     value: int  # money units, signed: at the mark; likewise
     unrealised: int  # money units of the account
     stop: float  # NaN: none

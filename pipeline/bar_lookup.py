@@ -142,7 +142,7 @@ class Market:
             return settings.taker_bps
         traded = 0
         for row in rows:
-            if row["kind"] == RecordKind.FILL and row["ts"] > now - 30 * DAY_US and row["reason"] != Reason.DELISTED:
+            if row["kind"] == RecordKind.FILL and row["ts"] > now - 30 * DAY_US and row["reason"] not in (Reason.DELISTED, Reason.EXPIRED):
                 traded += abs(self.notional(row["symbol"], row["qty"], row["price"], row["ts"]))
         return [tier.taker_bps for tier in settings.fee_tiers if traded >= tier.from_notional * settings.scale][-1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.dataset import Dataset, Series, open_dataset
-from engine.instrument import KINDS, Decimals, Instrument, MarginTier, Rules, margin_tiers
+from engine.instrument import KINDS, DatedRate, Decimals, Instrument, MarginTier, Rules, margin_tiers
 from engine.models import Model, ModelError, ModelKind, load_model
 from engine.schema import (
     NEVER,
@@ -32,10 +32,10 @@ from engine.schema import (
 )
 from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
 from pipeline.config import RunConfig, StrategyConfig
-from pipeline.config_account import InstrumentConfig, MaintenanceTier, RulesConfig, wrong_rules
+from pipeline.config_account import InstrumentConfig, MaintenanceTier, RateConfig, RulesConfig, wrong_value
 from pipeline.config_execution import SlippageConfig
 from pipeline.config_risk import ScopeHalts, Size
-from pipeline.config_values import duration_us
+from pipeline.config_values import duration_us, time_of_day_us
 from pipeline.conversion import conversions_of, foreign
 from pipeline.errors import ConfigError
 
@@ -161,6 +161,7 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
         maintenance_basis=MaintenanceBasis[config.account.maintenance_basis.upper()],
         maintenance_fee=MaintenanceFee[config.account.maintenance_fee.upper()],
         liquidation_fee=config.account.liquidation_fee,
+        interest=_rates(config.account.interest or ()),
         **_decisions(config),
         **_execution(config),
     )
@@ -258,10 +259,11 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
         raise ConfigError(
             f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
         )
-    rows = values.pop("rules", None)
-    wrong = wrong_rules(rows) if rows else ""
-    if wrong:
-        raise ConfigError(f"instrument {symbol}: {wrong}")
+    told = {name: value for name in ("rules", "borrow", "settlement", "expiry") if (value := values.pop(name, None))}
+    for name, value in told.items():
+        wrong = wrong_value(name, value)
+        if wrong:
+            raise ConfigError(f"instrument {symbol}: {wrong}")
     try:
         values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
     except (ValueError, ArithmeticError) as error:
@@ -269,15 +271,46 @@ def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
     values["quote"] = foreign(config, symbol, values)
     group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
     values["maintenance"] = _tiers(tiers or ())
-    instrument = Instrument(symbol, **values, group=group)
-    if rows:
-        instrument = _with_rules(instrument, InstrumentConfig(rules=rows).rules or ())
+    dated = InstrumentConfig(**told)
+    values |= {"borrow": _rates(dated.borrow or ()), "settlement": time_of_day_us(dated.settlement or "00:00")}
+    values["expiry"] = None if dated.expiry is None else _us(dated.expiry)
+    instrument = _with_rules(Instrument(symbol, **values, group=group), dated.rules or ())
+    _check_borrow(config, instrument)
+    _check_future(config, instrument)
     if config.account.margin == "isolated" and instrument.accounting != Accounting.SPOT and not instrument.tiers:
         raise ConfigError(
             f"account.margin = isolated: {symbol} has no maintenance tiers, so it could lose more than its margin; "
             f"give account.maintenance or instruments.{symbol}.maintenance, such as [{{floor: 0, rate: 0.005}}]"
         )
     return instrument
+
+
+def _check_borrow(config: RunConfig, instrument: Instrument) -> None:
+    """Refuse a rate for borrowing what nobody can borrow, where it is given for this symbol alone."""
+    symbol = instrument.symbol
+    if symbol not in config.instruments or config.instruments[symbol].borrow is None:
+        return
+    if instrument.accounting != Accounting.SPOT:
+        raise ConfigError(
+            f"instruments.{symbol}.borrow: {symbol} is of kind {instrument.kind!r}, of which nothing is borrowed; it is for spot and equity"
+        )
+    if not instrument.shortable:
+        raise ConfigError(f"instruments.{symbol}.borrow: {symbol} cannot be sold short; add shortable: true, or leave borrow out")
+
+
+def _check_future(config: RunConfig, instrument: Instrument) -> None:
+    """Refuse what only a future has, where it is given for this symbol alone and it is none."""
+    given = config.instruments.get(instrument.symbol, InstrumentConfig())
+    for name in ("settlement", "expiry"):
+        if getattr(given, name) is not None and not instrument.is_future:
+            raise ConfigError(
+                f"instruments.{instrument.symbol}.{name}: {instrument.symbol} is of kind {instrument.kind!r}; only a future has it: add kind: future"
+            )
+
+
+def _rates(rows: Sequence[RateConfig]) -> tuple[DatedRate, ...]:
+    """Rates of interest by date."""
+    return tuple(DatedRate(_us(row.since), float(row.rate)) for row in rows)
 
 
 def _tiers(tiers: Sequence[MaintenanceTier]) -> tuple[MarginTier, ...]:
@@ -303,7 +336,23 @@ def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrume
     return replace(instrument, rules=tuple(rules))
 
 
-_FIELDS = frozenset({"kind", "tick", "lot", "multiplier", "min_qty", "min_notional", "shortable", "sessions", "rules", "quote"})
+_FIELDS = frozenset(
+    {
+        "kind",
+        "tick",
+        "lot",
+        "multiplier",
+        "min_qty",
+        "min_notional",
+        "shortable",
+        "sessions",
+        "rules",
+        "quote",
+        "borrow",
+        "settlement",
+        "expiry",
+    }
+)
 
 
 def _strategy(config: RunConfig, strategy: StrategyConfig) -> StrategySettings:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, DatasetError, open_dataset
 from engine.instrument import KINDS, Decimals
-from pipeline.config_account import wrong_rules
+from pipeline.config_account import wrong_value
 from pipeline.data_remarks import Part, shown
 
 Problems = Iterator[str]
@@ -92,9 +92,10 @@ def _instruments(dataset: Dataset) -> Problems:
         elif spec.get("kind") not in KINDS:
             yield f"instruments: kind {spec.get('kind')!r} of {symbol}; known are {', '.join(KINDS)}"
         else:
-            wrong = wrong_rules(spec.get("rules"))
-            if wrong:
-                yield f"instruments: {symbol}: {wrong}"
+            for name in ("rules", "borrow", "settlement", "expiry"):
+                wrong = wrong_value(name, spec.get(name))
+                if wrong:
+                    yield f"instruments: {symbol}: {wrong}"
             yield from (f"instruments: {name} {spec[name]!r} of {symbol} is no positive decimal" for name in _no_decimals(spec))
 
 

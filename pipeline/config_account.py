@@ -1,6 +1,7 @@
 """The account and the instruments of a config: money, margin, and what an exchange asks of orders."""
 
 import itertools
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pipeline.config_values import (
     NotNegative,
     Positive,
     Section,
+    TimeOfDay,
     iso,
 )
 
@@ -51,6 +53,28 @@ class ConversionConfig(Section):
     invert: bool = Field(default=False, description="whether its price is what the account's currency costs (USDJPY for an account in USD)")
 
 
+class RateConfig(Section):
+    """A rate of interest from a date on."""
+
+    since: Moment = Field(alias="from", description="in force at and after it, until the next")
+    rate: float = Field(ge=0, le=10, description="a year, as a fraction: 0.05 is 5 %; a day is a 365th of it")
+
+
+def check_dates(dates: list[datetime]) -> None:
+    """Refuse dated rows that do not ascend."""
+    for before, after in itertools.pairwise(dates):
+        if after <= before:
+            raise ValueError(f"from {iso(after)} must be after from {iso(before)}, the row before it")
+
+
+def _by_date(rates: list[RateConfig]) -> list[RateConfig]:
+    check_dates([row.since for row in rates])
+    return rates
+
+
+Rates = Annotated[list[RateConfig], Field(min_length=1, max_length=100_000), AfterValidator(_by_date)]
+
+
 class Account(Section):
     """The one account all strategies share."""
 
@@ -78,6 +102,9 @@ class Account(Section):
     liquidation_fee: float = Field(
         default=0.0, ge=0, lt=1, description="fraction of the notional that a liquidation costs beyond the taker fee"
     )
+    interest: Rates | None = Field(
+        default=None, description="paid each day at 00:00 UTC on cash below zero, by date: [{from: 2024-01-01, rate: 0.08}] (default: none)"
+    )
 
 
 class RulesConfig(Section):
@@ -93,7 +120,7 @@ class RulesConfig(Section):
 class InstrumentConfig(Section):
     """What is known of a symbol beyond the dataset; a key left out keeps the dataset's value."""
 
-    kind: Literal["spot", "equity", "linear_perp", "inverse_perp", "fx"] | None = Field(
+    kind: Literal["spot", "equity", "linear_perp", "inverse_perp", "fx", "future"] | None = Field(
         default=None, description="how it is booked; the money of an inverse_perp is the coin that the contract is on"
     )
     tick: Decimal | None = Field(default=None, description="price step")
@@ -113,6 +140,16 @@ class InstrumentConfig(Section):
     shortable: bool | None = Field(default=None, description="whether a spot instrument may be sold short")
     leverage: float | None = Field(default=None, ge=1, le=1000, description="of this instrument (default: the account's)")
     maintenance: Maintenance | None = Field(default=None, description="tiers of this instrument (default: the account's)")
+    borrow: Rates | None = Field(
+        default=None,
+        description="paid each day at 00:00 UTC by who is short of it (spot, equity), by date: [{from: 2024-01-01, rate: 0.05}] (default: nothing)",
+    )
+    settlement: TimeOfDay | None = Field(
+        default=None, description="of a future: time of day in UTC at which its profit goes into cash (default: 00:00)"
+    )
+    expiry: Moment | None = Field(
+        default=None, description="of a future: when it ends, and is closed at its mark (default: not in the data)"
+    )
     sessions: bool | None = Field(default=None, description="whether it trades in sessions (252 periods a year) rather than always (365)")
     rules: list[RulesConfig] | None = Field(
         default=None, max_length=10_000, description="tick, lot, min_qty and min_notional from dates on: [{from: 2024-01-01, tick: 0.1}]"
@@ -120,17 +157,15 @@ class InstrumentConfig(Section):
 
     @field_validator("rules")
     @classmethod
-    def _ascending(cls, rules: list[RulesConfig] | None) -> list[RulesConfig] | None:
-        for before, after in itertools.pairwise(rules or ()):
-            if after.since <= before.since:
-                raise ValueError(f"from {iso(after.since)} must be after from {iso(before.since)}, the row before it")
+    def _by_date(cls, rules: list[RulesConfig] | None) -> list[RulesConfig] | None:
+        check_dates([row.since for row in rules or ()])
         return rules
 
 
-def wrong_rules(rows: Any) -> str:
-    """What is wrong with the dated rules of a dataset or a source, or nothing."""
+def wrong_value(name: str, value: Any) -> str:
+    """What is wrong with a value of a dataset's or a source's instrument, or nothing."""
     try:
-        InstrumentConfig(rules=rows)
+        InstrumentConfig(**{name: value})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -43,6 +43,24 @@ def duration_us(value: object) -> int:
     return found
 
 
+def time_of_day_us(value: object) -> int:
+    """Microseconds after 00:00 of a time such as ``16:00``.
+
+    >>> time_of_day_us("16:00"), time_of_day_us("00:00:30")
+    (57600000000, 30000000)
+    """
+    match = re.fullmatch(r"(\d\d):(\d\d)(?::(\d\d))?", value) if isinstance(value, str) else None
+    parts = [int(part or 0) for part in match.groups()] if match is not None else [24]
+    if parts[0] > 23 or max(parts[1:]) > 59:
+        raise ValueError("must be a time of day in UTC, such as 16:00")
+    return (parts[0] * 3600 + parts[1] * 60 + parts[2]) * UNITS_US["s"]
+
+
+def _time_of_day(value: object) -> str:
+    time_of_day_us(value)
+    return str(value)
+
+
 def _duration(value: object) -> str:
     duration_us(value)
     return str(value)
@@ -63,6 +81,7 @@ def iso(value: datetime) -> str:
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment), PlainSerializer(iso, return_type=str)]
+TimeOfDay = Annotated[str, BeforeValidator(_time_of_day)]
 Duration = Annotated[str, BeforeValidator(_duration)]
 Decimal = Annotated[str, BeforeValidator(_decimal)]
 Positive = Annotated[float, Field(gt=0)]

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -263,5 +263,5 @@ def _model_at(loc: Loc) -> type[BaseModel] | None:
 
 def _without_none(kind: Any) -> Any:
     if get_origin(kind) in (Union, UnionType):
-        return next((option for option in get_args(kind) if option is not type(None)), None)
-    return kind
+        kind = next((option for option in get_args(kind) if option is not type(None)), None)
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind

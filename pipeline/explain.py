@@ -83,6 +83,8 @@ def parts_of(story: Story) -> list[Part]:
         trade_life.filled(story, "entry", "entry_fills", story.entries),
         trade_life.moved(story),
         trade_life.funding(story),
+        trade_life.interest(story),
+        trade_life.settlements(story),
         trade_life.others(story),
         trade_life.why_left(story),
         trade_life.filled(story, "sale" if story.trip.side > 0 else "purchase", "exit_fills", story.exits),

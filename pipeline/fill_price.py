@@ -65,6 +65,8 @@ def fill_price(market: Market, row: Row, levels: Levels | None, entered: float =
         return None
     if row["reason"] == Reason.LIQUIDATED and phase == EventKind.BAR_PATH:
         return FillPrice("liquidation price, or the nearest that the bar has", row["price"], [], row["price"], True, at)
+    if row["reason"] == Reason.EXPIRED:
+        return _left_over("mark", market.mark(symbol, row["ts"]), [], row["price"], at, "settlement")
     source, raw = _raw_of_entry(market, row, at, order) if order else _raw(market, row, at, levels, entered)
     if math.isnan(raw):
         return None

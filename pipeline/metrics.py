@@ -40,6 +40,8 @@ class Metrics:
         Traded notional, both sides, over the mean of the daily equity; of the whole run, not of a year.
     time_in_market
         Fraction of the period with at least one position.
+    interest, debt_interest
+        On shorts of spot instruments and on the account's debt; and of that the part on debt, which is no trade's.
     insurance
         What isolated positions lost beyond their margin, given back.
     cash_in_lieu
@@ -69,6 +71,8 @@ class Metrics:
     worst_trade: float | None
     fees: float
     funding: float
+    interest: float
+    debt_interest: float
     insurance: float
     dividends: float
     cash_in_lieu: float
@@ -89,6 +93,7 @@ class Account(NamedTuple):
     scale: float  # money units in one of the account currency
     start_us: int
     end_us: int
+    debt_interest: int = 0  # money
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,8 @@ def metrics(
         **_of_trades(trades, scale),
         fees=int(trades["fees"].sum()) / scale,
         funding=int(trades["funding"].sum()) / scale,
+        interest=(int(trades["interest"].sum()) + account.debt_interest) / scale,
+        debt_interest=account.debt_interest / scale,
         insurance=int(trades["insurance"].sum()) / scale,
         dividends=int(trades["dividends"].sum()) / scale,
         cash_in_lieu=int(trades["cash_in_lieu"].sum()) / scale,

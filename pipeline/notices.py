@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.schema import DAY_US, RecordKind, Slippage
+from engine.schema import DAY_US, Accounting, RecordKind, Slippage
 from engine.settings import Settings
 from engine.splits import SPLIT
 from pipeline.build import iso, lot_quantities
@@ -33,6 +33,7 @@ def notices(result: "Result") -> list[str]:
         _optimistic,
         _bounds,
         _free_spread,
+        _borrowed_free,
         _coarse_ticks,
         _budgets,
         _large_sizes,
@@ -66,6 +67,17 @@ def _rules_of_today(result: "Result") -> str:
     if result.dataset.info.get("simulated") or all(one.rules for one in result.replay.settings.instruments):
         return ""
     return "one set of tick, lot and minimum sizes a symbol is applied to all of the past; exchanges change them"
+
+
+def _borrowed_free(result: "Result") -> str:
+    """Spot that was sold short over a midnight, without a rate for what was borrowed."""
+    symbols = dict(enumerate(sorted(result.replay.settings.instruments, key=lambda one: one.symbol)))
+    trades = result.trade_records
+    ends = np.where(trades["open"] == 1, result.period[1], trades["exit_ts"])
+    overnight = trades[(trades["side"] < 0) & (trades["entry_ts"] // DAY_US < ends // DAY_US)]
+    free = [symbols[code] for code in np.unique(overnight["symbol"]).tolist() if symbols[code].accounting == Accounting.SPOT]
+    names = [one.symbol for one in free if not one.borrow_rates]
+    return f"shorts borrow for nothing: instruments.*.borrow has no rate for {', '.join(names[:8])}" if names else ""
 
 
 def _large_sizes(result: "Result") -> str:

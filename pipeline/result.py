@@ -108,7 +108,7 @@ class Result:
         """Figures of the run."""
         settings, (found, totals) = self.replay.settings, self._trades
         units = np.array(lot_quantities(settings)) * np.array(multipliers(settings))
-        account = Account(settings.cash, self.replay.final_equity, settings.scale, *self.period)
+        account = Account(settings.cash, self.replay.final_equity, settings.scale, *self.period, totals.debt_interest)
         return metrics(
             found,
             self.replay.sample_ts,
@@ -132,12 +132,12 @@ class Result:
 
     @cached_property
     def profit_by_symbol(self) -> dict[str, int]:
-        """Net profit in money units; adds up exactly to final equity less initial cash."""
+        """Net profit in money units; with the interest on debt it adds up exactly to final equity less initial cash."""
         return self._profit_by("symbol", self.replay.symbols)
 
     @cached_property
     def profit_by_strategy(self) -> dict[str, int]:
-        """Net profit in money units; adds up exactly to final equity less initial cash."""
+        """Net profit in money units; with the interest on debt it adds up exactly to final equity less initial cash."""
         return self._profit_by("strategy", self.replay.strategies)
 
     def _profit_by(self, column: str, names: tuple[str, ...]) -> dict[str, int]:

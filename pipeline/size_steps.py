@@ -63,6 +63,16 @@ def _hold(market: Market, held: _Held, row: Row) -> None:
     held.lots += signed
 
 
+def _carry(market: Market, held: _Held, row: Row) -> None:
+    """What befalls a position besides fills.  # R6.2, R8.1"""
+    if row["kind"] == RecordKind.SETTLEMENT:
+        held.cost, held.booked = market.value(row["symbol"], held.lots, row["price"]), row["ts"]
+    elif row["kind"] == RecordKind.CASH_IN_LIEU:
+        _release_rest(held, row)
+    elif row["order_id"] == NONE:
+        held.lots, held.booked = row["position"], row["ts"]
+
+
 def _release_rest(held: _Held, row: Row) -> None:
     """Let what a split left of a lot go, with its cost and its margin.  # R8.1"""
     part = row["qty"] / (abs(held.lots) * row["value"] + row["qty"])
@@ -152,10 +162,8 @@ def _folded(market: Market, rows: list[Row]) -> tuple[dict[tuple[int, int], _Hel
         slot = row["symbol"], row["strategy"]
         if row["kind"] == RecordKind.SPLIT and row["order_id"] != NONE and row["proposal"] in pending:
             pending[row["proposal"]].lots = row["qty"]
-        elif slot in held and row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
-            held[slot].lots, held[slot].booked = row["position"], row["ts"]
-        elif slot in held and row["kind"] == RecordKind.CASH_IN_LIEU:
-            _release_rest(held[slot], row)
+        elif slot in held and row["kind"] in (RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.SETTLEMENT):
+            _carry(market, held[slot], row)
         elif row["kind"] == RecordKind.APPROVED:
             worth = market.notional(row["symbol"], row["qty"], row["price"], row["ts"])
             pending[row["proposal"]] = _Waits(slot, row["side"], row["qty"], worth, row["amount"])
@@ -214,7 +222,7 @@ def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> i
             signed = row["side"] * row["qty"]
             moved = market.value(row["symbol"], signed, mark) - market.value(row["symbol"], signed, row["price"])
             equity += market.in_account(row["symbol"], moved, row["ts"]) - row["fee"]
-        elif row["kind"] in (RecordKind.FUNDING, RecordKind.DIVIDEND):
+        elif row["kind"] in (RecordKind.FUNDING, RecordKind.INTEREST, RecordKind.DIVIDEND):
             equity += row["amount"]
     return equity
 

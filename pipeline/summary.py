@@ -72,7 +72,11 @@ def figures(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("best, worst trade", f"{money(summary['best_trade'])}, {money(summary['worst_trade'])}", ""),
         ("fees", money(-summary["fees"]), ""),
         ("funding", money(summary["funding"]), ""),
-        *((name.replace("_", " "), money(summary[name]), "") for name in ("insurance", "dividends", "cash_in_lieu") if summary[name]),
+        *(
+            (name.replace("_", " "), money(summary[name]), "")
+            for name in ("interest", "insurance", "dividends", "cash_in_lieu")
+            if summary[name]
+        ),
         ("turnover (x equity)", ratio(summary["turnover"]), ""),
         ("time in market", percent(summary["time_in_market"]), ""),
         ("ambiguous bars", f"{summary['ambiguous_bars']:,}", ""),
@@ -127,6 +131,8 @@ def _profit(summary: Mapping[str, Any]) -> RenderableType:
     for title, rows in (("strategy", summary["profit_by_strategy"]), ("symbol", summary["profit_by_symbol"])):
         for name, profit in _most(rows):
             table.add_row(f"{title} {name}", Text(money(profit), "red" if profit < 0 else "green"))
+    if summary["debt_interest"]:
+        table.add_row("interest on debt", Text(money(summary["debt_interest"]), "red"))
     table.add_row("all", money(summary["net_profit"]), style="bold")
     return table
 

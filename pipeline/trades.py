@@ -1,7 +1,7 @@
 """Trades and profit, from the ledger alone: each trade is one (strategy, symbol) from flat to flat.
 
-    profit of a trade   = realised - fees + funding + insurance + dividends + cash in lieu                                   # R6.4
-    final equity        = initial cash + profit of all trades + unrealised of the positions still open
+    profit of a trade   = realised - fees + funding + interest + insurance + dividends + cash in lieu                        # R6.4
+    final equity        = initial cash + profit of all trades + unrealised of the positions still open + interest on debt
 
 All sums are of integer money, so they add up exactly.  A split restates a trade's lots and prices, so that those of its entry and its
 exit are of the same units.  How far a trade went with and against its position (MAE, MFE) needs the
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-MOVES = (RecordKind.FILL, RecordKind.SPLIT, RecordKind.CASH_IN_LIEU)
-"""Records that change lots."""
+MOVES = (RecordKind.FILL, RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.SETTLEMENT)
+"""Records that change lots or cost."""
 
 TRADE = np.dtype(
     [
@@ -41,6 +41,7 @@ TRADE = np.dtype(
         ("realised", "<i8"),  # money
         ("fees", "<i8"),
         ("funding", "<i8"),
+        ("interest", "<i8"),  # paid for what a short borrowed
         ("insurance", "<i8"),  # what an isolated position lost beyond its margin, given back
         ("dividends", "<i8"),
         ("cash_in_lieu", "<i8"),  # profit on what splits left of lots
@@ -62,6 +63,7 @@ class Totals(NamedTuple):
     fills: int
     ambiguous: int  # fills on a bar whose pessimistic and optimistic exits differ
     traded: Floats  # |lots| x price by symbol, of inverse contracts |lots| / price, in account currency; shape (n_symbols,)
+    debt_interest: int = 0  # money: interest on the account's debt, which is no trade's
 
 
 def trades_of(
@@ -76,7 +78,8 @@ def trades_of(
     count, fills, ambiguous = _read_trades(
         records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded, np.ones(n_symbols), inverse
     )
-    return trades[:count], Totals(int(fills), int(ambiguous), traded)
+    of_debt = (records["kind"] == RecordKind.INTEREST) & (records["symbol"] == NONE)
+    return trades[:count], Totals(int(fills), int(ambiguous), traded, int(records["amount"][of_debt].sum()))
 
 
 @entry
@@ -96,7 +99,10 @@ def _read_trades(
         kind = record["kind"]
         if kind == RecordKind.CONVERSION:
             rates[record["symbol"]] = record["value"]
-        if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.INSURANCE:
+            continue
+        if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.SETTLEMENT:
+            continue
+        if record["symbol"] == NONE:
             continue
         slot = record["symbol"] * n_strategies + record["strategy"]
         if kind != RecordKind.FILL:
@@ -154,6 +160,12 @@ def _other(trade: Any, record: Any, following: int) -> None:
     if kind == RecordKind.FUNDING:
         trade["funding"] += record["amount"]
         trade["pnl"] += record["amount"]
+    elif kind == RecordKind.SETTLEMENT:
+        trade["realised"] += record["amount"]
+        trade["pnl"] += record["amount"]
+    elif kind == RecordKind.INTEREST:
+        trade["interest"] += record["amount"]
+        trade["pnl"] += record["amount"]
     elif kind == RecordKind.INSURANCE:
         trade["insurance"] += record["amount"]
         trade["pnl"] += record["amount"]
@@ -194,8 +206,8 @@ def _average(price: float, lots: int, more_price: float, more_lots: int, inverse
 def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: float) -> Ints:
     """Unrealised profit of each trade that is still open, at the mark of its last bar of the run; 0 for the others.  # R6.4, R6.5
 
-    The cost of a position is the value of its opening fills less the share that closing fills released, in account money where cash has bought it;
-    the profit of others is converted at the rate of the last close, or of the last record since.
+    The cost of a position is the value of its opening fills less the share that closing fills released, in account money where cash has bought it, and
+    what a settlement was at; the profit of others is converted at the rate of the last close, or of the last record since.
     """
     profit = np.zeros(len(trades), np.int64)
     for i in np.flatnonzero(trades["open"]):
@@ -215,6 +227,9 @@ def unrealised(records: NDArray[Any], trades: NDArray[Any], tape: Tape, scale: f
                 cost -= int(share(cost, abs(signed), abs(held)))
             elif record["kind"] == RecordKind.CASH_IN_LIEU:
                 cost -= int(share(cost, int(record["qty"]), abs(lots) * int(record["value"]) + int(record["qty"])))
+            elif record["kind"] == RecordKind.SETTLEMENT:
+                qty = lots * spec["lot_units"] / spec["lot_power"]
+                cost = int(value(qty, float(record["price"]), spec["multiplier"], scale, spec["inverse"]))
             held = lots
         qty = int(records["position"][places[-1]]) * spec["lot_units"] / spec["lot_power"]
         row = tape.stop[symbol] - 1
@@ -315,7 +330,10 @@ def trades_frame(
             "entry_price": trades["entry_price"],
             "exit_price": trades["exit_price"],
             "qty": trades["lots"] * lots[trades["symbol"]],
-            **{name: trades[name] / scale for name in ("pnl", "realised", "fees", "funding", "insurance", "dividends", "cash_in_lieu")},
+            **{
+                name: trades[name] / scale
+                for name in ("pnl", "realised", "fees", "funding", "interest", "insurance", "dividends", "cash_in_lieu")
+            },
             "bars": reach.bars,
             "mae": reach.mae,
             "mfe": reach.mfe,

@@ -36,6 +36,7 @@ class Verification:
     realised: float
     fees: float
     funding: float
+    interest: float
     insurance: float
     dividends: float
     cash_in_lieu: float
@@ -58,7 +59,12 @@ class Verification:
         ]
 
     def _actions(self) -> str:
-        parts = (("insurance", self.insurance), ("dividends", self.dividends), ("cash in lieu", self.cash_in_lieu))
+        parts = (
+            ("interest", self.interest),
+            ("insurance", self.insurance),
+            ("dividends", self.dividends),
+            ("cash in lieu", self.cash_in_lieu),
+        )
         return "".join(f" + {name} {amount:,.6f}" for name, amount in parts if amount)
 
 
@@ -95,6 +101,7 @@ def verify_run(folder: str | Path, progress: Progress = silent) -> Verification:
         realised=totals.realised / scale,
         fees=totals.fees / scale,
         funding=totals.funding / scale,
+        interest=totals.interest / scale,
         insurance=totals.insurance / scale,
         dividends=totals.dividends / scale,
         cash_in_lieu=totals.cash_in_lieu / scale,
@@ -119,6 +126,8 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
         "final_equity": totals.final_equity,
         "fees": totals.fees,
         "funding": totals.funding,
+        "interest": totals.interest,
+        "debt_interest": totals.debt_interest,
         "insurance": totals.insurance,
         "dividends": totals.dividends,
         "cash_in_lieu": totals.cash_in_lieu,
@@ -129,7 +138,8 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
             raise RunError(f"{folder / 'summary.json'}: {name} {summary.get(name)}, but the ledger comes to {units / scale}")
     trades = _table(folder / "trades.parquet")
     parts = trades["pnl_units"].sum() if "pnl_units" in trades.columns else None
-    earned = totals.realised - totals.fees + totals.funding + totals.insurance + totals.dividends + totals.cash_in_lieu
+    given = totals.funding + totals.interest - totals.debt_interest + totals.insurance + totals.dividends + totals.cash_in_lieu
+    earned = totals.realised - totals.fees + given
     if parts is None:
         raise RunError(f"{folder / 'trades.parquet'}: not the trades of a run: it has no column pnl_units; run the config anew")
     if parts != earned:

@@ -142,6 +142,15 @@ def _funding(words: Words, row: Row) -> str:
     )
 
 
+def _interest(words: Words, row: Row) -> str:
+    on = f"a short of {number(words.quantity(row))} at {number(row['price'])}" if row["symbol"] != NONE else "cash below zero"
+    return f"a day's interest {words.amount(row['amount'])} on {on}, rate {row['value'] * 100:.4g} % a year"
+
+
+def _settlement(words: Words, row: Row) -> str:
+    return f"settled {number(words.quantity(row))} at {number(row['price'])}: {words.amount(row['amount'])}"
+
+
 def _cancelled(words: Words, row: Row) -> str:
     return f"order {row['order_id']} to {_side(row)} {number(words.quantity(row))} ended unfilled: {reason_of(row['reason'])}"
 
@@ -179,6 +188,8 @@ _TELLERS: dict[RecordKind, Callable[[Words, Row], str]] = {
     RecordKind.FILL: _fill,
     RecordKind.POSITION: _position,
     RecordKind.FUNDING: _funding,
+    RecordKind.INTEREST: _interest,
+    RecordKind.SETTLEMENT: _settlement,
     RecordKind.CANCELLED: _cancelled,
     RecordKind.RISK_ALERT: _alert,
     RecordKind.CONVERSION: _conversion,

@@ -30,6 +30,7 @@ from engine.schema import (
     TrailingMode,
 )
 from engine.settings import UNLIMITED, Conversion, FeeTier, HaltLimits, Settings, StrategySettings
+from tests.market_carry import with_carry
 from tests.market_data import (
     DAY,
     EPOCH,
@@ -78,7 +79,8 @@ def random_case(seed: int) -> Case:
     if geared:
         settings = _turning(rng, settings)
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
-    return Case(dataset, random_proposals(rng, traded, settings, begin, span), settings)
+    proposals = random_proposals(rng, traded, settings, begin, span)
+    return Case(*with_carry(seed, dataset, proposals, settings))
 
 
 def _conversions(seed: int, symbols: list[Symbol], begin: int, span: int) -> tuple[tuple[Conversion, ...], list[Symbol]]:

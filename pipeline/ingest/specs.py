@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.instrument import KINDS, Decimals, Instrument
-from pipeline.config_account import wrong_rules
+from pipeline.config_account import wrong_value
 from pipeline.ingest.refusal import refusal
 
 MAX_DECIMALS = 10
@@ -19,6 +19,12 @@ FIELDS = tuple(field.name for field in fields(Instrument) if field.name != "symb
 DECIMALS = ("tick", "lot", "multiplier")
 NUMBERS = ("min_qty", "min_notional")
 FLAGS = ("shortable", "sessions")
+AS_IN_A_CONFIG = {
+    "rules": '[{"from": "2024-01-01", "tick": "0.1"}]',
+    "borrow": '[{"from": "2024-01-01", "rate": 0.05}]',
+    "settlement": '"16:00"',
+    "expiry": '"2024-03-15T16:00:00Z"',
+}
 
 
 class Grid:
@@ -92,8 +98,8 @@ def _checked(file: str, symbol: str, name: str, value: Any) -> Any:
         return float(value)
     if name == "quote" and isinstance(value, str) and value:
         return value
-    if name == "rules":
-        return _rules(file, symbol, value)
+    if name in AS_IN_A_CONFIG:
+        return _as_in_a_config(file, symbol, name, value)
     if name in DECIMALS and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             Decimals.parse(value)
@@ -109,12 +115,12 @@ def _checked(file: str, symbol: str, name: str, value: Any) -> Any:
     raise refusal(file, f"{name} of {symbol} is {allowed.get(name, 'a positive decimal')}", "correct the value", value=repr(value))
 
 
-def _rules(file: str, symbol: str, rows: Any) -> Any:
-    """Dated rules as they are, if a config could hold them."""
-    wrong = wrong_rules(rows)
+def _as_in_a_config(file: str, symbol: str, name: str, value: Any) -> Any:
+    """A value as it is, if a config could hold it."""
+    wrong = wrong_value(name, value)
     if wrong:
-        raise refusal(file, f"{wrong}, of {symbol}", 'write [{"from": "2024-01-01", "tick": "0.1"}]')
-    return rows
+        raise refusal(file, f"{wrong}, of {symbol}", f"write {AS_IN_A_CONFIG[name]}")
+    return value
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -287,7 +287,16 @@ def test_cash_is_the_sum_of_amounts_and_every_proposal_ends_once(seed: int) -> N
     # R6.4 R5.4
     case = random_case(seed)
     result = replay(*case)
-    moves = {RecordKind.DEPOSIT, RecordKind.FILL, RecordKind.FUNDING, RecordKind.DIVIDEND, RecordKind.CASH_IN_LIEU, RecordKind.INSURANCE}
+    moves = {
+        RecordKind.DEPOSIT,
+        RecordKind.FILL,
+        RecordKind.FUNDING,
+        RecordKind.INTEREST,
+        RecordKind.SETTLEMENT,
+        RecordKind.DIVIDEND,
+        RecordKind.CASH_IN_LIEU,
+        RecordKind.INSURANCE,
+    }
     cash, lots = 0, Counter[tuple[int, int]]()
     for record in result.records:
         cash += record["amount"] if record["kind"] in moves else 0
@@ -342,11 +351,12 @@ def test_random_cases_reach_what_they_are_made_for() -> None:
         Reason.REVERSED,
         Reason.ROTATED,
         Reason.LIQUIDATED,
+        Reason.EXPIRED,
     }
     alerts = {reason for kind, reason in met if kind == RecordKind.RISK_ALERT}
     assert alerts == {Reason.DAILY_LOSS, Reason.DRAWDOWN, Reason.CONSECUTIVE_LOSSES, Reason.COOLDOWN}
     assert (RecordKind.LEVELS, Reason.NONE) in met
     cancelled = {reason for kind, reason in met if kind == RecordKind.CANCELLED}
     kinds = {kind for kind, _ in met}
-    assert kinds >= {RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.DIVIDEND}
+    assert kinds >= {RecordKind.SPLIT, RecordKind.CASH_IN_LIEU, RecordKind.DIVIDEND, RecordKind.INTEREST, RecordKind.SETTLEMENT}
     assert cancelled >= {Reason.HALTED, Reason.INSUFFICIENT_CASH, Reason.STALE_CLOSE, Reason.RUN_ENDED, Reason.POSITION_CLOSED}

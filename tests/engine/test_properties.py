@@ -58,8 +58,8 @@ class Books:
     def enter(self, record: dict[str, object]) -> None:
         """Take one record; cash, lots and the identity of realised money must hold after it."""
         kind, key = record["kind"], (record["symbol"], record["strategy"])
-        given = (RecordKind.DEPOSIT, RecordKind.FUNDING, RecordKind.DIVIDEND, RecordKind.INSURANCE)
-        if kind in (*given, RecordKind.FILL, RecordKind.CASH_IN_LIEU):
+        given = (RecordKind.DEPOSIT, RecordKind.FUNDING, RecordKind.INTEREST, RecordKind.DIVIDEND, RecordKind.INSURANCE)
+        if kind in (*given, RecordKind.FILL, RecordKind.CASH_IN_LIEU, RecordKind.SETTLEMENT):
             self.cash += record["amount"]
         if kind in given:
             self.totals["given"] += record["amount"]
@@ -69,6 +69,10 @@ class Books:
             self.lots[key], self.booked[key] = record["qty"] if self.lots[key] > 0 else -record["qty"], record["ts"]
         if kind == RecordKind.CASH_IN_LIEU:
             self.rest(key, record)
+        if kind == RecordKind.SETTLEMENT:
+            worth = self.value(key[0], self.lots[key], record["price"])
+            self.totals["profit"] += worth - self.costs[key]
+            self.costs[key] = worth
         assert record["cash"] == self.cash
         assert record["position"] == self.lots.get(key, 0)
         at_cost = sum(cost for (symbol, _), cost in self.costs.items() if self.spot(symbol))

@@ -262,6 +262,17 @@ CASES: dict[str, tuple[Case, str]] = {
         lambda root, write: (write("bars.csv", bars()), (root / "instruments.json").write_text('{"AAA": {"tick": -1}}')),
         r"instruments\.json: -1: tick of AAA is a positive decimal",
     ),
+    "instruments with bad rates": (
+        lambda root, write: (
+            write("bars.csv", bars()),
+            (root / "instruments.json").write_text('{"AAA": {"borrow": [{"from": "2024-01-01", "rate": -1}]}}'),
+        ),
+        r"instruments\.json: borrow\.0\.rate: .*greater than or equal to 0, of AAA; write",
+    ),
+    "instruments with a bad settlement": (
+        lambda root, write: (write("bars.csv", bars()), (root / "instruments.json").write_text('{"AAA": {"settlement": "noon"}}')),
+        r"instruments\.json: settlement: .*time of day in UTC, such as 16:00, of AAA",
+    ),
     "instruments that are not JSON": (
         lambda root, write: (write("bars.csv", bars()), (root / "instruments.json").write_text("{")),
         r"instruments\.json: not JSON",

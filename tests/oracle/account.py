@@ -195,7 +195,7 @@ class Account:
             self.write(RecordKind.CONVERSION, key, value=contract.rate)
 
     def fee_bps(self, *, maker: bool) -> float:
-        """The rate of a fill now: by tier, the notional filled in the 30 days before it, a delisting aside.  # R2.6"""
+        """The rate of a fill now: by tier, the notional filled in the 30 days before it, delistings and expiries aside.  # R2.6"""
         tiers = self.settings.fee_tiers
         if not tiers:
             return self.settings.maker_bps if maker else self.settings.taker_bps
@@ -204,7 +204,8 @@ class Account:
         for record in self.records:
             if record["kind"] == RecordKind.CONVERSION:
                 rates[record["symbol"]] = record["value"]
-            if record["kind"] == RecordKind.FILL and record["reason"] != Reason.DELISTED and record["ts"] > self.now - 30 * DAY_US:
+            traded_now = record["kind"] == RecordKind.FILL and record["reason"] not in (Reason.DELISTED, Reason.EXPIRED)
+            if traded_now and record["ts"] > self.now - 30 * DAY_US:
                 contract = self.markets[names[record["symbol"]]].contract
                 quoted = abs(contract.quoted(contract.quantity(record["qty"]), record["price"]))
                 traded += round(quoted * rates[record["symbol"]]) if contract.converts else quoted

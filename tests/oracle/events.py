@@ -89,6 +89,7 @@ class Market:
     default_half_spread: float
     interval_us: int
     listed: bool = True
+    expired: bool = False
     bar: Bar | None = None  # the last closed one
     bar_before: Bar | None = None  # and the one before it
     filled: dict[int, int] = field(default_factory=dict)  # lots that orders took of a bar, by its open

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from engine.schema import DAY_US, NEVER, Reason, RecordKind
+from engine.schema import DAY_US, NEVER, NONE, Reason, RecordKind
 from engine.settings import HaltLimits
 from tests.oracle.account import Account
 
@@ -74,8 +74,10 @@ def history(account: Account) -> History:
             RecordKind.FUNDING: record["amount"],
             RecordKind.DIVIDEND: record["amount"],
             RecordKind.INSURANCE: record["amount"],
+            RecordKind.INTEREST: record["amount"],
+            RecordKind.SETTLEMENT: record["amount"],
         }.get(record["kind"])
-        if money is None:
+        if money is None or record["symbol"] == NONE:  # what the account pays on its debt is no part's
             continue
         key = (symbols[record["symbol"]], strategies[record["strategy"]])
         found.earned[key] = found.earned.get(key, 0) + money

@@ -1,6 +1,7 @@
 """The loop: all events of all symbols, instant by instant, in the total order.
 
-1. ``bar_path``, ``funding``, ``candle_close``, snapshots and ``universe`` take the events of an instant one by one.
+1. ``bar_path``, ``funding``, ``candle_close``, snapshots, ``settlement`` and ``universe`` take the events of an instant one by one;
+   ``charge`` comes after funding.
 2. ``decisions`` are TRADE_PROPOSED to EXECUTION: ruin, sample and halts, exits, valuation, selector, gate, orders.
 3. ``corporate_action`` and ``bar_open`` follow; after the last sample ``finish`` ends the run.
 """
@@ -20,10 +21,12 @@ from tests.oracle.brackets import opened_inside, passed_by_open, stopped_by_clos
 from tests.oracle.decisions import Decisions
 from tests.oracle.events import Bar, Event, read_tape
 from tests.oracle.fills import bracket_exit, close_at_market, fill_exit, quote_open
+from tests.oracle.interest import charge, midnights
 from tests.oracle.margin import exit_inside, liquidate, liquidation_price, passed_by_mark
 from tests.oracle.orders import acts_in, expire
 from tests.oracle.proposals import Proposal, read_proposals
 from tests.oracle.resting import leave_inside, meet_open, meet_path
+from tests.oracle.settlement import settlement, settlement_events
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Replay:
         proposals = [one for one in proposals if self.tape.sample_ts and one.available_ts <= self.tape.end]
         self.decisions = Decisions(self.account, settings, self.tape.sample_ts, len(proposals))
         self.events = self.tape.events + [self._proposed(one) for one in proposals]
+        for instrument in settings.instruments:
+            self.events += settlement_events(instrument, settings.start_us, self.tape.end)
         self.events.sort(key=lambda event: event[:6])
 
     def _proposed(self, one: Proposal) -> Event:
@@ -68,10 +73,12 @@ class Replay:
     def run(self) -> OracleResult:
         """Replay every instant, then end the run."""
         self.account.write(RecordKind.DEPOSIT, amount=self.settings.cash)
-        for ts, events in groupby(self.events, key=lambda event: event.ts):
+        instants: dict[int, list[Event]] = {ts: [] for ts in midnights(self.settings.start_us, self.tape.end)}
+        instants |= {ts: list(events) for ts, events in groupby(self.events, key=lambda event: event.ts)}
+        for ts in sorted(instants):
             self.account.now = ts
             self.learn_rates()
-            self.instant(list(events))
+            self.instant(instants[ts])
             if self.decisions.ruined:
                 break
         else:
@@ -93,9 +100,16 @@ class Replay:
             EventKind.FUNDING_UPDATE: self.funding,
             EventKind.CANDLE_CLOSE: self.candle_close,
             EventKind.SPREAD_SNAPSHOT: self.spread_snapshot,
+            EventKind.SETTLEMENT: lambda event: settlement(self.account, event),
             EventKind.UNIVERSE_UPDATED: self.universe,
         }
-        for event in events:
+        first = [event for event in events if event.kind <= EventKind.FUNDING_UPDATE]
+        for event in first:
+            self.account.phase = event.kind
+            before[event.kind](event)
+        self.account.phase = EventKind.FUNDING_UPDATE
+        charge(self.account)
+        for event in events[len(first) :]:
             self.account.phase = event.kind
             if event.kind in before:
                 before[event.kind](event)

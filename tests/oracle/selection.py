@@ -129,7 +129,7 @@ def drop_reasons(account: Account, entries: list[Proposal], halts: Halts) -> dic
     markets, start = account.markets, account.settings.start_us
     drop(Reason.INVALID, lambda one: math.isnan(one.score) or is_invalid(one, markets[one.symbol], account.now))
     drop(Reason.INVALID, lambda one: not math.isfinite(markets[one.symbol].last_close))
-    drop(Reason.NOT_IN_UNIVERSE, lambda one: not markets[one.symbol].listed)
+    drop(Reason.NOT_IN_UNIVERSE, lambda one: markets[one.symbol].expired or not markets[one.symbol].listed)
     drop(Reason.WARMUP, lambda one: one.ts < start)
     drop(Reason.HALTED, lambda one: halts.refuses(one.symbol, one.strategy))
     drop(Reason.COOLDOWN, lambda one: halts.cools(one.symbol, one.strategy))
