@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from engine.choosers import own_quantity
 from engine.conversion import is_unrated
 from engine.crowd import is_first_leg, leg_of, place_of_strategy, same_unit
 from engine.execution import half_spread_of_close, reserve
@@ -110,7 +111,7 @@ def freed(state: State, slot: int, side: int) -> int:
 def sized(
     state: State, tape: Tape, proposals: Proposals, i: int, reference: float, capital: int, free: int, half: float, rule: np.void
 ) -> tuple[int, int]:
-    """Lots that the strategy's size model asks for, and the reason where there are none.  # R5.1"""
+    """Lots that the strategy's size model or the user's own asks for, and the reason where there are none.  # R5.1"""
     rules, symbol = state.rules[0], proposals.symbol[i]
     spec, desk, side = tape.specs[symbol], state.desks[proposals.strategy[i]], side_of(proposals.action[i])
     if side < 0 and not spec["shortable"]:
@@ -126,12 +127,14 @@ def sized(
         return 0, Reason.BAD_STOP
     own = capital / rules["scale"] * desk["budget"]
     each = unit_worth(tape, state, symbol, reference)
-    if desk["size"] > SizeKind.ALL_IN:
+    at_risk = unit_loss(reference, stop, spec["multiplier"], spec["inverse"])
+    if spec["converts"]:
+        at_risk = at_risk * state.rates[symbol]["now"]
+    if rules["size_model"] != 0:
+        qty = own_quantity(state, tape, proposals, i, side, own, free, reference, stop, each, at_risk)
+    elif desk["size"] > SizeKind.ALL_IN:
         qty = own * own_share(proposals, desk, i) / each
     else:
-        at_risk = unit_loss(reference, stop, spec["multiplier"], spec["inverse"])
-        if spec["converts"]:
-            at_risk = at_risk * state.rates[symbol]["now"]
         qty = wanted_quantity(desk["size"], desk["amount"], own, each, at_risk)
     if not 0.0 < qty < np.inf:
         return 0, Reason.NO_SIZE
@@ -257,13 +260,9 @@ def refuse(state: State, tape: Tape, proposals: Proposals, rank: int, reason: in
     """REJECTED; ``state.ranked`` forgets it."""
     i = state.ranked[rank]
     slot, side = proposals.symbol[i] * len(state.desks) + proposals.strategy[i], side_of(proposals.action[i])
-    order, reference, score = (
-        state.entries[slot],
-        reference_price(state, tape, proposals, i, side_of(proposals.action[i])),
-        proposals.score[i],
-    )
+    order, reference = state.entries[slot], reference_price(state, tape, proposals, i, side)
     state.ranked[rank] = -1
-    post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, score, order["cause"], order["rank"], 0)
+    post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, order["key"], order["cause"], order["rank"], 0)
 
 
 @kernel

@@ -101,6 +101,7 @@ class Reason(IntEnum):
     LIQUIDATED = 100
     BREAK_EVEN = 59
     MODEL_STOP = 140  # a stop that the user's exit model set
+    NO_RANK = 141  # the user's selector dropped it
     # life of an order, a halt, a run
     POSITION_CLOSED = 60
     DRAWDOWN = 61
@@ -247,6 +248,7 @@ class SizeKind(IntEnum):
     VOL_TARGET = 5
     KELLY = 6
     TARGET_WEIGHT = 7
+    MODEL = 8  # the user's own
 
 
 class OnHeld(IntEnum):

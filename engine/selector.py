@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from engine.choosers import own_rank_key
 from engine.crowd import choose, drop_broken_legs, leg_of, rescore
 from engine.halts import stopped_entries
 from engine.kernel import kernel, shared
@@ -60,7 +61,18 @@ def has_a_say(state: State, proposals: Proposals, i: int, slot: int) -> bool:
 
 
 @kernel
-def drop_group(state: State, proposals: Proposals, start: int, first: int, stop: int) -> None:
+def take_key(state: State, tape: Tape, proposals: Proposals, start: int, i: int, free: int) -> bool:
+    """Note what an entry is ranked by: its score, or what the user's selector makes of it; whether that ranks it.  # R4.2"""
+    if state.rules[0]["selector_model"] == 0:
+        state.keys[i - start] = proposals.score[i]
+        return True
+    key = own_rank_key(state, tape, proposals, i, side_of(proposals.action[i]), free)
+    state.keys[i - start] = key
+    return np.isfinite(key)
+
+
+@kernel
+def drop_group(state: State, tape: Tape, proposals: Proposals, start: int, first: int, stop: int, free: int) -> None:
     """Reasons from CONFLICT on for the entries ``first:stop`` of one (symbol, strategy) at one instant.  # R4.1"""
     long, short = False, False
     for i in range(first, stop):
@@ -83,9 +95,11 @@ def drop_group(state: State, proposals: Proposals, start: int, first: int, stop:
             reason = Reason.ALREADY_PENDING
         elif proposals.score[i] < state.rules[0]["min_score"]:
             reason = Reason.BELOW_MIN_SCORE
+        elif not take_key(state, tape, proposals, start, i, free):
+            reason = Reason.NO_RANK
         elif best == NONE:
             best = i
-        elif proposals.score[i] > proposals.score[best]:
+        elif state.keys[i - start] > state.keys[best - start]:
             state.reasons[best - start] = Reason.DUPLICATE
             best = i
         else:
@@ -94,21 +108,21 @@ def drop_group(state: State, proposals: Proposals, start: int, first: int, stop:
 
 
 @kernel
-def rank_before(proposals: Proposals, i: int, j: int) -> bool:
+def rank_before(state: State, start: int, i: int, j: int) -> bool:
     """Whether proposal ``i`` ranks before ``j``; rows are already in (symbol, strategy, sequence) order.  # R4.2"""
-    if proposals.score[i] != proposals.score[j]:
-        return proposals.score[i] > proposals.score[j]
+    if state.keys[i - start] != state.keys[j - start]:
+        return state.keys[i - start] > state.keys[j - start]
     return i < j
 
 
 @kernel
-def sort_by_rank(state: State, proposals: Proposals, n: int) -> None:
+def sort_by_rank(state: State, start: int, n: int) -> None:
     """Shell sort of the first ``n`` of ``state.ranked`` (Ciura's gaps; the order is total, so stability does not matter)."""
     for gap in (701, 301, 132, 57, 23, 10, 4, 1):
         for i in range(gap, n):
             candidate = state.ranked[i]
             j = i
-            while j >= gap and rank_before(proposals, candidate, state.ranked[j - gap]):
+            while j >= gap and rank_before(state, start, candidate, state.ranked[j - gap]):
                 state.ranked[j] = state.ranked[j - gap]
                 j -= gap
             state.ranked[j] = candidate
@@ -127,7 +141,7 @@ def free_slots(state: State) -> int:
 
 
 @kernel
-def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, now: int) -> None:
+def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, now: int, free: int) -> None:
     """The first reason of R4.1 for each entry, into ``state.reasons``."""
     for i in range(start, stop):
         entry = proposals.action[i] <= Action.ENTER_SHORT
@@ -136,7 +150,7 @@ def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, 
     for i in range(start + 1, stop + 1):
         same = i < stop and proposals.symbol[i] == proposals.symbol[first] and proposals.strategy[i] == proposals.strategy[first]
         if not same:
-            drop_group(state, proposals, start, first, i)
+            drop_group(state, tape, proposals, start, first, i, free)
             first = i
     if state.rules[0]["crowding"]:
         drop_broken_legs(state, proposals, start, stop)
@@ -181,25 +195,26 @@ def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int
     its slot's ``cause`` and ``rank``.
     """
     n_strategies = len(state.desks)
+    free, chosen = free_slots(state), 0
     if state.rules[0]["crowding"]:
-        rescore(state, proposals, start, stop)
-    drop(state, tape, proposals, start, stop, now)
+        rescore(state, tape, proposals, start, stop, free)
+    drop(state, tape, proposals, start, stop, now, free)
     n = keep_or_record(state, tape, proposals, start, stop, now)
     if n > 1:
-        sort_by_rank(state, proposals, n)
-    free, chosen = free_slots(state), 0
+        sort_by_rank(state, start, n)
     if state.rules[0]["crowding"]:
         choose(state, tape, proposals, start, n, free)
     for rank in range(n):
         i = state.ranked[rank]
         slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
-        side, score = side_of(proposals.action[i]), proposals.score[i]
+        side, score, key = side_of(proposals.action[i]), proposals.score[i], state.keys[i - start]
         if (state.reasons[i - start] == Reason.NONE) if state.rules[0]["crowding"] else rank < free:
             root = post(state, now, RecordKind.PROPOSAL, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
-            seq = post(state, now, RecordKind.SELECTED, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, root, rank + 1, 0)
-            state.entries[slot]["cause"], state.entries[slot]["rank"] = seq, rank + 1
+            seq = post(state, now, RecordKind.SELECTED, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, key, root, rank + 1, 0)
+            order = state.entries[slot]
+            order["cause"], order["rank"], order["key"] = seq, rank + 1, key
             state.ranked[chosen] = i
             chosen += 1
         else:
-            post(state, now, RecordKind.REJECTED, Reason.NOT_SELECTED, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, rank + 1, 0)
+            post(state, now, RecordKind.REJECTED, Reason.NOT_SELECTED, slot, NONE, i, side, 0, 0.0, 0, 0, key, NONE, rank + 1, 0)
     return chosen

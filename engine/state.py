@@ -20,6 +20,7 @@ from engine.schema import (
     LimitTouch,
     MarginMode,
     OnHeld,
+    SizeKind,
     Slippage,
     StopAnchor,
     StopCheck,
@@ -82,7 +83,7 @@ POSITION = np.dtype(
         ("last_change", "<i8"),
         ("adds", "<i8"),
         ("busy_at", "<i8"),  # instant at which it was chosen to grow, turn or go
-        ("score", "<f8"),  # of the last proposal of its side
+        ("score", "<f8"),  # rank key of the last proposal of its side
         ("reach_row", "<i8"),  # bar inside which its entry filled by touch; NONE: at an open or a close
         ("reach_raw", "<f8"),  # at which raw price
         ("reach_certain", "u1"),  # extremes of that bar that come after the entry for certain
@@ -103,6 +104,7 @@ ENTRY = np.dtype(
         ("lots", "<i8"),
         ("reserved", "<i8"),  # money
         ("value", "<i8"),  # money, at the reference
+        ("key", "<f8"),  # that it was ranked by
         ("limit", "<f8"),  # NaN: none
         ("trigger", "<f8"),
         ("row", "<i8"),  # next bar in which it may fill
@@ -173,6 +175,8 @@ RULES = np.dtype(
         ("slippage_model", "<i8"),
         ("fill_model", "<i8"),
         ("exit_model", "<i8"),
+        ("selector_model", "<i8"),
+        ("size_model", "<i8"),
         ("latency_us", "<i8"),
         ("max_positions", "<i8"),
         ("max_per_group", "<i8"),
@@ -258,6 +262,8 @@ PLAIN: dict[str, float] = {
     "slippage_model": 0,
     "fill_model": 0,
     "exit_model": 0,
+    "selector_model": 0,
+    "size_model": 0,
 }
 """Rules of a plain run: market orders at the next open, with stops and targets, and nothing besides."""
 
@@ -337,6 +343,7 @@ class State(Block, writeable=True):
     )  # scratch: gross and net, then groups, then strategies, shape (2 + n_groups + n_strategies,)
     ranked: NDArray[np.int64] = column(np.int64)  # scratch, shape (largest batch,)
     reasons: NDArray[np.uint8] = column(np.uint8)  # scratch, shape (largest batch,)
+    keys: NDArray[np.float64] = column(np.float64)  # scratch: what entries are ranked by, shape (largest batch,)
     outcomes: NDArray[np.uint8] = column(np.uint8)  # Reason of proposals that are counted only, shape (n_proposals,)
     equity: NDArray[np.int64] = column(np.int64)  # money at each sample, shape (n_samples,)
     ledger: NDArray[Any] = column(RECORD)  # RECORD, shape (capacity,)
@@ -367,6 +374,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         tally=np.zeros(2 + int(tape.specs["group"].max(initial=NONE)) + 1 + len(desks), np.int64),
         ranked=np.zeros(batch, np.int64),
         reasons=np.zeros(batch, np.uint8),
+        keys=np.zeros(batch, np.float64),
         outcomes=np.zeros(len(proposals.ts), np.uint8),
         equity=np.empty(len(tape.grid), np.int64),
         ledger=np.empty(1024 + 32 * n_slots + 8 * batch + 5 * len(proposals.ts), RECORD),
@@ -425,6 +433,8 @@ def point_to_models(state: State, settings: Settings) -> None:
         rules[f"{model.kind.name.lower()}_model"] = model.address
     if rules["fill_model"] or rules["slippage_model"]:
         rules["slippage"] = Slippage.MODEL
+    if rules["size_model"]:
+        state.desks["size"] = SizeKind.MODEL
 
 
 def _watches(n_symbols: int, settings: Settings) -> NDArray[Any]:

@@ -105,7 +105,7 @@ def lowered(made: Sequence[Made], tape: Tape, settings: Settings) -> Proposals:
 
 def with_room_for(state: State, n_proposals: int, batch: int) -> State:
     """A state whose arrays hold so many proposals, and so many at one instant."""
-    wanted = {"outcomes": n_proposals, "ranked": batch, "reasons": batch}
+    wanted = {"outcomes": n_proposals, "ranked": batch, "reasons": batch, "keys": batch}
     if np.isin(state.desks["on_held"], (OnHeld.ADD, OnHeld.REPLACE_LEVELS)).any():
         wanted["changes"] = n_proposals
     small = {name: size for name, size in wanted.items() if len(getattr(state, name)) < size}

@@ -237,6 +237,8 @@ def _config_alone(config: RunConfig, notional: float) -> RunConfig:
     """The config without selector, limits, halts and an account that could run dry; costs and execution stay."""
     from pipeline.config_risk import Risk, Size
 
+    execution = config.execution
+    models = execution.models.model_copy(update={"selector": None, "size": None})
     account = Account(
         currency=config.account.currency,
         decimals=config.account.decimals,
@@ -249,7 +251,7 @@ def _config_alone(config: RunConfig, notional: float) -> RunConfig:
             "selector": Selector(),
             "risk": Risk(size=Size(fixed_notional=notional)),
             "strategies": [one.model_copy(update={"size": None}) for one in config.strategies],
-            "execution": config.execution.model_copy(update={"finalize": "close"}),
+            "execution": execution.model_copy(update={"finalize": "close", "models": models}),
         }
     )
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from engine.models import ModelKind
 from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, MarginMode, OrderType, Reason, RecordKind, SizeKind
 from engine.settings import Settings
 from tests.oracle.contract import Contract, checked
@@ -39,6 +40,7 @@ class Entry:
     value: int  # money, signed, at its reference
     reservation: int
     rank: int
+    key: float  # that it was ranked by
     cause: int  # of its next record
     decided_close: float  # last close at the decision
     order_id: int = 0
@@ -120,7 +122,7 @@ class Position:
     extreme: float = 0.0
     moves: list[Change] = field(default_factory=list)  # of its levels: what closes, adds and proposals did to them
     since: int = 0  # bars that open from then on move the extreme
-    score: float = 0.0  # of the last proposal of its side
+    score: float = 0.0  # of the last proposal of its side, or what the user's selector made of it
     adds: int = 0
     max_bars: int = 0
     asks_model: bool = True  # whether its bracket stands, so that the user's exit model may move the stop
@@ -300,6 +302,8 @@ class Account:
     def is_unsized(self, entry: Entry) -> bool:
         """Whether an entry takes what cash pays for when it fills, and has not begun to.  # R5.1"""
         strategy = next(one for one in self.settings.strategies if one.id == entry.proposal.strategy)
+        if self.settings.model(ModelKind.SIZE) is not None:
+            return False
         return self.settings.size_at_fill and strategy.size == SizeKind.ALL_IN and not entry.begun
 
     def order_lots(self, entry: Entry) -> int:

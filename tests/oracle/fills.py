@@ -204,7 +204,7 @@ def fill_lots(account: Account, entry: Entry, bar: Bar, lots: int, price: float,
         add_levels(account, position, entry, price)
     if not opens:
         return position if begins_to_add and account.phase != EventKind.BAR_PATH else None
-    position.score = proposal.score
+    position.score = entry.key
     position.seq = seq
     attach(account, position, entry)
     return position
