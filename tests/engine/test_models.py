@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba.core import config
 
-from engine.kernel import kernel
+from engine.kernel import entry, kernel
 from engine.model_call import ask, call, draw, event_key
 from engine.models import Candidate, Model, ModelError, ModelKind, Selected, compile_model, load_model
 from tests.differential import kernel_run, oracle_run, outcome_of
@@ -21,17 +21,17 @@ from tests.markets import random_case
 WORDS = st.integers(0, 2**62)
 
 
-@kernel
+@entry
 def compiled_key(seed: int, ts: int, symbol: int, strategy: int) -> int:
     return event_key(seed, ts, symbol, strategy)
 
 
-@kernel
+@entry
 def compiled_draw(key: int, n: int) -> float:
     return draw(key, n)
 
 
-@kernel
+@entry
 def called(address: int, notional: float, qty: float) -> float:
     return call(address, (notional, qty, 1.0))
 
@@ -122,7 +122,7 @@ def test_a_model_of_an_entry_knows_its_fields(function: Callable[..., Any], said
     assert said in str(refused.value)
 
 
-@kernel
+@entry
 def asked(address: int, row: int) -> float:
     return ask(address, Selected(row, 2.0, 3, *(4.0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16), 16, np.int32(17), np.int8(18), 19))
 
