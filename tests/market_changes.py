@@ -182,12 +182,13 @@ def _garbage(
 
 
 def unlimited(settings: Settings, amount: float = 20.0) -> Settings:
-    """The same with a fixed quantity for all strategies, and no limit, halt, liquidation or lack of cash."""
+    """The same with a fixed quantity for all strategies, and no model of the user's, limit, halt, liquidation or lack of cash."""
     none = {name: float("inf") for name in ("max_position", "max_gross", "max_net", "max_group", "max_strategy")}
     strategies = tuple(replace(one, size=SizeKind.FIXED_QTY, amount=amount) for one in settings.strategies)
     calm = {name: HaltLimits() for name in ("halts", "strategy_halts", "symbol_halts")}
     instruments = tuple(replace(one, maintenance=(), leverage=None) for one in settings.instruments)
-    return replace(settings, strategies=strategies, instruments=instruments, cash=10**14, leverage=1.0, cash_buffer=0.0, **none, **calm)
+    plain = {"strategies": strategies, "instruments": instruments, "models": ()}
+    return replace(settings, cash=10**14, leverage=1.0, cash_buffer=0.0, **plain, **none, **calm)
 
 
 def upright(case: Case, halt: float) -> Case:

@@ -102,9 +102,8 @@ def fixed_size_cases(count: int) -> list[Case]:
         linear: dict[str, Any] = {"flat": 0.0, "min_fee": 0.0, "fee_tiers": (), "slippage": Slippage.NONE, "slippage_amount": 0.0}
         cash = 10**14  # never short
         unlevered = tuple(replace(one, maintenance=(), leverage=None) for one in case.settings.instruments)
-        settings = replace(
-            case.settings, strategies=strategies, instruments=unlevered, cash=cash, decimals=6, **open_ended, **halts, **linear
-        )
+        plain = {"strategies": strategies, "instruments": unlevered, "models": ()}
+        settings = replace(case.settings, cash=cash, decimals=6, **plain, **open_ended, **halts, **linear)
         case = Case(case.dataset, case.proposals, settings)
         result = replayed(case, settings)
         if len(fold(ledger_of(result)).trips) > 10 and RecordKind.SPLIT not in result.records["kind"]:
