@@ -78,7 +78,6 @@ def own_rank_key(state: State, tape: Tape, proposals: Proposals, i: int, side: i
 @shared
 def own_quantity(
     state: State,
-    tape: Tape,
     proposals: Proposals,
     i: int,
     side: int,

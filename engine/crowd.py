@@ -4,10 +4,12 @@ import numpy as np
 
 from engine.choosers import own_rank_key
 from engine.kernel import kernel, shared
+from engine.orders import leaves
 from engine.proposals import Proposals
 from engine.schema import NEVER, NONE, Action, Reason
 from engine.state import State
 from engine.tape import Tape
+from engine.targets import turn_of
 
 
 @kernel
@@ -29,10 +31,10 @@ def drop_broken_legs(state: State, proposals: Proposals, start: int, stop: int) 
     for i in range(start, stop):
         reason = state.reasons[i - start]
         broken = reason != Reason.NONE and reason != Reason.LEG_REFUSED
-        if not broken or leg_of(proposals, i) <= 0 or proposals.action[i] > Action.ENTER_SHORT:
+        if not broken or leg_of(proposals, i) <= 0 or turn_of(state, proposals, i) > Action.ENTER_SHORT:
             continue
         for j in range(start, stop):
-            entry = proposals.action[j] <= Action.ENTER_SHORT
+            entry = turn_of(state, proposals, j) <= Action.ENTER_SHORT
             if entry and state.reasons[j - start] == Reason.NONE and same_unit(proposals, i, j):
                 state.reasons[j - start] = Reason.LEG_REFUSED
 
@@ -45,8 +47,8 @@ def rescore(state: State, tape: Tape, proposals: Proposals, start: int, stop: in
         return
     for i in range(start, stop):
         position = state.positions[proposals.symbol[i] * n_strategies + proposals.strategy[i]]
-        wanted = 1 if proposals.action[i] == Action.ENTER_LONG else -1
-        held = position["lots"] != 0 and proposals.action[i] <= Action.ENTER_SHORT
+        wanted = 1 if turn_of(state, proposals, i) == Action.ENTER_LONG else -1
+        held = position["lots"] != 0 and turn_of(state, proposals, i) <= Action.ENTER_SHORT
         if not held or wanted != position["side"] or np.isnan(proposals.score[i]):
             continue
         if not own:
@@ -77,7 +79,7 @@ def tally_slots(state: State, tape: Tape) -> None:
     account, reuse = state.account[0], state.rules[0]["reuse_pending_exit"] != 0
     state.tally[:] = 0
     for i in range(account["n_held"]):
-        if not (reuse and state.positions[state.held[i]]["exit_id"] != 0):
+        if not (reuse and leaves(state, state.held[i])):
             count_slot(state, tape, state.held[i], 1)
     for i in range(account["n_queue"]):
         if state.positions[state.queue[i]]["lots"] == 0:

@@ -13,6 +13,7 @@ from engine.risk import side_of
 from engine.schema import NONE, Action, OnHeld, OrderType, Reason, RecordKind
 from engine.state import State
 from engine.tape import Tape, known_until
+from engine.targets import is_target, turn_of
 from engine.terms import lapsed, reference_price
 
 
@@ -29,7 +30,7 @@ def listed(tape: Tape, symbol: int, ts: int) -> bool:
 @kernel
 def priced(state: State, tape: Tape, proposals: Proposals, i: int) -> bool:
     """Whether an entry has the prices that its type of order needs."""
-    side = side_of(proposals.action[i])
+    side = side_of(turn_of(state, proposals, i))
     return proposals.order_type[i] == OrderType.MARKET or not np.isnan(reference_price(state, tape, proposals, i, side))
 
 
@@ -37,6 +38,8 @@ def priced(state: State, tape: Tape, proposals: Proposals, i: int) -> bool:
 def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int) -> int:
     """First reason before CONFLICT for which an entry drops out, or NONE.  # R4.1"""
     row = proposals.row[i]
+    if is_target(state, proposals, i) and not np.isfinite(proposals.weight[i]):
+        return Reason.INVALID
     if np.isnan(proposals.score[i]) or row < 0 or not np.isfinite(tape.close[max(row, 0)]):
         return Reason.INVALID
     if state.rules[0]["ordered"] and (lapsed(proposals, i, now) or not priced(state, tape, proposals, i)):
@@ -52,7 +55,9 @@ def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int
 def has_a_say(state: State, proposals: Proposals, i: int, slot: int) -> bool:
     """Whether an entry of a held (strategy, symbol) adds to the position, reverses it, or changes its levels.  # R4.3"""
     position, desk = state.positions[slot], state.desks[proposals.strategy[i]]
-    same = side_of(proposals.action[i]) == position["side"]
+    same = side_of(turn_of(state, proposals, i)) == position["side"]
+    if is_target(state, proposals, i):
+        return position["exit_id"] == 0
     if desk["on_held"] == OnHeld.ADD:
         return same and position["exit_id"] == 0 and position["adds"] < desk["max_adds"]
     if desk["on_held"] == OnHeld.REVERSE:
@@ -66,7 +71,7 @@ def take_key(state: State, tape: Tape, proposals: Proposals, start: int, i: int,
     if state.rules[0]["selector_model"] == 0:
         state.keys[i - start] = proposals.score[i]
         return True
-    key = own_rank_key(state, tape, proposals, i, side_of(proposals.action[i]), free)
+    key = own_rank_key(state, tape, proposals, i, side_of(turn_of(state, proposals, i)), free)
     state.keys[i - start] = key
     return np.isfinite(key)
 
@@ -76,15 +81,15 @@ def drop_group(state: State, tape: Tape, proposals: Proposals, start: int, first
     """Reasons from CONFLICT on for the entries ``first:stop`` of one (symbol, strategy) at one instant.  # R4.1"""
     long, short = False, False
     for i in range(first, stop):
-        if state.reasons[i - start] == Reason.NONE and proposals.action[i] <= Action.ENTER_SHORT:
-            if side_of(proposals.action[i]) > 0:
+        if state.reasons[i - start] == Reason.NONE and turn_of(state, proposals, i) <= Action.ENTER_SHORT:
+            if side_of(turn_of(state, proposals, i)) > 0:
                 long = True
             else:
                 short = True
     slot = proposals.symbol[first] * len(state.desks) + proposals.strategy[first]
     best = NONE
     for i in range(first, stop):
-        if state.reasons[i - start] != Reason.NONE or proposals.action[i] > Action.ENTER_SHORT:
+        if state.reasons[i - start] != Reason.NONE or turn_of(state, proposals, i) > Action.ENTER_SHORT:
             continue
         reason = Reason.NONE
         if long and short:
@@ -136,7 +141,7 @@ def free_slots(state: State) -> int:
     for i in range(account["n_queue"]):
         taken += state.positions[state.queue[i]]["lots"] == 0
     if rules["reuse_pending_exit"]:
-        taken -= account["n_exits"]
+        taken -= account["n_exits"] - account["n_cuts"]
     return max(0, rules["max_positions"] - taken)
 
 
@@ -144,7 +149,7 @@ def free_slots(state: State) -> int:
 def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, now: int, free: int) -> None:
     """The first reason of R4.1 for each entry, into ``state.reasons``."""
     for i in range(start, stop):
-        entry = proposals.action[i] <= Action.ENTER_SHORT
+        entry = turn_of(state, proposals, i) <= Action.ENTER_SHORT
         state.reasons[i - start] = drop_reason(state, tape, proposals, i, now) if entry else Reason.NONE
     first = start
     for i in range(start + 1, stop + 1):
@@ -159,6 +164,8 @@ def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, 
 @kernel
 def replaces(state: State, proposals: Proposals, i: int, slot: int) -> bool:
     """Whether an entry changes the levels of what is held.  # R4.3"""
+    if is_target(state, proposals, i):
+        return False
     return state.positions[slot]["lots"] != 0 and state.desks[proposals.strategy[i]]["on_held"] == OnHeld.REPLACE_LEVELS
 
 
@@ -167,7 +174,7 @@ def keep_or_record(state: State, tape: Tape, proposals: Proposals, start: int, s
     """REJECTED, LEVELS or a count for those that end here; the others go into ``state.ranked``, and their number back."""
     n, n_strategies = 0, len(state.desks)
     for i in range(start, stop):
-        if proposals.action[i] > Action.ENTER_SHORT:
+        if turn_of(state, proposals, i) > Action.ENTER_SHORT:
             continue
         reason = state.reasons[i - start]
         slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
@@ -175,7 +182,7 @@ def keep_or_record(state: State, tape: Tape, proposals: Proposals, start: int, s
             state.outcomes[i] = reason
         elif reason != Reason.NONE:
             score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]
-            side = side_of(proposals.action[i])
+            side = side_of(turn_of(state, proposals, i))
             post(state, now, RecordKind.REJECTED, reason, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
         elif state.rules[0]["crowding"] and replaces(state, proposals, i, slot):
             replace_levels(state, tape, proposals, slot, i, now)
@@ -207,12 +214,14 @@ def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int
     for rank in range(n):
         i = state.ranked[rank]
         slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
-        side, score, key = side_of(proposals.action[i]), proposals.score[i], state.keys[i - start]
+        side, score, key = side_of(turn_of(state, proposals, i)), proposals.score[i], state.keys[i - start]
         if (state.reasons[i - start] == Reason.NONE) if state.rules[0]["crowding"] else rank < free:
             root = post(state, now, RecordKind.PROPOSAL, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
             seq = post(state, now, RecordKind.SELECTED, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, key, root, rank + 1, 0)
             order = state.entries[slot]
             order["cause"], order["rank"], order["key"] = seq, rank + 1, key
+            if state.rules[0]["aiming"]:
+                order["aimed"] = is_target(state, proposals, i)
             state.ranked[chosen] = i
             chosen += 1
         else:

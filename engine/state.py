@@ -17,6 +17,7 @@ from engine.schema import (
     NONE,
     OUTSIDE,
     RECORD,
+    Action,
     LimitTouch,
     MarginMode,
     OnHeld,
@@ -78,6 +79,7 @@ POSITION = np.dtype(
         ("entry_id", "<i8"),
         ("opened_seq", "<i8"),
         ("exit_seq", "<i8"),
+        ("exit_lots", "<i8"),  # that it is to close; 0: all
         ("exit_proposal", "<i8"),
         ("change", "<i8"),  # first change of its levels that does not act yet, a row of ``changes``; NONE: none
         ("last_change", "<i8"),
@@ -120,6 +122,7 @@ ENTRY = np.dtype(
         ("kind", "u1"),  # OrderType it is by now: a triggered stop is a market order
         ("tif", "u1"),
         ("at_close", "u1"),  # whether it is to fill at a close
+        ("aimed", "u1"),  # whether it is a target's
     ],
     align=True,
 )
@@ -149,6 +152,8 @@ ACCOUNT = np.dtype(
         ("upkeep", "<i8"),  # of all positions
         ("n_levels", "<i8"),  # positions with a level
         ("n_exits", "<i8"),  # positions with an exit pending
+        ("n_cuts", "<i8"),  # of them, those of which it closes only some
+        ("first_proposal", "<i8"),  # of the instant
         ("now", "<i8"),
         ("next_due", "<i8"),  # earliest visit that a position or a pending entry needs
         ("next_other", "<i8"),  # no position meets anything but its bars before
@@ -232,6 +237,7 @@ RULES = np.dtype(
         ("bounded", "u1"),  # whether maintenance is at most top_rate of the notional at the mark
         ("tiered", "u1"),  # whether fees have tiers
         ("splits", "u1"),  # whether any symbol has a split
+        ("aiming", "u1"),  # whether any proposal is a target
     ],
     align=True,
 )
@@ -241,6 +247,7 @@ PLAIN: dict[str, float] = {
     "ordered": 0,
     "resting": 0,
     "crowding": 0,
+    "aiming": 0,
     "watching": 0,
     "parts": 0,
     "tiered": 0,
@@ -343,6 +350,7 @@ class State(Block, writeable=True):
     )  # scratch: gross and net, then groups, then strategies, shape (2 + n_groups + n_strategies,)
     ranked: NDArray[np.int64] = column(np.int64)  # scratch, shape (largest batch,)
     reasons: NDArray[np.uint8] = column(np.uint8)  # scratch, shape (largest batch,)
+    turns: NDArray[np.int8] = column(np.int8)  # scratch: what targets have become, Action of each proposal, shape (largest batch,)
     keys: NDArray[np.float64] = column(np.float64)  # scratch: what entries are ranked by, shape (largest batch,)
     outcomes: NDArray[np.uint8] = column(np.uint8)  # Reason of proposals that are counted only, shape (n_proposals,)
     equity: NDArray[np.int64] = column(np.int64)  # money at each sample, shape (n_samples,)
@@ -370,10 +378,11 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         queue=np.zeros(n_slots, np.int64),
         watches=_watches(len(tape.first), settings),
         trade_profit=np.zeros(n_slots, np.int64),
-        changes=np.zeros(len(proposals.ts) if _changes_levels(settings) else 0, CHANGE),
+        changes=np.zeros(len(proposals.ts) if _changes_levels(settings) or aims(proposals) else 0, CHANGE),
         tally=np.zeros(2 + int(tape.specs["group"].max(initial=NONE)) + 1 + len(desks), np.int64),
         ranked=np.zeros(batch, np.int64),
         reasons=np.zeros(batch, np.uint8),
+        turns=np.zeros(batch, np.int8),
         keys=np.zeros(batch, np.float64),
         outcomes=np.zeros(len(proposals.ts), np.uint8),
         equity=np.empty(len(tape.grid), np.int64),
@@ -411,7 +420,8 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     account = state.account[0]
     rules["parts"] = settings.strategy_halts != HaltLimits() or settings.symbol_halts != HaltLimits()
     rules["watching"] = rules["parts"] or settings.halts.losses > 0 or settings.halts.cooldown_bars > 0
-    rules["crowding"] = _crowding(proposals, settings)
+    rules["aiming"] = aims(proposals)
+    rules["crowding"] = rules["aiming"] or _crowding(proposals, settings)
     account["cash"] = account["last_equity"] = settings.cash
     account["next_order_id"] = 1
     account["phase"] = OUTSIDE
@@ -459,6 +469,11 @@ def _watches(n_symbols: int, settings: Settings) -> NDArray[Any]:
 def _changes_levels(settings: Settings) -> bool:
     """Whether any strategy may change the levels of what it holds.  # R4.3"""
     return any(strategy.on_held in (OnHeld.ADD, OnHeld.REPLACE_LEVELS) for strategy in settings.strategies)
+
+
+def aims(proposals: Proposals) -> bool:
+    """Whether any proposal is a target."""
+    return bool((proposals.action == Action.TARGET).any())
 
 
 def _crowding(proposals: Proposals, settings: Settings) -> bool:

@@ -177,6 +177,10 @@ def regret(folder: str | Path, progress: Progress = silent) -> Regret:
     result, missing = replay_again(stored, progress)
     if result is None:
         raise RunError(f"{folder}: {missing}; regret needs the market the run was made on")
+    if (result.replay.proposals.action == Action.TARGET).any():
+        raise RunError(
+            f"{folder}: the run has targets, of which none stands alone: each is what is held and more, or less; regret is for entries"
+        )
     wanted = candidates(stored.rows)
     if not stored.fold.trips:
         raise RunError(f"{folder}: the run made no trade, so there is no average size to replay the others at")

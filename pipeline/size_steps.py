@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.models import ModelKind
 from engine.round_trips import Row
-from engine.schema import MORE, NONE, LevelKind, MarginMode, Reason, RecordKind, SizeKind
+from engine.schema import MORE, NONE, Action, LevelKind, MarginMode, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
 from pipeline.bar_lookup import Market, most_lots
 from pipeline.own_size import own_size
@@ -103,11 +103,14 @@ def size_steps(result: Result, rows: list[Row], approved: int) -> Size:
     market = Market(replay.tape, replay.proposals, replay.settings)
     before = standing(market, rows, approved)
     desk = next(one for one in replay.settings.strategies if one.id == replay.strategies[row["strategy"]])
-    own = replay.settings.model(ModelKind.SIZE)
-    size = Size(_named(desk) if own is None else f"your own model {own.name}", before.equity)
+    own, aimed = replay.settings.model(ModelKind.SIZE), market.proposals.action[row["proposal"]] == Action.TARGET
+    named = _named(desk) if own is None else f"your own model {own.name}"
+    size = Size("target" if aimed else named, before.equity)
     lot = float(market.instrument(row["symbol"]).base_lot)
     size.approved = row["qty"] * lot
-    if own is None:
+    if aimed:
+        size.formula, size.wanted = _missing(market, row, desk, before)
+    elif own is None:
         size.formula, size.wanted = _wanted(market, row, desk, before)
     else:
         stop = stop_asked(market, row["proposal"], row["price"], row["side"])
@@ -209,19 +212,40 @@ def _named(desk: StrategySettings) -> str:
     return "all_in" if desk.size == SizeKind.ALL_IN else f"{desk.size.name.lower()} {number(desk.amount)}"
 
 
+def _missing(market: Market, row: Row, desk: StrategySettings, before: Standing) -> tuple[str, float]:
+    """What a target wants beyond what is held on its side."""
+    weight, lot = float(market.proposals.weight[row["proposal"]]), market.instrument(row["symbol"]).base_lot
+    per, each = _unit(market, row)
+    wanted = abs(before.equity / market.settings.scale * desk.budget * weight / each)
+    held = max(0, row["side"] * row["position"]) * lot.units / lot.power
+    less = f", less {number(held)} held" if held else ""
+    return f"{_capital_text(market, before, desk)} x weight {number(abs(weight))} / {per}{less} = {number(wanted - held, 7)}", wanted - held
+
+
+def _capital_text(market: Market, before: Standing, desk: StrategySettings) -> str:
+    money = money_in(market.settings.decimals)
+    return f"equity {money(before.equity / market.settings.scale)}" + (f" x budget {number(desk.budget)}" if desk.budget != 1.0 else "")
+
+
+def _unit(market: Market, row: Row) -> tuple[str, float]:
+    """What one unit of quantity stands for at the reference, in account currency, and how it comes about."""
+    reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
+    if market.is_inverse(row["symbol"]):
+        return f"({number(multiplier)} / {number(reference)})", multiplier / reference
+    per, each = number(reference) + (f" x multiplier {number(multiplier)}" if multiplier != 1.0 else ""), reference * multiplier
+    rate = market.rate(row["symbol"], row["ts"])
+    if rate != 1.0:
+        per, each = f"({per} x {number(rate, 7)} for the currency of its prices)", each * rate
+    return per, each
+
+
 def _wanted(market: Market, row: Row, desk: StrategySettings, before: Standing) -> tuple[str, float]:
     kind, amount, budget = desk.size, desk.amount, desk.budget
     scale, money = market.settings.scale, money_in(market.settings.decimals)
     reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
     capital = before.equity / scale * budget
-    own = f"equity {money(before.equity / scale)}" + (f" x budget {number(budget)}" if budget != 1.0 else "")
-    inverse, each = market.is_inverse(row["symbol"]), reference * multiplier
-    per = f"{number(reference)}" + (f" x multiplier {number(multiplier)}" if multiplier != 1.0 else "")
-    rate = market.rate(row["symbol"], row["ts"])
-    if rate != 1.0:
-        per, each = f"({per} x {number(rate, 7)} for the currency of its prices)", each * rate
-    if inverse:
-        per, each = f"({number(multiplier)} / {number(reference)})", multiplier / reference
+    own, (per, each) = _capital_text(market, before, desk), _unit(market, row)
+    inverse, rate = market.is_inverse(row["symbol"]), market.rate(row["symbol"], row["ts"])
     if kind == SizeKind.FIXED_QTY:
         return "a fixed quantity", amount
     if kind == SizeKind.FIXED_NOTIONAL:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.round_trips import Row
-from engine.schema import NONE, RecordKind
+from engine.schema import NONE, Action, RecordKind
 from pipeline.bar_lookup import bar_dict
 from pipeline.entry_order import entry_order
 from pipeline.trade_story import MOST_LISTED, Part, Story
@@ -17,9 +17,11 @@ def proposal(story: Story) -> Part:
         return Part("proposal")
     row = story.rows[seq]
     did = "long" if row["side"] > 0 else "short"
-    rule = story.rule(did)
+    aimed = story.market is not None and story.market.proposals.action[row["proposal"]] == Action.TARGET
+    rule = story.rule("target" if aimed else did)
     lines = [
-        f"{moment(row['ts'])}  {story.trip.strategy} proposed to go {did}, score {row['value']:.6g}" + (f"; {did}: {rule}" if rule else "")
+        f"{moment(row['ts'])}  {story.trip.strategy} proposed to go {did}, score {row['value']:.6g}"
+        + (f"; {'target' if aimed else did}: {rule}" if rule else "")
     ]
     data: dict[str, Any] = {"seq": seq, "ts": row["ts"], "score": row["value"], "rule": rule}
     if story.market is not None:
@@ -33,6 +35,8 @@ def _asked(story: Story, proposal: int) -> str:
     if story.market is None:
         return ""
     table, asked = story.market.proposals, []
+    if table.action[proposal] == Action.TARGET:
+        asked.append(f"a weight of {number(float(table.weight[proposal]))}")
     for name in ("stop_loss", "take_profit", "trailing", "break_even"):
         level = float(getattr(table, name)[proposal])
         if level == level:  # NaN: none

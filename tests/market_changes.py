@@ -191,6 +191,14 @@ def unlimited(settings: Settings, amount: float = 20.0) -> Settings:
     return replace(settings, cash=10**14, leverage=1.0, cash_buffer=0.0, **plain, **none, **calm)
 
 
+def untargeted(case: Case) -> Case:
+    """The same without targets, whose quantities depend on equity and price: entries of their side take their places."""
+    weights = case.proposals.get("weight", [math.nan] * len(case.proposals["ts"]))
+    entries = [int(Action.ENTER_LONG if weight > 0.0 else Action.ENTER_SHORT) for weight in weights]
+    actions = [entry if action == Action.TARGET else action for action, entry in zip(case.proposals["action"], entries, strict=True)]
+    return case._replace(proposals=case.proposals | {"action": actions})
+
+
 def upright(case: Case, halt: float) -> Case:
     """A case that has a mirror image: linear instruments on whole prices, no splits, dividends or costs, levels as prices, halts that bind.
 
@@ -230,7 +238,7 @@ def upright(case: Case, halt: float) -> Case:
         strategy_halts=replace(case.settings.strategy_halts, drawdown=halt),
         symbol_halts=replace(case.settings.symbol_halts, daily_loss=halt),
     )
-    proposals = {name: list(column) for name, column in case.proposals.items()}
+    proposals = {name: list(column) for name, column in untargeted(case).proposals.items()}
     for name in ("stop_loss", "take_profit", "trailing", "break_even"):
         for row, symbol in enumerate(proposals["symbol"] if name in proposals else ()):
             level = float(np.rint(proposals[name][row] / ticks[symbol]))

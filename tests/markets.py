@@ -48,7 +48,7 @@ from tests.market_data import (
     spans,
 )
 from tests.market_models import random_models
-from tests.market_proposals import random_proposals
+from tests.market_proposals import random_proposals, with_targets
 
 STRATEGIES = ("trend", "Breakout", "mr")
 
@@ -81,7 +81,8 @@ def random_case(seed: int) -> Case:
     own = np.random.default_rng([seed, 1])
     settings = replace(settings, models=random_models(own), seed=int(own.integers(0, 2**40)))
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
-    return Case(dataset, random_proposals(rng, traded, settings, begin, span), settings)
+    proposals = random_proposals(rng, traded, settings, begin, span)
+    return Case(dataset, with_targets(own, proposals) if chance(own, 0.25) else proposals, settings)
 
 
 def _conversions(seed: int, symbols: list[Symbol], begin: int, span: int) -> tuple[tuple[Conversion, ...], list[Symbol]]:

@@ -15,6 +15,7 @@ from tests.oracle.fills import most_lots
 from tests.oracle.orders import reference_of
 from tests.oracle.proposals import Proposal
 from tests.oracle.selection import Selected
+from tests.oracle.targets import aimed_quantity
 
 Limit = tuple[Reason, Callable[[int], bool]]
 
@@ -166,13 +167,17 @@ class Gate:
         proposal = selected.proposal
         strategy = next(one for one in self.settings.strategies if one.id == proposal.strategy)
         own = self.settings.model(ModelKind.SIZE) is not None
-        if strategy.size == SizeKind.ALL_IN and not own:
+        if strategy.size == SizeKind.ALL_IN and not own and not proposal.aimed:
             lots = self.all_in(selected, strategy)
             if lots == 0:
                 raise Refused(Reason.NO_SIZE)
             return lots
         free = self.free + self.freed(selected)
-        if own:
+        if proposal.aimed:
+            held = self.account.positions.get(proposal.key)
+            quantity = abs(aimed_quantity(self.account, proposal, self.equity, reference))
+            quantity -= abs(contract.quantity(held.lots)) if held is not None and held.side == proposal.side else 0
+        elif own:
             quantity = own_quantity(self.account, proposal, self.equity, free, reference, selected.rank)
         else:
             quantity = self.quantity(proposal, strategy, contract, reference)

@@ -36,7 +36,7 @@ def select(account: Account, entries: list[Proposal], halts: Halts, outcomes: li
             outcomes[proposal.row] = int(reason)
         elif reason is not None:
             _reject(account, proposal, reason)
-        elif _mode(account, proposal) == OnHeld.REPLACE_LEVELS and proposal.key in account.positions:
+        elif _mode(account, proposal) == OnHeld.REPLACE_LEVELS and proposal.key in account.positions and not proposal.aimed:
             _replace_levels(account, proposal)
             reasons[proposal.row] = Reason.NONE
     ranked = sorted((one for one in entries if one.row not in reasons), key=_order_by(keys))
@@ -125,7 +125,7 @@ def free_slots(account: Account) -> int:
 def slots(account: Account) -> set[Key]:
     """Slots in use: positions and pending entries; one with a pending exit may count as free.  # R4.4"""
     leaving = account.settings.reuse_pending_exit
-    held = {key for key, position in account.positions.items() if not (leaving and position.exit is not None)}
+    held = {key for key, position in account.positions.items() if not (leaving and position.leaves)}
     return held | {entry.proposal.key for entry in account.entries if entry.proposal.key not in account.positions}
 
 
@@ -139,6 +139,7 @@ def drop_reasons(account: Account, entries: list[Proposal], halts: Halts, keys: 
 
     markets, start = account.markets, account.settings.start_us
     drop(Reason.INVALID, lambda one: math.isnan(one.score) or is_invalid(one, markets[one.symbol], account.now))
+    drop(Reason.INVALID, lambda one: one.aimed and not math.isfinite(one.weight))
     drop(Reason.INVALID, lambda one: not math.isfinite(markets[one.symbol].last_close))
     drop(Reason.NOT_IN_UNIVERSE, lambda one: not markets[one.symbol].listed)
     drop(Reason.WARMUP, lambda one: one.ts < start)
@@ -169,6 +170,8 @@ def _mode(account: Account, proposal: Proposal) -> OnHeld:
 def _changes(account: Account, position: Position, proposal: Proposal) -> bool:
     """Whether a proposal has something to say to a position that is held.  # R4.3"""
     mode, same = _mode(account, proposal), position.side == proposal.side
+    if proposal.aimed:
+        return position.exit is None
     if mode == OnHeld.ADD:
         most = next(one.max_adds for one in account.settings.strategies if one.id == proposal.strategy)
         return same and position.exit is None and position.adds < most

@@ -9,9 +9,11 @@ import pytest
 
 from engine.schema import Reason, RecordKind
 from pipeline.configfile import load_config, read_yaml
+from pipeline.errors import RunError
 from pipeline.explain import parts_of
 from pipeline.folder import save
 from pipeline.launch import run
+from pipeline.regret import regret
 from pipeline.stored_run import open_run
 from pipeline.trade_story import Story
 from pipeline.verify import verify_run
@@ -101,6 +103,29 @@ def test_choosers_of_the_users_own_rank_and_size_and_are_explained(tmp_path: Pat
     assert 0.0 <= size["wanted"] - size["approved"] < 1.0 and size["cut_by"] is None
     assert parts["size"].lines[0].startswith("your own model choosers.py:risk_by_rank: asked with capital")
     assert verify_run(folder).result_hash == found.result_hash
+
+
+def test_shares_to_hold_are_bought_and_sold_and_explained(tmp_path: Path) -> None:  # R4.1 R5.1
+    found = run(load_config(ROOT / "configs/rebalance.yaml", ["dataset=demo://perps?symbols=8&days=40&interval=1h&seed=7"]))
+    folder = save(found, tmp_path)
+    stored = open_run(folder)
+    fills = [row for row in stored.rows if row["kind"] == RecordKind.FILL]
+    assert sum(row["reason"] == Reason.REBALANCED and row["position"] != 0 for row in fills) > 10
+    assert sum(row["reason"] == Reason.REVERSED for row in fills) > 10
+    assert found.rejected["no_change"] > 0
+    seen = set()
+    for number in range(1, len(stored.fold.trips) + 1):
+        story = Story(stored, number, found)
+        parts = {part.key or part.name: part for part in parts_of(story)}
+        size = parts["size"].data
+        assert size["model"] == "target" and size["cut_by"] != "a limit that is not worked out here"
+        assert size["cut_by"] or 0.0 <= size["wanted"] - size["approved"] < 1.0 + 1e-6
+        seen |= {line.split(":")[0] for line in parts["exit"].lines[:1]}
+        assert all(fill["price_steps"]["explained"] for fill in [*parts["entry_fills"].data, *parts["exit_fills"].data])
+    assert {"reversed", "rebalanced"} <= seen
+    assert verify_run(folder).result_hash == found.result_hash
+    with pytest.raises(RunError, match="the run has targets, of which none stands alone"):
+        regret(folder)
 
 
 def test_the_functions_of_the_page_are_those_of_the_files() -> None:
