@@ -130,6 +130,19 @@ def split_position(tape: Tape, state: State, slot: int, at: int, now: int) -> No
         drop_exit(state, slot, now, held, Reason.POSITION_CLOSED, seq)
     if lots == 0:
         drop_rest(state, slot, now, seq)
+    if state.rules[0]["aiming"] and position["exit_lots"] != 0:
+        split_exit(state, slot, num, den, now)
+
+
+@kernel
+def split_exit(state: State, slot: int, num: int, den: int, now: int) -> None:
+    """A pending order to close some lots is for as many of the new ones; without a whole one it ends.  # R8.1"""
+    position = state.positions[slot]
+    lots = position["exit_lots"] * num // den
+    if lots == 0:
+        drop_exit(state, slot, now, position["exit_lots"], Reason.BELOW_MIN_QTY, position["exit_seq"])
+    else:
+        position["exit_lots"] = lots
 
 
 @shared

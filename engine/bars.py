@@ -7,7 +7,7 @@ from engine.execution import close_by_order, leave_as_taker, leave_at_target, op
 from engine.exits import closed_through, gap_price, ranged_stop, reached_by_open, stop_inside, touched, trail
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT
-from engine.orders import order_exit
+from engine.orders import leaves, order_exit
 from engine.portfolio import equity, note_overflow, revalue
 from engine.schema import AMBIGUOUS, NEVER, NONE, Reason, StopCheck, Timing
 from engine.state import State
@@ -79,7 +79,7 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         position["row"] = row + 1
         if at_close and position["levels"]:
             stop_by_close(tape, state, slot, row, now)
-        if row >= position["max_row"] and position["exit_id"] == 0:
+        if row >= position["max_row"] and not leaves(state, slot):
             rules, cause = state.rules[0], position["opened_seq"]
             order_exit(state, tape, slot, now, Reason.MAX_BARS, rules["timing"], rules["latency_us"], NONE, cause)
     if state.rules[0]["resting"] and expiring < NEVER:
@@ -111,7 +111,7 @@ def bring_near(tape: Tape, state: State, slot: int, row: int) -> None:
 def stop_by_close(tape: Tape, state: State, slot: int, row: int, now: int) -> None:
     """Decide to leave a position whose stop looks at closes alone, as ``max_bars`` does.  # R2.1, R3.6"""
     position, rules = state.positions[slot], state.rules[0]
-    if position["exit_id"] != 0 or not closed_through(state, tape, slot, row):
+    if leaves(state, slot) or not closed_through(state, tape, slot, row):
         return
     reason, cause = stop_inside(state, tape, slot, row)[1], position["opened_seq"]
     order_exit(state, tape, slot, now, reason, rules["timing"], rules["latency_us"], NONE, cause)

@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from engine.choosers import own_rank_key
 from engine.kernel import kernel, shared
+from engine.orders import leaves
 from engine.proposals import Proposals
 from engine.schema import NEVER, NONE, Action, Reason
 from engine.state import State
 from engine.tape import Tape
+from engine.targets import turn_of
 
 
 @kernel
@@ -28,24 +31,31 @@ def drop_broken_legs(state: State, proposals: Proposals, start: int, stop: int) 
     for i in range(start, stop):
         reason = state.reasons[i - start]
         broken = reason != Reason.NONE and reason != Reason.LEG_REFUSED
-        if not broken or leg_of(proposals, i) <= 0 or proposals.action[i] > Action.ENTER_SHORT:
+        if not broken or leg_of(proposals, i) <= 0 or turn_of(state, proposals, i) > Action.ENTER_SHORT:
             continue
         for j in range(start, stop):
-            entry = proposals.action[j] <= Action.ENTER_SHORT
+            entry = turn_of(state, proposals, j) <= Action.ENTER_SHORT
             if entry and state.reasons[j - start] == Reason.NONE and same_unit(proposals, i, j):
                 state.reasons[j - start] = Reason.LEG_REFUSED
 
 
 @shared
-def rescore(state: State, proposals: Proposals, start: int, stop: int) -> None:
-    """The present score of a position is that of the last proposal of its side.  # R4.2"""
-    n_strategies = len(state.desks)
+def rescore(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, free: int) -> None:
+    """The present rank key of a position is that of the last proposal of its side.  # R4.2"""
+    n_strategies, own = len(state.desks), state.rules[0]["selector_model"] != 0
+    if own and not state.rules[0]["rotate_margin"] < np.inf:
+        return
     for i in range(start, stop):
         position = state.positions[proposals.symbol[i] * n_strategies + proposals.strategy[i]]
-        wanted = 1 if proposals.action[i] == Action.ENTER_LONG else -1
-        held = position["lots"] != 0 and proposals.action[i] <= Action.ENTER_SHORT
-        if held and wanted == position["side"] and not np.isnan(proposals.score[i]):
+        wanted = 1 if turn_of(state, proposals, i) == Action.ENTER_LONG else -1
+        held = position["lots"] != 0 and turn_of(state, proposals, i) <= Action.ENTER_SHORT
+        if not held or wanted != position["side"] or np.isnan(proposals.score[i]):
+            continue
+        if not own:
             position["score"] = proposals.score[i]
+        elif proposals.row[i] >= 0 and np.isfinite(tape.close[proposals.row[i]]):
+            key = own_rank_key(state, tape, proposals, i, wanted, free)
+            position["score"] = key if np.isfinite(key) else position["score"]
 
 
 @kernel
@@ -69,7 +79,7 @@ def tally_slots(state: State, tape: Tape) -> None:
     account, reuse = state.account[0], state.rules[0]["reuse_pending_exit"] != 0
     state.tally[:] = 0
     for i in range(account["n_held"]):
-        if not (reuse and state.positions[state.held[i]]["exit_id"] != 0):
+        if not (reuse and leaves(state, state.held[i])):
             count_slot(state, tape, state.held[i], 1)
     for i in range(account["n_queue"]):
         if state.positions[state.queue[i]]["lots"] == 0:
@@ -103,7 +113,7 @@ def choose_unit(state: State, tape: Tape, proposals: Proposals, start: int, rank
     wanted = 0 if going else count_unit(state, tape, proposals, rank, n, 1)
     fits = not going and not crowded(state, tape, proposals, rank, n)
     if fits and wanted > free:
-        victim = weakest(state, proposals, head) if leg_of(proposals, head) <= 0 else NONE
+        victim = weakest(state, state.keys[head - start]) if leg_of(proposals, head) <= 0 else NONE
         fits = victim != NONE
         if fits:
             count_slot(state, tape, victim, -1)
@@ -174,8 +184,8 @@ def crowded(state: State, tape: Tape, proposals: Proposals, rank: int, n: int) -
 
 
 @shared
-def weakest(state: State, proposals: Proposals, i: int) -> int:
-    """Slot of the position with the lowest present score, if proposal ``i`` beats it by the margin; NONE otherwise.  # R4.2"""
+def weakest(state: State, key: float) -> int:
+    """Slot of the position with the lowest present rank key, if that of a proposal beats it by the margin; NONE otherwise.  # R4.2"""
     account, margin = state.account[0], state.rules[0]["rotate_margin"]
     if not margin < np.inf:
         return NONE
@@ -186,5 +196,4 @@ def weakest(state: State, proposals: Proposals, i: int) -> int:
         busy = position["exit_id"] != 0 or position["busy_at"] == account["now"] or state.entries[slot]["order_id"] != 0
         if not busy and (found == NONE or position["score"] < lowest):
             found, lowest = slot, position["score"]
-    score = proposals.score[i]
-    return found if found != NONE and score > lowest and score >= lowest + margin else NONE
+    return found if found != NONE and key > lowest and key >= lowest + margin else NONE

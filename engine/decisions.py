@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.execution import close_by_order, close_price
 from engine.kernel import kernel, shared
-from engine.orders import drop_entry, order_exit, queue_entry, sweep_queue
+from engine.orders import drop_entry, leaves, order_exit, queue_entry, sweep_queue
 from engine.proposals import Proposals
 from engine.records import post
 from engine.resting import meet_close, meet_open
@@ -34,14 +34,14 @@ def propose_exits(tape: Tape, proposals: Proposals, state: State, first: int, st
     rules, n_strategies = state.rules[0], len(state.desks)
     for i in range(first, stop):
         action = proposals.action[i]
-        if action < Action.EXIT:
+        if action < Action.EXIT or action == Action.TARGET:
             continue
         slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
         position = state.positions[slot]
         lots = position["lots"]
         if lots == 0 or (action == Action.EXIT_LONG and lots < 0) or (action == Action.EXIT_SHORT and lots > 0):
             state.outcomes[i] = Reason.NOT_HELD
-        elif position["exit_id"] != 0:
+        elif leaves(state, slot):
             state.outcomes[i] = Reason.ALREADY_PENDING
         else:
             score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]

@@ -25,7 +25,7 @@ from engine.proposal import Proposal
 from engine.proposals import build_proposals
 from engine.schema import NEVER
 from engine.settings import Conversion, Settings
-from engine.state import State, is_plain, largest_batch, new_state
+from engine.state import State, aims, is_plain, largest_batch, new_state
 from engine.strategy import EventStrategy
 from engine.stream import Feed, Made, lowered, with_room_for
 from engine.tape import Tape, build_tape
@@ -220,9 +220,10 @@ class Driver:
         self._made += len(made)
         batch = feed.hand_over(self._now, rows)
         self.proposals = feed.table()
-        self._state = with_room_for(self._state, feed.size, batch)
         self._state.rules[0]["ordered"], self._plain = 1, False  # what is made may be anything
-        self._state.rules[0]["crowding"] |= len(self.proposals.leg) > 0
+        self._state.rules[0]["aiming"] |= aims(self.proposals)
+        self._state.rules[0]["crowding"] |= len(self.proposals.leg) > 0 or aims(self.proposals)
+        self._state = with_room_for(self._state, feed.size, batch)
 
     def _flush(self) -> None:
         """Let handlers of batches have what they were not given yet."""

@@ -9,7 +9,7 @@ from engine.fees import fill_fee, settle_tier
 from engine.kernel import kernel, shared
 from engine.model_call import call, event_key
 from engine.money import MONEY_LIMIT, margin, money, quantity, share, value
-from engine.orders import drop_exit, drop_rest, first_row_after, order_exit, time_life, time_other_events
+from engine.orders import drop_exit, drop_rest, end_exit, first_row_after, leaves, order_exit, time_life, time_other_events
 from engine.portfolio import book_value, by_side, release, secure, set_lots, value_at
 from engine.proposals import Proposals
 from engine.records import post
@@ -193,7 +193,8 @@ def reduce_position(
         set_lots(state, tape, slot, -side * (held - lots))
         book_value(state, slot, position["value"], position["cost"] - released)
         revalue_again(state, tape, slot)
-        flags |= MORE
+        ends = state.rules[0]["aiming"] != 0 and order_id == position["exit_id"] and lots == position["exit_lots"]
+        flags |= 0 if ends else MORE
     secure(state, slot, kept)
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
     post(state, ts, RecordKind.POSITION, Reason.NONE, slot, order_id, NONE, 0, held - lots, 0.0, 0, realised, 0.0, seq, 0, 0)
@@ -206,14 +207,13 @@ def close_position(
     state: State, tape: Tape, slot: int, ts: int, price: float, reason: int, flags: int, order_id: int, proposal: int, cause: int
 ) -> None:
     """Fill the whole of a position at a price, and end an exit or the rest of an entry that was still pending: CANCELLED.  # R2.1"""
-    account, position = state.account[0], state.positions[slot]
+    position = state.positions[slot]
     lots = abs(position["lots"])
     seq = reduce_position(state, tape, slot, ts, lots, price, reason, flags, order_id, proposal, cause, OWN_FEE)
     if position["exit_id"] != 0 and position["exit_id"] != order_id:
         drop_exit(state, slot, ts, lots, Reason.POSITION_CLOSED, seq)
     elif position["exit_id"] != 0:
-        position["exit_id"] = 0
-        account["n_exits"] -= 1
+        end_exit(state, slot)
     drop_rest(state, slot, ts, seq)
 
 
@@ -261,7 +261,7 @@ def leave_as_taker(state: State, tape: Tape, slot: int, ts: int, raw: float, row
     if close_lots(state, tape, slot, ts, row, lots, price, reason, flags, entry, NONE, opened):
         return True
     drop_levels(state, tape, slot)
-    if position["exit_id"] == 0:
+    if not leaves(state, slot):
         order_exit(state, tape, slot, ts, reason, Timing.NEXT_OPEN, 0, NONE, opened)
     else:
         await_open(state, tape, slot, ts)
@@ -279,15 +279,30 @@ def leave_at_target(state: State, tape: Tape, slot: int, ts: int, price: float, 
 
 @shared
 def close_by_order(state: State, tape: Tape, slot: int, ts: int, raw: float, row: int) -> bool:
-    """Fill a position's pending exit order; what is left waits for the next open.  Whether the position closed.  # R2.6"""
+    """Fill a position's pending exit order; what is left of it waits for the next open.  Whether the position closed.  # R2.6"""
     position, symbol = state.positions[slot], state.positions[slot]["symbol"]
-    lots = volume_left(state, tape, symbol, row, abs(position["lots"]), 0)
+    some = state.rules[0]["aiming"] != 0 and position["exit_lots"] != 0
+    wanted = min(position["exit_lots"], abs(position["lots"])) if some else abs(position["lots"])
+    lots = volume_left(state, tape, symbol, row, wanted, 0)
     price = taker_price(state, tape, symbol, -position["side"], quantity_of(tape, symbol, lots), raw, row, ts)
     reason, order_id = position["exit_reason"], position["exit_id"]
     if close_lots(state, tape, slot, ts, row, lots, price, reason, 0, order_id, position["exit_proposal"], position["exit_seq"]):
         return True
+    if some:
+        position["exit_lots"] -= lots
+        if position["exit_lots"] == 0:
+            end_cut(state, slot, ts)
+            return False
     await_open(state, tape, slot, ts)
     return False
+
+
+@kernel
+def end_cut(state: State, slot: int, ts: int) -> None:
+    """A position has lost the lots that an order was to close; what is left of it lives on."""
+    state.account[0]["n_cuts"] -= 1
+    end_exit(state, slot)
+    state.positions[slot]["next_ts"] = ts
 
 
 @kernel
@@ -375,7 +390,7 @@ def begin_life(state: State, tape: Tape, slot: int, ts: int, row: int) -> None:
     position = state.positions[slot]
     symbol = state.positions[slot]["symbol"]
     position["row"] = position["level_row"] = row
-    position["exit_id"] = 0
+    position["exit_id"] = position["exit_lots"] = 0
     position["reach_row"] = NONE
     passed = ts - 1 if state.account[0]["phase"] == EventKind.BAR_PATH else ts
     first, stop = tape.funding_first[symbol], tape.funding_stop[symbol]

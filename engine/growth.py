@@ -145,7 +145,7 @@ def fill_lots(
     if whole:
         order["order_id"] = 0
     if opens:
-        position["opened_seq"], position["entry_id"], position["score"] = seq, order_id, proposals.score[proposal]
+        position["opened_seq"], position["entry_id"], position["score"] = seq, order_id, order["key"]
         begin_life(state, tape, slot, ts, begins)
         position["acts_row"] = row + 1 if state.rules[0]["stop_from"] == StopFrom.NEXT_BAR else begins
         attach_bracket(state, tape, proposals, slot, ts, proposal, price)

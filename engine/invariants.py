@@ -13,6 +13,7 @@ import numpy as np
 from engine.halts import day_end
 from engine.instrument import DatedRate
 from engine.ledger import LedgerError
+from engine.models import ModelKind
 from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, Accounting, EventKind, OrderType, Reason, RecordKind
 from engine.session import ReplayResult
 from engine.splits import DELIST, SPLIT
@@ -112,7 +113,7 @@ def _same_slot(one: Row, other: Row) -> bool:
 
 def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
     """On the tick, on a bar of the symbol, and never better than what the bar offers the side.  # R1.3, R2.4, R2.5"""
-    tape, own = result.tape, bool(result.settings.models) if hasattr(result.settings, "models") else False
+    tape, own = result.tape, any(model.kind in (ModelKind.SLIPPAGE, ModelKind.FILL) for model in result.settings.models)
     instruments = sorted(result.settings.instruments, key=lambda one: one.symbol)
     ticks = [[float(one.tick), *(float(rule.tick) for rule in one.rules)] for one in instruments]
     stop_limits = _stop_limits(rows)

@@ -7,6 +7,7 @@ from engine.halts import fill_samples
 from engine.kernel import kernel, shared
 from engine.liquidation import heaviest, undersecured
 from engine.orders import drop_all_entries, drop_entries, drop_exit, next_due, order_exit
+from engine.orders import leaves as leaving
 from engine.portfolio import equity
 from engine.records import post
 from engine.schema import NEVER, NONE, OUTSIDE, Reason, RecordKind, Timing
@@ -26,7 +27,7 @@ def update_universe(tape: Tape, state: State, now: int) -> None:
             for strategy in range(n_strategies):
                 slot = symbol * n_strategies + strategy
                 position = state.positions[slot]
-                if position["lots"] != 0 and position["exit_id"] == 0 and state.rules[0]["close_on_leave"]:
+                if position["lots"] != 0 and not leaving(state, slot) and state.rules[0]["close_on_leave"]:
                     order_exit(state, tape, slot, now, Reason.LEFT_UNIVERSE, Timing.NEXT_OPEN, 0, NONE, position["opened_seq"])
         symbol = next_due(state, symbol, now)
 

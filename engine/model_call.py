@@ -5,6 +5,7 @@ looked up.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,20 +20,54 @@ _WORD = 2**64 - 1
 _kept: dict[int, tuple[Any, Callable[..., float]]] = {}  # compiled functions, which live as long as the process, and what they were made of
 
 
-def compile_function(function: Callable[..., float], integer: tuple[bool, ...]) -> int:
-    """Compile a function of float64 (int64 where told) that returns a float64, and keep it alive; its address.
+def compile_function(function: Callable[..., float], arguments: tuple[Any, ...]) -> int:
+    """Compile a function of arguments of numba's types that returns a float64, and keep it alive; its address.
 
-    Where nothing is compiled, the address is a number that ``call`` looks up.
+    Where nothing is compiled, the address is a number that ``call`` and ``ask`` look up.
     """
-    compiled = pointer(function, types.float64(*(types.int64 if whole else types.float64 for whole in integer)))
+    compiled = pointer(function, types.float64(*arguments))
     address: int = -len(_kept) - 1 if compiled is None else compiled.address
     _kept[address] = compiled, function
     return address
 
 
+@cache
+def record_type(record: type) -> Any:
+    """Numba's type of a NamedTuple whose fields are annotated ``float`` or ``int``: float64 and int64."""
+    return types.NamedTuple([types.int64 if hint is int else types.float64 for hint in record.__annotations__.values()], record)
+
+
 def call(address: int, arguments: Any) -> float:
     """Call a model by its address with a tuple of its arguments."""
     return float(_kept[address][1](*arguments))
+
+
+def ask(address: int, record: Any) -> float:
+    """Call a model by its address with one record (a NamedTuple), whose values become what its fields are annotated as."""
+    kind = type(record)
+    return float(_kept[address][1](kind(*(hint(value) for hint, value in zip(kind.__annotations__.values(), record, strict=True)))))
+
+
+@intrinsic
+def _ask(context: Any, address: Any, record: Any) -> Any:
+    wanted = record_type(record.instance_class)
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        given = signature.args[1]
+        values = [context.cast(builder, builder.extract_value(args[1], i), given[i], wanted[i]) for i in range(len(given))]
+        told = context.make_tuple(builder, wanted, values)
+        form = ir.FunctionType(ir.DoubleType(), [told.type])
+        return builder.call(builder.inttoptr(args[0], form.as_pointer()), [told])
+
+    return types.float64(types.int64, record), generate
+
+
+@overload(ask)
+def _compiled_ask(address: Any, record: Any) -> Any:
+    def compiled(address: Any, record: Any) -> float:
+        return _ask(address, record)  # type: ignore[call-arg,no-any-return]
+
+    return compiled
 
 
 @intrinsic

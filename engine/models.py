@@ -4,16 +4,18 @@ A model is a pure function of what its order may know at that event (R2.8): it i
 The kernel holds the addresses of the models, so a run with models and one without share the same compiled
 code: nothing of the kernel is compiled again for a new model.
 
-===========  =============================================================================================  =================================
-kind         arguments                                                                                      returns
-===========  =============================================================================================  =================================
-``fee``      notional, qty, maker                                                                           fee in account currency
-``slippage`` price, qty, volume, half_spread, side, key                                                     fraction of the price, paid beyond the half-spread
-``fill``     price, qty, volume, half_spread, side, key                                                     taker price, before the tick
-``exit``     entry_price, high, low, close, stop, target, bars, side, key                                   stop level from now on; NaN leaves it
-===========  =============================================================================================  =================================
+============  ==============================================================  ===================================================
+kind          is asked                                                        and returns
+============  ==============================================================  ===================================================
+``fee``       for each fill                                                   fee in account currency
+``slippage``  for each fill of a taker                                        fraction of the price, paid beyond the half-spread
+``fill``      for each fill of a taker                                        its price, before the tick
+``exit``      at each close of a held bar                                     stop level from now on; NaN leaves it
+``selector``  for each entry that nothing else drops                          what it is ranked by; NaN drops it
+``size``      for each entry that got a slot                                  its quantity; NaN refuses it
+============  ==============================================================  ===================================================
 
-``side`` is +1 or -1 of the position (``exit``) or of the order (``fill``, ``slippage``), ``stop`` and ``target`` are NaN where there is none, ``volume`` is that of the last closed bar (0 where unknown), ``maker`` is 1 or 0.
+``PARAMETERS`` names what each is told, ``Candidate`` and ``Selected`` are the records of the last two, and ``docs/models.md`` says what the names mean.
 ``key`` is an int64 made of the run's seed and the event; ``draw(key, n)`` turns it into random numbers, the n-th of which never depends
 on what else was drawn (R9.2).
 """
@@ -25,13 +27,16 @@ import inspect
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from engine.model_call import compile_function, draw
+from numba.core import types
 
-__all__ = ["PARAMETERS", "Model", "ModelError", "ModelKind", "compile_model", "draw", "load_model"]
+from engine.model_call import compile_function, draw, record_type
+
+__all__ = ["PARAMETERS", "RECORDS", "Candidate", "Model", "ModelError", "ModelKind", "Selected", "compile_model", "draw", "load_model"]
 
 
 class ModelError(ValueError):
@@ -45,6 +50,8 @@ class ModelKind(IntEnum):
     SLIPPAGE = 1
     FILL = 2
     EXIT = 3
+    SELECTOR = 4
+    SIZE = 5
 
 
 PARAMETERS: dict[ModelKind, tuple[str, ...]] = {
@@ -52,8 +59,63 @@ PARAMETERS: dict[ModelKind, tuple[str, ...]] = {
     ModelKind.SLIPPAGE: ("price", "qty", "volume", "half_spread", "side", "key"),
     ModelKind.FILL: ("price", "qty", "volume", "half_spread", "side", "key"),
     ModelKind.EXIT: ("entry_price", "high", "low", "close", "stop", "target", "bars", "side", "key"),
+    ModelKind.SELECTOR: ("entry",),
+    ModelKind.SIZE: ("entry",),
 }
-"""Names of the arguments: all float64 but ``key``, which is int64; the result is float64."""
+"""Names of the arguments: float64, but for ``key``, which is int64, and ``entry``, a record of ``RECORDS``; the result is float64."""
+
+
+class Candidate(NamedTuple):
+    """An entry that asks for a slot, as the user's selector sees it; NaN where there is no such column."""
+
+    score: float
+    side: float  # +1 long, -1 short
+    close: float  # last one
+    volume: float  # of the last closed bar
+    weight: float
+    volatility: float
+    win_probability: float
+    payoff: float
+    equity: float  # account currency
+    free_cash: float  # account currency
+    held: float  # signed quantity of its strategy in its symbol
+    positions: float  # how many are held
+    of_strategy: float  # how many of them are its strategy's
+    of_symbol: float  # how many of them are in its symbol
+    free_slots: float  # infinite without selector.max_positions
+    ts: int  # us, UTC
+    symbol: int  # place among the run's symbols, by name
+    strategy: int  # place among its strategies, by id
+    key: int  # for draw
+
+
+class Selected(NamedTuple):
+    """An entry that got a slot, as the user's size model sees it; NaN where there is no such column."""
+
+    capital: float  # budget x equity, account currency
+    free_cash: float  # with what a position that leaves for the entry frees, account currency
+    reference: float  # price: the limit, else the trigger, else the last close
+    distance: float  # price: from the reference to the stop, negative on the wrong side, NaN without one
+    worth: float  # account currency that one unit of quantity stands for at the reference
+    loss: float  # account currency that one unit loses from the reference to the stop; NaN without one on its side
+    side: float  # +1 long, -1 short
+    score: float
+    amount: float  # number of the strategy's size in the config
+    weight: float
+    volatility: float
+    win_probability: float
+    payoff: float
+    held: float  # signed quantity of its strategy in its symbol
+    positions: float  # how many are held
+    rank: float  # 1: the best of the instant
+    ts: int  # us, UTC
+    symbol: int  # place among the run's symbols, by name
+    strategy: int  # place among its strategies, by id
+    key: int  # for draw
+
+
+RECORDS: dict[ModelKind, type[NamedTuple]] = {ModelKind.SELECTOR: Candidate, ModelKind.SIZE: Selected}
+"""What ``entry`` is."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +181,7 @@ def compile_model(kind: ModelKind, function: Callable[..., Any], name: str = "",
     name = name or getattr(function, "__qualname__", repr(function))
     _check(kind, function, name)
     try:
-        address = compile_function(function, tuple(name == "key" for name in PARAMETERS[kind]))
+        address = compile_function(function, _types(kind))
     except Exception as error:  # numba has many
         raise ModelError(f"{name} does not compile as a {kind.name.lower()} model {_form(kind)}: {_said(error)}") from error
     return Model(kind, name, source_hash or _hash(function), function, address)
@@ -136,8 +198,30 @@ def _check(kind: ModelKind, function: Callable[..., Any], name: str) -> None:
     except (OSError, SyntaxError):
         return
     for node in ast.walk(tree):
+        if kind in RECORDS and isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "entry":
+            _check_field(kind, node.attr, f"{name} line {node.lineno}")
         if isinstance(node, ast.Raise | ast.Assert):
             raise ModelError(f"{name} line {node.lineno}: a model cannot raise or assert inside the replay; return NaN, or a safe value")
+
+
+def _check_field(kind: ModelKind, field: str, where: str) -> None:
+    """Refuse a name that the record does not have."""
+    fields = RECORDS[kind]._fields
+    if field in fields:
+        return
+    near = get_close_matches(field, fields, 1)
+    raise ModelError(f"{where}: the entry of a {kind.name.lower()} model has no {field!r}; {_near(near)}it has {', '.join(fields)}")
+
+
+def _near(names: list[str]) -> str:
+    return f"perhaps {names[0]!r}; " if names else ""
+
+
+def _types(kind: ModelKind) -> tuple[Any, ...]:
+    """Numba's types of the arguments of a kind."""
+    if kind in RECORDS:
+        return (record_type(RECORDS[kind]),)
+    return tuple(types.int64 if name == "key" else types.float64 for name in PARAMETERS[kind])
 
 
 def _said(error: Exception) -> str:

@@ -23,7 +23,8 @@ def first_row_after(tape: Tape, symbol: int, row: int, ts: int) -> int:
 @kernel
 def is_unsized(state: State, slot: int) -> bool:
     """Whether an entry takes what cash pays for when it fills, and has not begun to.  # R5.1"""
-    sized_at_fill = state.rules[0]["size_at_fill"] and state.desks[state.positions[slot]["strategy"]]["size"] == SizeKind.ALL_IN
+    sized_at_fill = state.rules[0]["size_at_fill"] and not (state.rules[0]["aiming"] and state.entries[slot]["aimed"])
+    sized_at_fill = sized_at_fill and state.desks[state.positions[slot]["strategy"]]["size"] == SizeKind.ALL_IN
     return sized_at_fill and state.entries[slot]["begun"] == 0
 
 
@@ -161,11 +162,29 @@ def drop_all_entries(state: State, ts: int, reason: int, cause: int) -> None:
     state.account[0]["n_queue"] = 0
 
 
-@shared
+@kernel
+def leaves(state: State, slot: int) -> bool:
+    """Whether an order to close all of a position is pending."""
+    return state.positions[slot]["exit_id"] != 0 and not (state.rules[0]["aiming"] and state.positions[slot]["exit_lots"] != 0)
+
+
+@kernel
 def order_exit(state: State, tape: Tape, slot: int, ts: int, reason: int, timing: int, latency_us: int, proposal: int, cause: int) -> None:
-    """Decide to close a position: ORDER, to fill in the first bar it may act in.  # R2.3"""
+    """Decide to close a position.  # R2.3"""
+    order_to_close(state, tape, slot, ts, reason, timing, latency_us, proposal, cause, 0)
+
+
+@shared
+def order_to_close(
+    state: State, tape: Tape, slot: int, ts: int, reason: int, timing: int, latency_us: int, proposal: int, cause: int, lots: int
+) -> None:
+    """Decide to close so many lots of a position, 0: all: ORDER, to fill in the first bar it may act in.  # R2.3
+
+    It takes the place of a pending order to close some.
+    """
     account, position = state.account[0], state.positions[slot]
     symbol, row = state.positions[slot]["symbol"], position["row"]
+    before, before_lots, before_proposal = position["exit_id"], position["exit_lots"], position["exit_proposal"]
     if timing == Timing.CLOSE:
         closes_now = row > tape.oldest[symbol] and tape.ts[row - 1] == ts
         position["exit_row"] = row - 1 if closes_now else row
@@ -176,6 +195,9 @@ def order_exit(state: State, tape: Tape, slot: int, ts: int, reason: int, timing
     account["next_order_id"] += 1
     account["n_exits"] += 1
     position["exit_reason"], position["exit_timing"], position["exit_proposal"] = reason, timing, proposal
+    if state.rules[0]["aiming"]:
+        account["n_cuts"] += lots != 0
+        position["exit_lots"] = lots
     position["exit_seq"] = post(
         state,
         ts,
@@ -185,7 +207,7 @@ def order_exit(state: State, tape: Tape, slot: int, ts: int, reason: int, timing
         position["exit_id"],
         proposal,
         -position["side"],
-        abs(position["lots"]),
+        lots if lots != 0 else abs(position["lots"]),
         0.0,
         0,
         0,
@@ -194,6 +216,12 @@ def order_exit(state: State, tape: Tape, slot: int, ts: int, reason: int, timing
         0,
         0,
     )
+    if state.rules[0]["aiming"] and before != 0:
+        side, seq = -position["side"], position["exit_seq"]
+        reason = Reason.POSITION_CLOSED
+        post(state, ts, RecordKind.CANCELLED, reason, slot, before, before_proposal, side, before_lots, 0.0, 0, 0, 0.0, seq, 0, 0)
+        account["n_exits"] -= 1
+        account["n_cuts"] -= 1
     drop_rest(state, slot, ts, position["exit_seq"])
 
 
@@ -210,7 +238,7 @@ def drop_exit(state: State, slot: int, ts: int, lots: int, reason: int, cause: i
         position["exit_id"],
         position["exit_proposal"],
         -position["side"],
-        lots,
+        position["exit_lots"] if state.rules[0]["aiming"] and position["exit_lots"] != 0 else lots,
         0.0,
         0,
         0,
@@ -219,8 +247,18 @@ def drop_exit(state: State, slot: int, ts: int, lots: int, reason: int, cause: i
         0,
         0,
     )
+    end_exit(state, slot)
+
+
+@kernel
+def end_exit(state: State, slot: int) -> None:
+    """A position's exit is pending no more."""
+    account, position = state.account[0], state.positions[slot]
     position["exit_id"] = 0
-    state.account[0]["n_exits"] -= 1
+    account["n_exits"] -= 1
+    if state.rules[0]["aiming"]:
+        account["n_cuts"] -= position["exit_lots"] != 0
+        position["exit_lots"] = 0
 
 
 @kernel

@@ -35,7 +35,7 @@ class Proposal:
     symbol
         A symbol of the run.
     action
-        An ``Action``, or its name: ``enter_long``, ``enter_short``, ``exit``, ``exit_long``, ``exit_short``.
+        An ``Action``, or its name: ``enter_long``, ``enter_short``, ``exit``, ``exit_long``, ``exit_short``, ``target``.
     strategy
         Id of the strategy it is for; empty: the one that proposes.
     values

@@ -107,6 +107,15 @@ def _check_orders(table: Mapping[str, NDArray[Any]]) -> None:
         if len(wrong):
             row = int(wrong[0])
             raise ProposalError(f"proposal row {row}: {name} {table[name][row]} is not one of {[one.name.lower() for one in kind]}")
+    targets = table["action"] == Action.TARGET
+    resting = np.flatnonzero(targets & ((table["order_type"] != OrderType.MARKET) | (table["tif"] != TimeInForce.GTC)))
+    if len(resting):
+        raise ProposalError(
+            f"proposal row {resting[0]}: a target is a market order that is good till cancelled; leave order_type and tif out"
+        )
+    if targets.any() and "weight" not in table:
+        row = int(np.argmax(targets))
+        raise ProposalError(f"proposal row {row}: a target has no weight; give the column weight, a signed fraction of budget x equity")
     short = np.flatnonzero((table["tif"] == TimeInForce.BARS) & (table["tif_value"] < 1))
     if len(short):
         row = int(short[0])

@@ -40,6 +40,7 @@ from engine.selector import select
 from engine.settlement import settle_futures
 from engine.state import PLAIN, State
 from engine.tape import Tape
+from engine.targets import aim
 from engine.terms import pass_bars
 
 DONE, FULL, PAUSED, OVERFLOW, UNPRICED, DECIDING, UNRATED = 0, 1, 2, 3, 4, 5, 6
@@ -191,6 +192,8 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
     if timing == Timing.NEXT_CLOSE:
         fill_exits_at_close(tape, state, now)
     propose_exits(tape, proposals, state, first, stop, now)
+    if state.rules[0]["aiming"]:
+        aim(state, tape, proposals, first, stop, now)
     if timing == Timing.CLOSE:
         fill_exits_at_close(tape, state, now)
     n_selected = 0

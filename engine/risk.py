@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from engine.choosers import own_quantity
 from engine.conversion import is_unrated
 from engine.crowd import is_first_leg, leg_of, place_of_strategy, same_unit
 from engine.execution import half_spread_of_close, reserve
@@ -26,6 +27,7 @@ from engine.sizing import (
 from engine.splits import restated_level
 from engine.state import State
 from engine.tape import Tape, rules_at
+from engine.targets import is_target, missing_quantity, turn_of
 from engine.terms import reference_price
 
 GROSS, NET = 0, 1
@@ -110,28 +112,33 @@ def freed(state: State, slot: int, side: int) -> int:
 def sized(
     state: State, tape: Tape, proposals: Proposals, i: int, reference: float, capital: int, free: int, half: float, rule: np.void
 ) -> tuple[int, int]:
-    """Lots that the strategy's size model asks for, and the reason where there are none.  # R5.1"""
+    """Lots that the strategy's size model or the user's own asks for, and the reason where there are none.  # R5.1"""
     rules, symbol = state.rules[0], proposals.symbol[i]
-    spec, desk, side = tape.specs[symbol], state.desks[proposals.strategy[i]], side_of(proposals.action[i])
+    spec, desk, side = tape.specs[symbol], state.desks[proposals.strategy[i]], side_of(turn_of(state, proposals, i))
     if side < 0 and not spec["shortable"]:
         return 0, Reason.SHORT_NOT_ALLOWED
-    if desk["size"] == SizeKind.ALL_IN:
+    aimed = is_target(state, proposals, i)
+    if desk["size"] == SizeKind.ALL_IN and not aimed:
         buffer = money(capital * rules["cash_buffer"])
         limit = min(money((free - buffer) * desk["amount"]), money(capital * desk["budget"]))
         lots = all_in_lots(tape, state, symbol, side, limit, reference, half, rule["lot_step"], False)
         return lots, (Reason.NONE if lots > 0 else Reason.NO_SIZE)
     level, kind = proposals.stop_loss[i], proposals.stop_loss_kind[i]
     stop = stop_price(side, reference, restated_level(state, tape, symbol, level, kind, proposals.ts[i]), kind)
-    if desk["size"] == SizeKind.FIXED_RISK and not grid_steps(side * (reference - stop), rule["tick"], False) >= 1.0:
+    if desk["size"] == SizeKind.FIXED_RISK and not aimed and not grid_steps(side * (reference - stop), rule["tick"], False) >= 1.0:
         return 0, Reason.BAD_STOP
     own = capital / rules["scale"] * desk["budget"]
     each = unit_worth(tape, state, symbol, reference)
-    if desk["size"] > SizeKind.ALL_IN:
+    at_risk = unit_loss(reference, stop, spec["multiplier"], spec["inverse"])
+    if spec["converts"]:
+        at_risk = at_risk * state.rates[symbol]["now"]
+    if aimed:
+        qty = missing_quantity(state, tape, proposals, i, side, capital, reference)
+    elif rules["size_model"] != 0:
+        qty = own_quantity(state, proposals, i, side, own, free, reference, stop, each, at_risk)
+    elif desk["size"] > SizeKind.ALL_IN:
         qty = own * own_share(proposals, desk, i) / each
     else:
-        at_risk = unit_loss(reference, stop, spec["multiplier"], spec["inverse"])
-        if spec["converts"]:
-            at_risk = at_risk * state.rates[symbol]["now"]
         qty = wanted_quantity(desk["size"], desk["amount"], own, each, at_risk)
     if not 0.0 < qty < np.inf:
         return 0, Reason.NO_SIZE
@@ -219,7 +226,7 @@ def below_minimum(tape: Tape, state: State, symbol: int, lots: int, reference: f
 @shared
 def judge(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, clip: bool, now: int) -> int:
     """Size one entry and hold it against every limit; reserve and count it, or the reason why not.  # R5.1, R5.2"""
-    rules, symbol, side = state.rules[0], proposals.symbol[i], side_of(proposals.action[i])
+    rules, symbol, side = state.rules[0], proposals.symbol[i], side_of(turn_of(state, proposals, i))
     slot, row = symbol * len(state.desks) + proposals.strategy[i], proposals.row[i]
     reference, released = reference_price(state, tape, proposals, i, side), freed(state, slot, side)
     half = half_spread_of_close(tape, symbol, row, now, rules["default_half_spread"])
@@ -247,7 +254,7 @@ def judge(state: State, tape: Tape, proposals: Proposals, i: int, capital: int, 
 def approve(state: State, tape: Tape, proposals: Proposals, i: int, now: int) -> None:
     """APPROVED."""
     slot = proposals.symbol[i] * len(state.desks) + proposals.strategy[i]
-    order, reference = state.entries[slot], reference_price(state, tape, proposals, i, side_of(proposals.action[i]))
+    order, reference = state.entries[slot], reference_price(state, tape, proposals, i, side_of(turn_of(state, proposals, i)))
     side, lots, amount, cause = order["side"], order["lots"], order["reserved"], order["cause"]
     order["cause"] = post(state, now, RecordKind.APPROVED, Reason.NONE, slot, -1, i, side, lots, reference, 0, amount, 0.0, cause, 0, 0)
 
@@ -256,14 +263,10 @@ def approve(state: State, tape: Tape, proposals: Proposals, i: int, now: int) ->
 def refuse(state: State, tape: Tape, proposals: Proposals, rank: int, reason: int, now: int) -> None:
     """REJECTED; ``state.ranked`` forgets it."""
     i = state.ranked[rank]
-    slot, side = proposals.symbol[i] * len(state.desks) + proposals.strategy[i], side_of(proposals.action[i])
-    order, reference, score = (
-        state.entries[slot],
-        reference_price(state, tape, proposals, i, side_of(proposals.action[i])),
-        proposals.score[i],
-    )
+    slot, side = proposals.symbol[i] * len(state.desks) + proposals.strategy[i], side_of(turn_of(state, proposals, i))
+    order, reference = state.entries[slot], reference_price(state, tape, proposals, i, side)
     state.ranked[rank] = -1
-    post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, score, order["cause"], order["rank"], 0)
+    post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, order["key"], order["cause"], order["rank"], 0)
 
 
 @kernel

@@ -103,6 +103,9 @@ class Reason(IntEnum):
     LIQUIDATED = 100
     BREAK_EVEN = 59
     MODEL_STOP = 140  # a stop that the user's exit model set
+    NO_RANK = 141  # the user's selector dropped it
+    REBALANCED = 142  # a target closed some of a position, or all of it
+    NO_CHANGE = 143  # a target that is met, to less than a lot
     # life of an order, a halt, a run
     POSITION_CLOSED = 60
     DRAWDOWN = 61
@@ -129,6 +132,7 @@ class Action(IntEnum):
     EXIT = 2  # whichever side is held
     EXIT_LONG = 3
     EXIT_SHORT = 4
+    TARGET = 5  # that the position be ``weight`` of capital
 
 
 class Accounting(IntEnum):
@@ -249,6 +253,7 @@ class SizeKind(IntEnum):
     VOL_TARGET = 5
     KELLY = 6
     TARGET_WEIGHT = 7
+    MODEL = 8  # the user's own
 
 
 class OnHeld(IntEnum):
@@ -284,7 +289,7 @@ MORE = 4  # flag of a FILL: its order has more to fill, so it does not end the p
 
 OUTSIDE = 255  # phase of what is no event's doing: the deposit and the end of the run
 
-COUNTED = (Reason.ALREADY_HELD, Reason.ALREADY_PENDING, Reason.NOT_HELD)  # not stored below `full`     # R5.4
+COUNTED = (Reason.ALREADY_HELD, Reason.ALREADY_PENDING, Reason.NOT_HELD, Reason.NO_CHANGE)  # not stored below `full`     # R5.4
 
 RECORD = np.dtype(
     [
@@ -338,7 +343,7 @@ PROPOSAL_COLUMNS = {
 """Columns of a proposal table; all but ts, symbol, strategy and action have defaults."""
 
 OPTIONAL_COLUMNS = {
-    "weight": "float64",  # share of capital wanted (NaN: none)                                              # R5.1
+    "weight": "float64",  # share of capital wanted (NaN: none), signed of a TARGET                                              # R5.1
     "volatility": "float64",  # a fraction, over the time that the target volatility is of (NaN: none)
     "win_probability": "float64",  # of the trade (NaN: none)
     "payoff": "float64",  # average win over average loss (NaN: none)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from engine.choosers import own_rank_key
 from engine.crowd import choose, drop_broken_legs, leg_of, rescore
 from engine.halts import stopped_entries
 from engine.kernel import kernel, shared
@@ -12,6 +13,7 @@ from engine.risk import side_of
 from engine.schema import NONE, Action, OnHeld, OrderType, Reason, RecordKind
 from engine.state import State
 from engine.tape import Tape, known_until
+from engine.targets import is_target, turn_of
 from engine.terms import lapsed, reference_price
 
 
@@ -31,7 +33,7 @@ def listed(tape: Tape, symbol: int, ts: int) -> bool:
 @kernel
 def priced(state: State, tape: Tape, proposals: Proposals, i: int) -> bool:
     """Whether an entry has the prices that its type of order needs."""
-    side = side_of(proposals.action[i])
+    side = side_of(turn_of(state, proposals, i))
     return proposals.order_type[i] == OrderType.MARKET or not np.isnan(reference_price(state, tape, proposals, i, side))
 
 
@@ -39,6 +41,8 @@ def priced(state: State, tape: Tape, proposals: Proposals, i: int) -> bool:
 def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int) -> int:
     """First reason before CONFLICT for which an entry drops out, or NONE.  # R4.1"""
     row = proposals.row[i]
+    if is_target(state, proposals, i) and not np.isfinite(proposals.weight[i]):
+        return Reason.INVALID
     if np.isnan(proposals.score[i]) or row < 0 or not np.isfinite(tape.close[max(row, 0)]):
         return Reason.INVALID
     if state.rules[0]["ordered"] and (lapsed(proposals, i, now) or not priced(state, tape, proposals, i)):
@@ -54,7 +58,9 @@ def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int
 def has_a_say(state: State, proposals: Proposals, i: int, slot: int) -> bool:
     """Whether an entry of a held (strategy, symbol) adds to the position, reverses it, or changes its levels.  # R4.3"""
     position, desk = state.positions[slot], state.desks[proposals.strategy[i]]
-    same = side_of(proposals.action[i]) == position["side"]
+    same = side_of(turn_of(state, proposals, i)) == position["side"]
+    if is_target(state, proposals, i):
+        return position["exit_id"] == 0
     if desk["on_held"] == OnHeld.ADD:
         return same and position["exit_id"] == 0 and position["adds"] < desk["max_adds"]
     if desk["on_held"] == OnHeld.REVERSE:
@@ -63,19 +69,30 @@ def has_a_say(state: State, proposals: Proposals, i: int, slot: int) -> bool:
 
 
 @kernel
-def drop_group(state: State, proposals: Proposals, start: int, first: int, stop: int) -> None:
+def take_key(state: State, tape: Tape, proposals: Proposals, start: int, i: int, free: int) -> bool:
+    """Note what an entry is ranked by: its score, or what the user's selector makes of it; whether that ranks it.  # R4.2"""
+    if state.rules[0]["selector_model"] == 0:
+        state.keys[i - start] = proposals.score[i]
+        return True
+    key = own_rank_key(state, tape, proposals, i, side_of(turn_of(state, proposals, i)), free)
+    state.keys[i - start] = key
+    return np.isfinite(key)
+
+
+@kernel
+def drop_group(state: State, tape: Tape, proposals: Proposals, start: int, first: int, stop: int, free: int) -> None:
     """Reasons from CONFLICT on for the entries ``first:stop`` of one (symbol, strategy) at one instant.  # R4.1"""
     long, short = False, False
     for i in range(first, stop):
-        if state.reasons[i - start] == Reason.NONE and proposals.action[i] <= Action.ENTER_SHORT:
-            if side_of(proposals.action[i]) > 0:
+        if state.reasons[i - start] == Reason.NONE and turn_of(state, proposals, i) <= Action.ENTER_SHORT:
+            if side_of(turn_of(state, proposals, i)) > 0:
                 long = True
             else:
                 short = True
     slot = proposals.symbol[first] * len(state.desks) + proposals.strategy[first]
     best = NONE
     for i in range(first, stop):
-        if state.reasons[i - start] != Reason.NONE or proposals.action[i] > Action.ENTER_SHORT:
+        if state.reasons[i - start] != Reason.NONE or turn_of(state, proposals, i) > Action.ENTER_SHORT:
             continue
         reason = Reason.NONE
         if long and short:
@@ -86,9 +103,11 @@ def drop_group(state: State, proposals: Proposals, start: int, first: int, stop:
             reason = Reason.ALREADY_PENDING
         elif proposals.score[i] < state.rules[0]["min_score"]:
             reason = Reason.BELOW_MIN_SCORE
+        elif not take_key(state, tape, proposals, start, i, free):
+            reason = Reason.NO_RANK
         elif best == NONE:
             best = i
-        elif proposals.score[i] > proposals.score[best]:
+        elif state.keys[i - start] > state.keys[best - start]:
             state.reasons[best - start] = Reason.DUPLICATE
             best = i
         else:
@@ -97,21 +116,21 @@ def drop_group(state: State, proposals: Proposals, start: int, first: int, stop:
 
 
 @kernel
-def rank_before(proposals: Proposals, i: int, j: int) -> bool:
+def rank_before(state: State, start: int, i: int, j: int) -> bool:
     """Whether proposal ``i`` ranks before ``j``; rows are already in (symbol, strategy, sequence) order.  # R4.2"""
-    if proposals.score[i] != proposals.score[j]:
-        return proposals.score[i] > proposals.score[j]
+    if state.keys[i - start] != state.keys[j - start]:
+        return state.keys[i - start] > state.keys[j - start]
     return i < j
 
 
 @kernel
-def sort_by_rank(state: State, proposals: Proposals, n: int) -> None:
+def sort_by_rank(state: State, start: int, n: int) -> None:
     """Shell sort of the first ``n`` of ``state.ranked`` (Ciura's gaps; the order is total, so stability does not matter)."""
     for gap in (701, 301, 132, 57, 23, 10, 4, 1):
         for i in range(gap, n):
             candidate = state.ranked[i]
             j = i
-            while j >= gap and rank_before(proposals, candidate, state.ranked[j - gap]):
+            while j >= gap and rank_before(state, start, candidate, state.ranked[j - gap]):
                 state.ranked[j] = state.ranked[j - gap]
                 j -= gap
             state.ranked[j] = candidate
@@ -125,21 +144,21 @@ def free_slots(state: State) -> int:
     for i in range(account["n_queue"]):
         taken += state.positions[state.queue[i]]["lots"] == 0
     if rules["reuse_pending_exit"]:
-        taken -= account["n_exits"]
+        taken -= account["n_exits"] - account["n_cuts"]
     return max(0, rules["max_positions"] - taken)
 
 
 @kernel
-def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, now: int) -> None:
+def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, now: int, free: int) -> None:
     """The first reason of R4.1 for each entry, into ``state.reasons``."""
     for i in range(start, stop):
-        entry = proposals.action[i] <= Action.ENTER_SHORT
+        entry = turn_of(state, proposals, i) <= Action.ENTER_SHORT
         state.reasons[i - start] = drop_reason(state, tape, proposals, i, now) if entry else Reason.NONE
     first = start
     for i in range(start + 1, stop + 1):
         same = i < stop and proposals.symbol[i] == proposals.symbol[first] and proposals.strategy[i] == proposals.strategy[first]
         if not same:
-            drop_group(state, proposals, start, first, i)
+            drop_group(state, tape, proposals, start, first, i, free)
             first = i
     if state.rules[0]["crowding"]:
         drop_broken_legs(state, proposals, start, stop)
@@ -148,6 +167,8 @@ def drop(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, 
 @kernel
 def replaces(state: State, proposals: Proposals, i: int, slot: int) -> bool:
     """Whether an entry changes the levels of what is held.  # R4.3"""
+    if is_target(state, proposals, i):
+        return False
     return state.positions[slot]["lots"] != 0 and state.desks[proposals.strategy[i]]["on_held"] == OnHeld.REPLACE_LEVELS
 
 
@@ -156,7 +177,7 @@ def keep_or_record(state: State, tape: Tape, proposals: Proposals, start: int, s
     """REJECTED, LEVELS or a count for those that end here; the others go into ``state.ranked``, and their number back."""
     n, n_strategies = 0, len(state.desks)
     for i in range(start, stop):
-        if proposals.action[i] > Action.ENTER_SHORT:
+        if turn_of(state, proposals, i) > Action.ENTER_SHORT:
             continue
         reason = state.reasons[i - start]
         slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
@@ -164,7 +185,7 @@ def keep_or_record(state: State, tape: Tape, proposals: Proposals, start: int, s
             state.outcomes[i] = reason
         elif reason != Reason.NONE:
             score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]
-            side = side_of(proposals.action[i])
+            side = side_of(turn_of(state, proposals, i))
             post(state, now, RecordKind.REJECTED, reason, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
         elif state.rules[0]["crowding"] and replaces(state, proposals, i, slot):
             replace_levels(state, tape, proposals, slot, i, now)
@@ -184,25 +205,28 @@ def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int
     its slot's ``cause`` and ``rank``.
     """
     n_strategies = len(state.desks)
+    free, chosen = free_slots(state), 0
     if state.rules[0]["crowding"]:
-        rescore(state, proposals, start, stop)
-    drop(state, tape, proposals, start, stop, now)
+        rescore(state, tape, proposals, start, stop, free)
+    drop(state, tape, proposals, start, stop, now, free)
     n = keep_or_record(state, tape, proposals, start, stop, now)
     if n > 1:
-        sort_by_rank(state, proposals, n)
-    free, chosen = free_slots(state), 0
+        sort_by_rank(state, start, n)
     if state.rules[0]["crowding"]:
         choose(state, tape, proposals, start, n, free)
     for rank in range(n):
         i = state.ranked[rank]
         slot = proposals.symbol[i] * n_strategies + proposals.strategy[i]
-        side, score = side_of(proposals.action[i]), proposals.score[i]
+        side, score, key = side_of(turn_of(state, proposals, i)), proposals.score[i], state.keys[i - start]
         if (state.reasons[i - start] == Reason.NONE) if state.rules[0]["crowding"] else rank < free:
             root = post(state, now, RecordKind.PROPOSAL, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
-            seq = post(state, now, RecordKind.SELECTED, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, root, rank + 1, 0)
-            state.entries[slot]["cause"], state.entries[slot]["rank"] = seq, rank + 1
+            seq = post(state, now, RecordKind.SELECTED, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, key, root, rank + 1, 0)
+            order = state.entries[slot]
+            order["cause"], order["rank"], order["key"] = seq, rank + 1, key
+            if state.rules[0]["aiming"]:
+                order["aimed"] = is_target(state, proposals, i)
             state.ranked[chosen] = i
             chosen += 1
         else:
-            post(state, now, RecordKind.REJECTED, Reason.NOT_SELECTED, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, rank + 1, 0)
+            post(state, now, RecordKind.REJECTED, Reason.NOT_SELECTED, slot, NONE, i, side, 0, 0.0, 0, 0, key, NONE, rank + 1, 0)
     return chosen

@@ -17,9 +17,11 @@ from engine.schema import (
     NONE,
     OUTSIDE,
     RECORD,
+    Action,
     LimitTouch,
     MarginMode,
     OnHeld,
+    SizeKind,
     Slippage,
     StopAnchor,
     StopCheck,
@@ -78,12 +80,13 @@ POSITION = np.dtype(
         ("entry_id", "<i8"),
         ("opened_seq", "<i8"),
         ("exit_seq", "<i8"),
+        ("exit_lots", "<i8"),  # that it is to close; 0: all
         ("exit_proposal", "<i8"),
         ("change", "<i8"),  # first change of its levels that does not act yet, a row of ``changes``; NONE: none
         ("last_change", "<i8"),
         ("adds", "<i8"),
         ("busy_at", "<i8"),  # instant at which it was chosen to grow, turn or go
-        ("score", "<f8"),  # of the last proposal of its side
+        ("score", "<f8"),  # rank key of the last proposal of its side
         ("reach_row", "<i8"),  # bar inside which its entry filled by touch; NONE: at an open or a close
         ("reach_raw", "<f8"),  # at which raw price
         ("reach_certain", "u1"),  # extremes of that bar that come after the entry for certain
@@ -104,6 +107,7 @@ ENTRY = np.dtype(
         ("lots", "<i8"),
         ("reserved", "<i8"),  # money
         ("value", "<i8"),  # money, at the reference
+        ("key", "<f8"),  # that it was ranked by
         ("limit", "<f8"),  # NaN: none
         ("trigger", "<f8"),
         ("row", "<i8"),  # next bar in which it may fill
@@ -119,6 +123,7 @@ ENTRY = np.dtype(
         ("kind", "u1"),  # OrderType it is by now: a triggered stop is a market order
         ("tif", "u1"),
         ("at_close", "u1"),  # whether it is to fill at a close
+        ("aimed", "u1"),  # whether it is a target's
     ],
     align=True,
 )
@@ -148,6 +153,8 @@ ACCOUNT = np.dtype(
         ("upkeep", "<i8"),  # of all positions
         ("n_levels", "<i8"),  # positions with a level
         ("n_exits", "<i8"),  # positions with an exit pending
+        ("n_cuts", "<i8"),  # of them, those of which it closes only some
+        ("first_proposal", "<i8"),  # of the instant
         ("now", "<i8"),
         ("next_due", "<i8"),  # earliest visit that a position or a pending entry needs, or the account's debt
         ("interest_ts", "<i8"),  # midnight at which the account next pays interest on its debt; NEVER: none
@@ -175,6 +182,8 @@ RULES = np.dtype(
         ("slippage_model", "<i8"),
         ("fill_model", "<i8"),
         ("exit_model", "<i8"),
+        ("selector_model", "<i8"),
+        ("size_model", "<i8"),
         ("latency_us", "<i8"),
         ("max_positions", "<i8"),
         ("max_per_group", "<i8"),
@@ -232,6 +241,7 @@ RULES = np.dtype(
         ("bounded", "u1"),  # whether maintenance is at most top_rate of the notional at the mark
         ("tiered", "u1"),  # whether fees have tiers
         ("splits", "u1"),  # whether any symbol has a split
+        ("aiming", "u1"),  # whether any proposal is a target
     ],
     align=True,
 )
@@ -241,6 +251,7 @@ PLAIN: dict[str, float] = {
     "ordered": 0,
     "resting": 0,
     "crowding": 0,
+    "aiming": 0,
     "watching": 0,
     "parts": 0,
     "tiered": 0,
@@ -264,6 +275,8 @@ PLAIN: dict[str, float] = {
     "slippage_model": 0,
     "fill_model": 0,
     "exit_model": 0,
+    "selector_model": 0,
+    "size_model": 0,
 }
 """Rules of a plain run: market orders at the next open, with stops and targets, and nothing besides."""
 
@@ -343,6 +356,8 @@ class State(Block, writeable=True):
     )  # scratch: gross and net, then groups, then strategies, shape (2 + n_groups + n_strategies,)
     ranked: NDArray[np.int64] = column(np.int64)  # scratch, shape (largest batch,)
     reasons: NDArray[np.uint8] = column(np.uint8)  # scratch, shape (largest batch,)
+    turns: NDArray[np.int8] = column(np.int8)  # scratch: what targets have become, Action of each proposal, shape (largest batch,)
+    keys: NDArray[np.float64] = column(np.float64)  # scratch: what entries are ranked by, shape (largest batch,)
     outcomes: NDArray[np.uint8] = column(np.uint8)  # Reason of proposals that are counted only, shape (n_proposals,)
     equity: NDArray[np.int64] = column(np.int64)  # money at each sample, shape (n_samples,)
     ledger: NDArray[Any] = column(RECORD)  # RECORD, shape (capacity,)
@@ -369,10 +384,12 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         queue=np.zeros(n_slots, np.int64),
         watches=_watches(len(tape.first), settings),
         trade_profit=np.zeros(n_slots, np.int64),
-        changes=np.zeros(len(proposals.ts) if _changes_levels(settings) else 0, CHANGE),
+        changes=np.zeros(len(proposals.ts) if _changes_levels(settings) or aims(proposals) else 0, CHANGE),
         tally=np.zeros(2 + int(tape.specs["group"].max(initial=NONE)) + 1 + len(desks), np.int64),
         ranked=np.zeros(batch, np.int64),
         reasons=np.zeros(batch, np.uint8),
+        turns=np.zeros(batch, np.int8),
+        keys=np.zeros(batch, np.float64),
         outcomes=np.zeros(len(proposals.ts), np.uint8),
         equity=np.empty(len(tape.grid), np.int64),
         ledger=np.empty(1024 + 32 * n_slots + 8 * batch + 5 * len(proposals.ts), RECORD),
@@ -410,7 +427,8 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     account = state.account[0]
     rules["parts"] = settings.strategy_halts != HaltLimits() or settings.symbol_halts != HaltLimits()
     rules["watching"] = rules["parts"] or settings.halts.losses > 0 or settings.halts.cooldown_bars > 0
-    rules["crowding"] = _crowding(proposals, settings)
+    rules["aiming"] = aims(proposals)
+    rules["crowding"] = rules["aiming"] or _crowding(proposals, settings)
     account["cash"] = account["last_equity"] = settings.cash
     account["next_order_id"] = 1
     account["phase"] = OUTSIDE
@@ -432,6 +450,8 @@ def point_to_models(state: State, settings: Settings) -> None:
         rules[f"{model.kind.name.lower()}_model"] = model.address
     if rules["fill_model"] or rules["slippage_model"]:
         rules["slippage"] = Slippage.MODEL
+    if rules["size_model"]:
+        state.desks["size"] = SizeKind.MODEL
 
 
 def _watches(n_symbols: int, settings: Settings) -> NDArray[Any]:
@@ -456,6 +476,11 @@ def _watches(n_symbols: int, settings: Settings) -> NDArray[Any]:
 def _changes_levels(settings: Settings) -> bool:
     """Whether any strategy may change the levels of what it holds.  # R4.3"""
     return any(strategy.on_held in (OnHeld.ADD, OnHeld.REPLACE_LEVELS) for strategy in settings.strategies)
+
+
+def aims(proposals: Proposals) -> bool:
+    """Whether any proposal is a target."""
+    return bool((proposals.action == Action.TARGET).any())
 
 
 def _crowding(proposals: Proposals, settings: Settings) -> bool:

@@ -105,8 +105,8 @@ def lowered(made: Sequence[Made], tape: Tape, settings: Settings) -> Proposals:
 
 def with_room_for(state: State, n_proposals: int, batch: int) -> State:
     """A state whose arrays hold so many proposals, and so many at one instant."""
-    wanted = {"outcomes": n_proposals, "ranked": batch, "reasons": batch}
-    if np.isin(state.desks["on_held"], (OnHeld.ADD, OnHeld.REPLACE_LEVELS)).any():
+    wanted = {"outcomes": n_proposals, "ranked": batch, "reasons": batch, "keys": batch, "turns": batch}
+    if state.rules[0]["aiming"] or np.isin(state.desks["on_held"], (OnHeld.ADD, OnHeld.REPLACE_LEVELS)).any():
         wanted["changes"] = n_proposals
     small = {name: size for name, size in wanted.items() if len(getattr(state, name)) < size}
     return state.replace(**{name: _with_room(getattr(state, name), None, size) for name, size in small.items()}) if small else state

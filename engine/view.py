@@ -130,7 +130,8 @@ class Account:
             position = state.positions[slot]
             if position["exit_id"] != 0:
                 names = self._symbols[slot // n], self._strategies[slot % n]
-                found.append(PendingOrder(int(position["exit_id"]), *names, "exit", -int(position["side"]), abs(int(position["lots"])), 0))
+                lots = int(position["exit_lots"]) or abs(int(position["lots"]))
+                found.append(PendingOrder(int(position["exit_id"]), *names, "exit", -int(position["side"]), lots, 0))
         return tuple(found)
 
     def _entry(self, order: Any, slot: int) -> PendingOrder:

@@ -46,6 +46,7 @@ def read(table: pa.Table, where: str) -> ProposalTable:
     optional = {name: np.dtype(dtype).type for name, dtype in OPTIONAL_COLUMNS.items() if name in table.column_names}
     columns |= {name: _numbers(table, name, dtype, where) for name, dtype in optional.items()}
     _check_orders(columns, where)
+    _check_targets(columns, where)
     columns["row"] = np.full(len(table), -1)
     columns["sequence"] = _sequence(table, columns, where)
     order = np.lexsort([columns[name] for name in ("sequence", "strategy", "symbol", "available_ts")])
@@ -87,11 +88,19 @@ def _check_orders(columns: dict[str, NDArray[Any]], where: str) -> None:
     """Refuse orders that could not mean what they say.  # R2.1"""
     types, tifs, values = columns["order_type"], columns["tif"], columns["tif_value"]
     exits = (columns["action"] != Action.ENTER_LONG) & (columns["action"] != Action.ENTER_SHORT)
-    _refuse(exits & (types != OrderType.MARKET), types, "order_type", where, "exits are market orders")
+    _refuse(exits & (types != OrderType.MARKET), types, "order_type", where, "exits and targets are market orders")
     for name, kinds in (("limit_price", (OrderType.LIMIT, OrderType.STOP_LIMIT)), ("stop_price", (OrderType.STOP, OrderType.STOP_LIMIT))):
         idle = ~np.isnan(columns[name]) & ~np.isin(types, kinds)
         _refuse(idle, columns[name], name, where, f"its order_type has no {name}; give {' or '.join(kind.name.lower() for kind in kinds)}")
     _refuse((tifs == TimeInForce.BARS) & (values < 1), values, "tif_value", where, "bars are counted from 1")
+
+
+def _check_targets(columns: dict[str, NDArray[Any]], where: str) -> None:
+    """Refuse targets that do not say how much is to be held."""
+    targets = columns["action"] == Action.TARGET
+    weights = columns.get("weight", np.full(len(targets), np.nan))
+    _refuse(targets & np.isnan(weights), weights, "weight", where, "a target has one, the signed fraction of budget x equity to hold")
+    _refuse(targets & (columns["tif"] != TimeInForce.GTC), columns["tif"], "tif", where, "a target is good till cancelled")
 
 
 def _codes(table: pa.Table, name: str, kind: type[IntEnum], where: str) -> NDArray[np.int8]:

@@ -122,17 +122,26 @@ def find(plan: Plan, columns: Mapping[str, Column], job: Job, symbol: int, strat
     crossed: Crossed = {}
     for action, rule in plan.conditions.items():
         rows = rows_where(rule, columns, job.start, job.stop, edge=plan.edge, crossed=crossed)
-        entry = action in (Action.ENTER_LONG, Action.ENTER_SHORT)
-        values = _entry_values(plan, columns, rows, 1.0 if action == Action.ENTER_LONG else -1.0) if entry else {}
+        entry = action in (Action.ENTER_LONG, Action.ENTER_SHORT, Action.TARGET)
+        values = _entry_values(plan, columns, rows, _sides(plan, columns, rows, action)) if entry else {}
         kinds = {f"{name}_kind": level.kind for name, level in plan.levels.items()}
         yield Found(symbol, strategy, action, rows + job.series.start, values, kinds)
 
 
-def _entry_values(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], side: float) -> dict[str, NDArray[np.float64]]:
+def _sides(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], action: Action) -> NDArray[np.float64]:
+    """+1 or -1 for each entry, of a target the sign of its weight."""
+    if action == Action.TARGET:
+        return np.where(values_at(plan.sizing["weight"], columns, rows, {}) < 0.0, -1.0, 1.0)
+    return np.full(len(rows), 1.0 if action == Action.ENTER_LONG else -1.0)
+
+
+def _entry_values(
+    plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], side: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
     order = plan.order
     rules = {"score": plan.score, "max_bars": plan.max_bars} | dict(order.prices) | dict(plan.sizing)
     rules |= {name: level.rule for name, level in plan.levels.items()}
-    sides = {SIDE: np.full(len(rows), side)}
+    sides = {SIDE: side}
     values = {name: values_at(rule, columns, rows, sides) for name, rule in rules.items() if rule is not None}
     endless = [np.isinf(found) for name, found in values.items() if name != "max_bars"]
     if any(rows.any() for rows in endless):  # a quotient by zero, mostly: INVALID, as an unknown score is                        # R4.1

@@ -37,6 +37,7 @@ CONDITIONS = {
     "exit": Action.EXIT,
     "exit_long": Action.EXIT_LONG,
     "exit_short": Action.EXIT_SHORT,
+    "target": Action.TARGET,
 }
 """Rules that are true or false, in the order in which they propose at one close."""
 
@@ -49,7 +50,7 @@ LATER = ("tags",)
 """Keys that a proposal will have, and has not yet."""
 
 SIDE = "side"
-"""In levels and order prices: +1 for a long entry, -1 for a short one, so that ``close - side * 2 * atr`` serves both."""
+"""In levels and order prices: +1 for a long entry, -1 for a short one (a target of a negative weight), so that ``close - side * 2 * atr`` serves both."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +199,9 @@ class _Builder:
     def plan(self, name: str) -> Plan:
         for key in self.rules:
             self.check_key(key)
-        if not any(key in self.rules for key in ("long", "short")):
-            raise StrategyError(f"{self.where}: propose has neither long nor short, so it would never trade")
+        if not any(key in self.rules for key in ("long", "short", "target")):
+            raise StrategyError(f"{self.where}: propose has neither long nor short nor target, so it would never trade")
+        self.check_target()
         for feature in self.calls:
             self.feature(feature)
         conditions = {action: self.rule(key, condition=True) for key, action in CONDITIONS.items() if key in self.rules}
@@ -222,6 +224,15 @@ class _Builder:
             raise StrategyError(f"{self.where}: propose has no key {key!r}; {nearest(str(key), KEYS)}")
         if key == "trigger" and self.rules[key] not in TRIGGERS:
             raise StrategyError(f"{self.where}: propose.trigger is {' or '.join(TRIGGERS)}, not {self.rules[key]!r}")
+
+    def check_target(self) -> None:
+        if "target" not in self.rules:
+            return
+        if "weight" not in self.rules:
+            raise StrategyError(f"{self.where}: propose.target needs propose.weight, the signed fraction of budget x equity to hold")
+        for key in (*PRICES, "tif"):
+            if key in self.rules:
+                raise StrategyError(f"{self.where}: propose.{key} does not go with propose.target, whose orders are at market")
 
     def feature(self, name: str) -> None:
         if name in self.done:

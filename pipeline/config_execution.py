@@ -102,6 +102,8 @@ class Models(Section):
     slippage: ModelPath | None = Field(default=None, description="slippage of a taker, in place of execution.slippage")
     fill: ModelPath | None = Field(default=None, description="price of a taker, in place of half-spread and slippage")
     exit: ModelPath | None = Field(default=None, description="stop level after each close of a held bar")
+    selector: ModelPath | None = Field(default=None, description="what an entry is ranked by, in place of its score")
+    size: ModelPath | None = Field(default=None, description="quantity of an entry, in place of risk.size and the strategies' size")
 
 
 class Participation(Section):

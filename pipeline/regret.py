@@ -177,6 +177,10 @@ def regret(folder: str | Path, progress: Progress = silent) -> Regret:
     result, missing = replay_again(stored, progress)
     if result is None:
         raise RunError(f"{folder}: {missing}; regret needs the market the run was made on")
+    if (result.replay.proposals.action == Action.TARGET).any():
+        raise RunError(
+            f"{folder}: the run has targets, of which none stands alone: each is what is held and more, or less; regret is for entries"
+        )
     wanted = candidates(stored.rows)
     if not stored.fold.trips:
         raise RunError(f"{folder}: the run made no trade, so there is no average size to replay the others at")
@@ -237,6 +241,8 @@ def _config_alone(config: RunConfig, notional: float) -> RunConfig:
     """The config without selector, limits, halts and an account that could run dry; costs and execution stay."""
     from pipeline.config_risk import Risk, Size
 
+    execution = config.execution
+    models = execution.models.model_copy(update={"selector": None, "size": None})
     account = Account(
         currency=config.account.currency,
         decimals=config.account.decimals,
@@ -249,7 +255,7 @@ def _config_alone(config: RunConfig, notional: float) -> RunConfig:
             "selector": Selector(),
             "risk": Risk(size=Size(fixed_notional=notional)),
             "strategies": [one.model_copy(update={"size": None}) for one in config.strategies],
-            "execution": config.execution.model_copy(update={"finalize": "close"}),
+            "execution": execution.model_copy(update={"finalize": "close", "models": models}),
         }
     )
 

@@ -4,10 +4,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.models import ModelKind
 from engine.round_trips import Row
-from engine.schema import NONE, EventKind, LevelKind, MarginMode, Reason, RecordKind, SizeKind
+from engine.schema import MORE, NONE, Action, LevelKind, MarginMode, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
 from pipeline.bar_lookup import Market, most_lots
+from pipeline.own_size import own_size
 from pipeline.result import Result
 from pipeline.summary import money_in
 from pipeline.wording import number
@@ -109,24 +111,33 @@ def size_steps(result: Result, rows: list[Row], approved: int) -> Size:
     """Work out the size of an APPROVED record again."""
     replay, row = result.replay, rows[approved]
     market = Market(replay.tape, replay.proposals, replay.settings)
-    before = standing(result, market, rows, approved)
+    before = standing(market, rows, approved)
     desk = next(one for one in replay.settings.strategies if one.id == replay.strategies[row["strategy"]])
-    size = Size(f"{desk.size.name.lower()} {number(desk.amount)}" if desk.size != SizeKind.ALL_IN else "all_in", before.equity)
+    own, aimed = replay.settings.model(ModelKind.SIZE), market.proposals.action[row["proposal"]] == Action.TARGET
+    named = _named(desk) if own is None else f"your own model {own.name}"
+    size = Size("target" if aimed else named, before.equity)
     lot = float(market.instrument(row["symbol"]).base_lot)
     size.approved = row["qty"] * lot
-    size.formula, size.wanted = _wanted(market, row, desk, before)
+    if aimed:
+        size.formula, size.wanted = _missing(market, row, desk, before)
+    elif own is None:
+        size.formula, size.wanted = _wanted(market, row, desk, before)
+    else:
+        stop = stop_asked(market, row["proposal"], row["price"], row["side"])
+        size.formula, size.wanted = own_size(own, market, rows, approved, desk, before.equity, before.free, stop)
     _limit(market, row, before, size, lot)
     return size
 
 
-def standing(result: Result, market: Market, rows: list[Row], approved: int) -> Standing:
-    """The account as the gate saw it, from the sample of the instant and the records."""
+def standing(market: Market, rows: list[Row], approved: int) -> Standing:
+    """The account as the gate saw it, from the records and the marks."""
     held, pending = _folded(market, rows[:approved])
     mine = rows[approved]
     now, own = mine["ts"], (mine["symbol"], mine["strategy"])
     leaving = _leaving(rows, approved, held)
     gone = {leaving} | {waits.slot for waits in pending.values() if waits.slot in held and held[waits.slot].lots * waits.side < 0}
     counted, profit, locked, added_to = [(waits.slot, waits.side * waits.value) for waits in pending.values()], 0, 0, 0
+    gained = 0
     for slot, one in held.items():
         symbol, spot = slot[0], market.is_spot(slot[0])
         mark, valued = market.mark(symbol, now), max(one.booked, int(market.tape.ts[market.last_row(symbol, now)]))
@@ -136,6 +147,7 @@ def standing(result: Result, market: Market, rows: list[Row], approved: int) -> 
             added_to = abs(counted[-1][1]) if slot == own else added_to
         if spot:
             at_mark = market.in_account(symbol, at_mark, valued)
+        gained += at_mark if spot else market.in_account(symbol, at_mark - one.cost, valued)
         if not spot or one.lots < 0:
             if slot == leaving or spot or market.settings.margin != MarginMode.ISOLATED:
                 profit += at_mark - one.cost if spot else market.in_account(symbol, at_mark - one.cost, valued)
@@ -144,7 +156,7 @@ def standing(result: Result, market: Market, rows: list[Row], approved: int) -> 
             profit += at_mark
     group = market.instrument(mine["symbol"]).group
     return Standing(
-        equity=_equity(result, market, rows, approved),
+        equity=mine["cash"] + gained,
         free=mine["cash"] + profit - locked - sum(waits.reserved for waits in pending.values()),
         gross=sum(abs(worth) for _, worth in counted),
         net=sum(worth for _, worth in counted),
@@ -181,7 +193,7 @@ def _fill_some(pending: dict[int, _Waits], row: Row) -> None:
     waits = pending.get(row["proposal"])
     if waits is None:
         return
-    if row["qty"] >= waits.lots:
+    if not row["flags"] & MORE:
         del pending[row["proposal"]]
         return
     part = row["qty"] / waits.lots
@@ -204,27 +216,35 @@ def _leaving(rows: list[Row], approved: int, held: dict[tuple[int, int], _Held])
     return None
 
 
-def _equity(result: Result, market: Market, rows: list[Row], approved: int) -> int:
-    """Equity that served all sizing of the instant: the last sample, and what records have moved since.  # R5.3"""
-    import numpy as np
+def _named(desk: StrategySettings) -> str:
+    return "all_in" if desk.size == SizeKind.ALL_IN else f"{desk.size.name.lower()} {number(desk.amount)}"
 
-    now = rows[approved]["ts"]
-    at = int(np.searchsorted(result.replay.sample_ts, now, "right")) - 1
-    sampled = int(result.replay.sample_ts[at]) if at >= 0 else -1
-    equity = int(result.replay.equity[at]) if at >= 0 else result.replay.settings.cash
-    for row in reversed(rows[:approved]):
-        if row["ts"] < sampled or (row["ts"] == sampled and row["phase"] < EventKind.TRADE_PROPOSED):
-            break
-        if row["kind"] == RecordKind.FILL and not (
-            row["ts"] == sampled and row["reason"] == Reason.LIQUIDATED_AT_CLOSE
-        ):  # R7.4 comes first
-            mark = market.mark(row["symbol"], row["ts"])
-            signed = row["side"] * row["qty"]
-            moved = market.value(row["symbol"], signed, mark) - market.value(row["symbol"], signed, row["price"])
-            equity += market.in_account(row["symbol"], moved, row["ts"]) - row["fee"]
-        elif row["kind"] in (RecordKind.FUNDING, RecordKind.INTEREST, RecordKind.DIVIDEND):
-            equity += row["amount"]
-    return equity
+
+def _missing(market: Market, row: Row, desk: StrategySettings, before: Standing) -> tuple[str, float]:
+    """What a target wants beyond what is held on its side."""
+    weight, lot = float(market.proposals.weight[row["proposal"]]), market.instrument(row["symbol"]).base_lot
+    per, each = _unit(market, row)
+    wanted = abs(before.equity / market.settings.scale * desk.budget * weight / each)
+    held = max(0, row["side"] * row["position"]) * lot.units / lot.power
+    less = f", less {number(held)} held" if held else ""
+    return f"{_capital_text(market, before, desk)} x weight {number(abs(weight))} / {per}{less} = {number(wanted - held, 7)}", wanted - held
+
+
+def _capital_text(market: Market, before: Standing, desk: StrategySettings) -> str:
+    money = money_in(market.settings.decimals)
+    return f"equity {money(before.equity / market.settings.scale)}" + (f" x budget {number(desk.budget)}" if desk.budget != 1.0 else "")
+
+
+def _unit(market: Market, row: Row) -> tuple[str, float]:
+    """What one unit of quantity stands for at the reference, in account currency, and how it comes about."""
+    reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
+    if market.is_inverse(row["symbol"]):
+        return f"({number(multiplier)} / {number(reference)})", multiplier / reference
+    per, each = number(reference) + (f" x multiplier {number(multiplier)}" if multiplier != 1.0 else ""), reference * multiplier
+    rate = market.rate(row["symbol"], row["ts"])
+    if rate != 1.0:
+        per, each = f"({per} x {number(rate, 7)} for the currency of its prices)", each * rate
+    return per, each
 
 
 def _wanted(market: Market, row: Row, desk: StrategySettings, before: Standing) -> tuple[str, float]:
@@ -232,14 +252,8 @@ def _wanted(market: Market, row: Row, desk: StrategySettings, before: Standing) 
     scale, money = market.settings.scale, money_in(market.settings.decimals)
     reference, multiplier = row["price"], float(market.instrument(row["symbol"]).multiplier)
     capital = before.equity / scale * budget
-    own = f"equity {money(before.equity / scale)}" + (f" x budget {number(budget)}" if budget != 1.0 else "")
-    inverse, each = market.is_inverse(row["symbol"]), reference * multiplier
-    per = f"{number(reference)}" + (f" x multiplier {number(multiplier)}" if multiplier != 1.0 else "")
-    rate = market.rate(row["symbol"], row["ts"])
-    if rate != 1.0:
-        per, each = f"({per} x {number(rate, 7)} for the currency of its prices)", each * rate
-    if inverse:
-        per, each = f"({number(multiplier)} / {number(reference)})", multiplier / reference
+    own, (per, each) = _capital_text(market, before, desk), _unit(market, row)
+    inverse, rate = market.is_inverse(row["symbol"]), market.rate(row["symbol"], row["ts"])
     if kind == SizeKind.FIXED_QTY:
         return "a fixed quantity", amount
     if kind == SizeKind.FIXED_NOTIONAL:

@@ -148,11 +148,12 @@ def _most(rows: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _refusals(summary: Mapping[str, Any]) -> RenderableType:
-    """Entries that were refused, and exits that had nothing to close: most rules say exit at every bar."""
+    """Entries that were refused, and exits and targets with nothing to do: most rules say exit at every bar."""
     counted = dict(summary["rejected"])
-    idle = counted.pop(Reason.NOT_HELD.name.lower(), 0)
+    idle, met = (counted.pop(reason.name.lower(), 0) for reason in (Reason.NOT_HELD, Reason.NO_CHANGE))
     entries = ", ".join(f"{reason} {count:,}" for reason, count in counted.items()) or "none"
-    return Text(f"{summary['proposals']:,} proposals; refused or cancelled: {entries}; exits with nothing to close: {idle:,}")
+    targets = f"; targets that were met: {met:,}" if met else ""
+    return Text(f"{summary['proposals']:,} proposals; refused or cancelled: {entries}; exits with nothing to close: {idle:,}{targets}")
 
 
 def _notices(summary: Mapping[str, Any]) -> RenderableType:

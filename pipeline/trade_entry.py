@@ -3,7 +3,7 @@
 from typing import Any
 
 from engine.round_trips import Row
-from engine.schema import NONE, RecordKind
+from engine.schema import NONE, Action, RecordKind
 from pipeline.bar_lookup import bar_dict
 from pipeline.entry_order import entry_order
 from pipeline.trade_story import MOST_LISTED, Part, Story
@@ -17,9 +17,11 @@ def proposal(story: Story) -> Part:
         return Part("proposal")
     row = story.rows[seq]
     did = "long" if row["side"] > 0 else "short"
-    rule = story.rule(did)
+    aimed = story.market is not None and story.market.proposals.action[row["proposal"]] == Action.TARGET
+    rule = story.rule("target" if aimed else did)
     lines = [
-        f"{moment(row['ts'])}  {story.trip.strategy} proposed to go {did}, score {row['value']:.6g}" + (f"; {did}: {rule}" if rule else "")
+        f"{moment(row['ts'])}  {story.trip.strategy} proposed to go {did}, score {row['value']:.6g}"
+        + (f"; {'target' if aimed else did}: {rule}" if rule else "")
     ]
     data: dict[str, Any] = {"seq": seq, "ts": row["ts"], "score": row["value"], "rule": rule}
     if story.market is not None:
@@ -33,6 +35,8 @@ def _asked(story: Story, proposal: int) -> str:
     if story.market is None:
         return ""
     table, asked = story.market.proposals, []
+    if table.action[proposal] == Action.TARGET:
+        asked.append(f"a weight of {number(float(table.weight[proposal]))}")
     for name in ("stop_loss", "take_profit", "trailing", "break_even"):
         level = float(getattr(table, name)[proposal])
         if level == level:  # NaN: none
@@ -53,11 +57,17 @@ def rank(story: Story) -> Part:
     ranked = 1 + sum(1 for one in others if one["rank"])
     most, taken = story.stored.config.selector.max_positions, _slots_taken(story.rows, row["ts"])
     slots = f"; {taken} of {most} slots were taken before" if most else ""
-    lines = [f"{row['rank']} of {ranked} {'entry' if ranked == 1 else 'entries'} ranked at that instant{slots}"]
-    lines += [_other_line(one) for one in others[:MOST_LISTED]]
+    lines = [f"{row['rank']} of {ranked} {'entry' if ranked == 1 else 'entries'} ranked at that instant{_by_whom(story, row)}{slots}"]
+    lines += [_other_line(one, story.words.ranked_by) for one in others[:MOST_LISTED]]
     if len(others) > MOST_LISTED:
         lines.append(f"and {len(others) - MOST_LISTED} more")
     return Part("rank", lines, {"rank": row["rank"], "of": ranked, "slots_taken": taken, "slots": most, "others": others})
+
+
+def _by_whom(story: Story, row: Row) -> str:
+    """Whose selector ranked it, where that is the user's own."""
+    name, _ = story.words.ledger.header["models"].get("selector", ("", ""))
+    return f" by your own model {name}, key {row['value']:.6g}" if name else ""
 
 
 def _others_of_instant(story: Story, ts: int, proposal: int) -> list[dict[str, Any]]:
@@ -80,7 +90,8 @@ def _others_of_instant(story: Story, ts: int, proposal: int) -> list[dict[str, A
                 "outcome": "pending",
             },
         )
-        one["rank"] = one["rank"] or row["rank"]
+        if row["rank"]:
+            one["rank"], one["score"] = row["rank"], row["value"]
         if row["kind"] in (RecordKind.REJECTED, RecordKind.CANCELLED):
             one["outcome"] = reason_of(row["reason"])
         elif row["kind"] == RecordKind.FILL:
@@ -145,6 +156,6 @@ def _slots_taken(rows: list[Row], ts: int) -> int:
     return len(held | set(pending.values()))
 
 
-def _other_line(one: dict[str, Any]) -> str:
-    place = f"rank {one['rank']}" if one["rank"] else "not ranked"
-    return f"{place}: {one['symbol']} {one['strategy']}, score {one['score']:.6g}: {one['outcome']}"
+def _other_line(one: dict[str, Any], ranked_by: str) -> str:
+    place, name = (f"rank {one['rank']}", ranked_by) if one["rank"] else ("not ranked", "score")
+    return f"{place}: {one['symbol']} {one['strategy']}, {name} {one['score']:.6g}: {one['outcome']}"

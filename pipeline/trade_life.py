@@ -1,5 +1,6 @@
 """What became of a trade: fills, levels, payments, exit, result."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,9 @@ def _why(story: Story, row: Row) -> str:
     rule = story.rule(f"exit_{'long' if side > 0 else 'short'}") or story.rule("exit")
     plain = {
         Reason.SIGNAL: f"the exit rule was true ({rule})" if rule else "the strategy proposed to leave",
+        Reason.REBALANCED: f"its target was {number(_weight(story, row))} of budget x equity" if story.market else "its target was less",
+        Reason.REVERSED: "an entry of the other side turned the position round",
+        Reason.ROTATED: "a better proposal took its place",
         Reason.MAX_BARS: "it was held for as many bars as its proposal allowed",
         Reason.LEFT_UNIVERSE: "the symbol left the universe",
         Reason.DELISTED: "the symbol was delisted",
@@ -184,6 +188,12 @@ def _why(story: Story, row: Row) -> str:
     if reason in plain:
         return plain[reason]
     return _reached(story, row) if reason in LEVEL_REASONS else "forced, not decided"
+
+
+def _weight(story: Story, row: Row) -> float:
+    """Weight of the target that closed a position or some of it."""
+    known = story.market is not None and row["reason"] == Reason.REBALANCED
+    return float(story.market.proposals.weight[row["proposal"]]) if known and story.market else math.nan
 
 
 def _reached(story: Story, row: Row) -> str:

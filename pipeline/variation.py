@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.schema import PROPOSAL_COLUMNS
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS
 
 if TYPE_CHECKING:
     from engine.tape import Tape
@@ -49,7 +49,9 @@ def replayed(
         )
     settings = settings_of(config, result.dataset)
     tape = scaled_tape(build_tape(result.dataset, settings), spread, funding)
-    arrays = {name: array for name, array in result.replay.proposals.arrays().items() if name in PROPOSAL_COLUMNS}
+    optional = [name for name in OPTIONAL_COLUMNS if rows is None or name != "leg"]  # an entry alone is a decision of its own
+    columns = result.replay.proposals.arrays()
+    arrays = {name: columns[name] for name in (*PROPOSAL_COLUMNS, *optional) if name in columns and len(columns[name])}
     chosen = arrays if rows is None else {name: array[rows] for name, array in arrays.items()}
     found = replay(result.dataset, chosen, settings, result.replay.symbols, result.replay.strategies, tape)
     return replace(result, config=config, replay=found, seconds={})

@@ -60,6 +60,7 @@ class Words:
         self.rows = rows_of(ledger) if rows is None else rows
         self.scale = 10 ** int(ledger.header["decimals"])
         self.decimals = int(ledger.header["decimals"])
+        self.ranked_by = "key" if "selector" in ledger.header["models"] else "score"
 
     def amount(self, units: int) -> str:
         """Money, to the cent."""
@@ -105,13 +106,13 @@ def _proposal(_: Words, row: Row) -> str:
     return f"proposal to {_side(row)}{score}"
 
 
-def _selected(_: Words, row: Row) -> str:
-    return f"selected, rank {row['rank']}, score {number(row['value'])}"
+def _selected(words: Words, row: Row) -> str:
+    return f"selected, rank {row['rank']}, {words.ranked_by} {number(row['value'])}"
 
 
-def _rejected(_: Words, row: Row) -> str:
-    rank = f"rank {row['rank']}, " if row["rank"] else ""
-    return f"entry to {_side(row)} refused: {reason_of(row['reason'])} ({rank}score {number(row['value'])})"
+def _rejected(words: Words, row: Row) -> str:
+    rank = f"rank {row['rank']}, {words.ranked_by}" if row["rank"] else "score"
+    return f"entry to {_side(row)} refused: {reason_of(row['reason'])} ({rank} {number(row['value'])})"
 
 
 def _approved(words: Words, row: Row) -> str:

@@ -182,12 +182,21 @@ def _garbage(
 
 
 def unlimited(settings: Settings, amount: float = 20.0) -> Settings:
-    """The same with a fixed quantity for all strategies, and no limit, halt, liquidation or lack of cash."""
+    """The same with a fixed quantity for all strategies, and no model of the user's, limit, halt, liquidation or lack of cash."""
     none = {name: float("inf") for name in ("max_position", "max_gross", "max_net", "max_group", "max_strategy")}
     strategies = tuple(replace(one, size=SizeKind.FIXED_QTY, amount=amount) for one in settings.strategies)
     calm = {name: HaltLimits() for name in ("halts", "strategy_halts", "symbol_halts")}
     instruments = tuple(replace(one, maintenance=(), leverage=None) for one in settings.instruments)
-    return replace(settings, strategies=strategies, instruments=instruments, cash=10**14, leverage=1.0, cash_buffer=0.0, **none, **calm)
+    plain = {"strategies": strategies, "instruments": instruments, "models": ()}
+    return replace(settings, cash=10**14, leverage=1.0, cash_buffer=0.0, **plain, **none, **calm)
+
+
+def untargeted(case: Case) -> Case:
+    """The same without targets, whose quantities depend on equity and price: entries of their side take their places."""
+    weights = case.proposals.get("weight", [math.nan] * len(case.proposals["ts"]))
+    entries = [int(Action.ENTER_LONG if weight > 0.0 else Action.ENTER_SHORT) for weight in weights]
+    actions = [entry if action == Action.TARGET else action for action, entry in zip(case.proposals["action"], entries, strict=True)]
+    return case._replace(proposals=case.proposals | {"action": actions})
 
 
 def upright(case: Case, halt: float) -> Case:
@@ -229,7 +238,7 @@ def upright(case: Case, halt: float) -> Case:
         strategy_halts=replace(case.settings.strategy_halts, drawdown=halt),
         symbol_halts=replace(case.settings.symbol_halts, daily_loss=halt),
     )
-    proposals = {name: list(column) for name, column in case.proposals.items()}
+    proposals = {name: list(column) for name, column in untargeted(case).proposals.items()}
     for name in ("stop_loss", "take_profit", "trailing", "break_even"):
         for row, symbol in enumerate(proposals["symbol"] if name in proposals else ()):
             level = float(np.rint(proposals[name][row] / ticks[symbol]))

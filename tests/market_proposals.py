@@ -61,6 +61,18 @@ def random_proposals(rng: Generator, symbols: list[Symbol], settings: Settings, 
     return {name: [rows[place][name] for place in order] for name in given}
 
 
+def with_targets(rng: Generator, table: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The table with some of its rows made targets, of few weights, so that many are met."""
+    n, share, step = len(table["ts"]), float(pick(rng, 0.3, 0.8)), float(pick(rng, 0.1, 0.4))
+    columns = {"weight": [math.nan] * n, "order_type": [0] * n, "tif": [0] * n} | {name: list(column) for name, column in table.items()}
+    for row in range(n):
+        if chance(rng, share):
+            weight = step * float(rng.integers(-1, 4)) * float(pick(rng, 1.0, 1.0, 1.01, -1.0))
+            columns["action"][row], columns["weight"][row] = int(Action.TARGET), math.nan if chance(rng, 0.03) else weight
+            columns["order_type"][row] = columns["tif"][row] = 0
+    return columns
+
+
 def _moments(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> list[int]:
     """A few instants at which proposals crowd: closes, and times at which nothing else happens."""
     closes = rng.choice(np.concatenate([symbol.bars["ts"] for symbol in symbols]), int(rng.integers(1, 8))).tolist()

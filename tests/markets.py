@@ -48,7 +48,8 @@ from tests.market_data import (
     random_symbol,
     spans,
 )
-from tests.market_proposals import random_proposals
+from tests.market_models import random_models
+from tests.market_proposals import random_proposals, with_targets
 
 STRATEGIES = ("trend", "Breakout", "mr")
 
@@ -78,8 +79,11 @@ def random_case(seed: int) -> Case:
     settings = replace(_settings(rng, symbols, begin, span), conversions=conversions)
     if geared:
         settings = _turning(rng, settings)
+    own = np.random.default_rng([seed, 1])
+    settings = replace(settings, models=random_models(own), seed=int(own.integers(0, 2**40)))
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
     proposals = random_proposals(rng, traded, settings, begin, span)
+    proposals = with_targets(own, proposals) if chance(own, 0.25) else proposals
     return Case(*with_carry(seed, dataset, proposals, settings))
 
 
@@ -165,7 +169,7 @@ def _strategies(rng: Generator, symbols: list[Symbol], cash: int, leverage: floa
     strategies = []
     lively = chance(rng, 0.5)
     for name in rng.permutation(STRATEGIES)[:count].tolist():
-        size = SizeKind(int(rng.integers(0, len(SizeKind))))
+        size = SizeKind(int(rng.integers(0, SizeKind.MODEL)))
         budget = float(pick(rng, 1.0, 0.5, 0.3333, 0.7))
         amount, cap = _amount(rng, size, symbols, cash, leverage), float(pick(rng, math.inf, 0.1, 0.5))
         on_held = OnHeld(int(rng.integers(0, len(OnHeld)))) if lively else OnHeld.IGNORE

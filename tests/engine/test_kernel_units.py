@@ -275,8 +275,8 @@ def test_ranking_is_by_score_and_then_by_place() -> None:  # R4.2
     instruments = tuple(instrument(name) for name in names)
     rows = table(*(propose(1, symbol=name, score=float(score)) for name, score in zip(names, scores, strict=True)))
     run = Session(dataset, rows, replace(settings(2), instruments=instruments))
-    run.state.ranked[:] = np.arange(1500)
-    sort_by_rank(run.state, run.proposals, 1500)
+    run.state.ranked[:], run.state.keys[:] = np.arange(1500), scores
+    sort_by_rank(run.state, 0, 1500)
     assert run.state.ranked.tolist() == sorted(range(1500), key=lambda i: (-scores[i], i))
 
 

@@ -6,31 +6,32 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numba.core import config
 
-from engine.kernel import kernel
-from engine.model_call import call, draw, event_key
-from engine.models import Model, ModelError, ModelKind, compile_model, load_model
+from engine.kernel import entry, kernel
+from engine.model_call import ask, call, draw, event_key
+from engine.models import Candidate, Model, ModelError, ModelKind, Selected, compile_model, load_model
 from tests.differential import kernel_run, oracle_run, outcome_of
 from tests.markets import random_case
 
 WORDS = st.integers(0, 2**62)
 
 
-@kernel
+@entry
 def compiled_key(seed: int, ts: int, symbol: int, strategy: int) -> int:
     return event_key(seed, ts, symbol, strategy)
 
 
-@kernel
+@entry
 def compiled_draw(key: int, n: int) -> float:
     return draw(key, n)
 
 
-@kernel
+@entry
 def called(address: int, notional: float, qty: float) -> float:
     return call(address, (notional, qty, 1.0))
 
@@ -93,6 +94,45 @@ def test_a_model_of_the_wrong_form_is_refused(function: Callable[..., Any], said
     with pytest.raises(ModelError) as refused:
         compile_model(ModelKind.FEE, function)
     assert said in str(refused.value)
+
+
+def of_the_score(score: float) -> float:
+    return score
+
+
+def of_a_misspelt_column(entry: Candidate) -> float:
+    return entry.score / entry.volatilty  # type: ignore[attr-defined,no-any-return]
+
+
+def of_the_other_record(entry: Selected) -> float:
+    return entry.rank
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (of_the_score, "takes (score); a selector model is selector(entry) -> float"),
+        (of_a_misspelt_column, "the entry of a selector model has no 'volatilty'; perhaps 'volatility'; it has score, side, close"),
+        (of_the_other_record, "the entry of a selector model has no 'rank'; it has score, side, close"),
+    ],
+)
+def test_a_model_of_an_entry_knows_its_fields(function: Callable[..., Any], said: str) -> None:
+    with pytest.raises(ModelError) as refused:
+        compile_model(ModelKind.SELECTOR, function)
+    assert said in str(refused.value)
+
+
+@entry
+def asked(address: int, row: int) -> float:
+    return ask(address, Selected(row, 2.0, 3, *(4.0, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16), 16, np.int32(17), np.int8(18), 19))
+
+
+def first_and_last(entry: Selected) -> float:
+    return entry.capital + 1000.0 * entry.reference + 1e6 * entry.symbol + 1e9 * (entry.key // 2)
+
+
+def test_a_model_of_an_entry_is_called_by_its_address_whatever_the_width_of_its_numbers() -> None:  # R2.8
+    assert asked(compile_model(ModelKind.SIZE, first_and_last).address, 1) == 1 + 3_000 + 17_000_000 + 9_000_000_000
 
 
 @pytest.mark.parametrize(

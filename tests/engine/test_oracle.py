@@ -8,6 +8,7 @@ import pytest
 from engine.dataset import from_columns
 from engine.schema import (
     AMBIGUOUS,
+    COUNTED,
     MAKER,
     MORE,
     NEVER,
@@ -340,15 +341,20 @@ def test_random_cases_are_reproducible() -> None:
 def test_random_cases_reach_what_they_are_made_for() -> None:
     """A generator that no longer reaches a rule would let its tests pass for nothing."""
     met: set[tuple[int, int]] = set()
+    counted: set[int] = set()
     for seed in range(1000, 1250):
-        met |= {(record["kind"], record["reason"]) for record in replay(*random_case(seed)).records}
+        result = replay(*random_case(seed))
+        met |= {(record["kind"], record["reason"]) for record in result.records}
+        counted |= set(result.outcomes)
     rejected = {reason for kind, reason in met if kind == RecordKind.REJECTED}
     filled = {reason for kind, reason in met if kind == RecordKind.FILL}
     assert rejected >= set(range(Reason.INVALID, Reason.NOT_HELD)) - {Reason.ALREADY_HELD, Reason.ALREADY_PENDING}
-    assert rejected >= {Reason.LEG_REFUSED, Reason.MAX_GROUP, Reason.MAX_STRATEGY}
+    assert rejected >= {Reason.LEG_REFUSED, Reason.MAX_GROUP, Reason.MAX_STRATEGY, Reason.NO_RANK}
+    assert counted == {Reason.NONE, *COUNTED}
     assert rejected >= set(range(Reason.SHORT_NOT_ALLOWED, Reason.STALE_CLOSE))
     assert filled == {reason for reason in Reason if Reason.FILLED <= reason < Reason.POSITION_CLOSED} | {
         Reason.REVERSED,
+        Reason.REBALANCED,
         Reason.ROTATED,
         Reason.LIQUIDATED,
         Reason.EXPIRED,

@@ -9,7 +9,7 @@ from engine.schema import LimitTouch, MarginMode, OnHeld, StopAnchor, StopCheck,
 from engine.session import ReplayError, Session
 from engine.settings import UNLIMITED, HaltLimits
 from tests.differential import kernel_run, oracle_run, outcome_of
-from tests.market_changes import fingerprint
+from tests.market_changes import fingerprint, untargeted
 from tests.markets import Case, random_case
 
 MARKETS = 150
@@ -17,7 +17,7 @@ MARKETS = 150
 
 def plainer(case: Case) -> Case:
     """The case without all that a plain run has not, splits apart; its costs, limits, sizes and levels are left."""
-    columns = {name: column for name, column in case.proposals.items() if name not in ("order_type", "tif", "tif_value", "leg")}
+    columns = {name: column for name, column in untargeted(case).proposals.items() if name not in ("order_type", "tif", "tif_value", "leg")}
     settings = replace(
         case.settings,
         limit_touch=LimitTouch.TOUCH,

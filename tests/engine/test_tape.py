@@ -30,7 +30,7 @@ def replayed(*rows: dict[str, Any], dataset: Dataset | None = None, **changes: A
         (propose(1, symbol="B"), r"proposal row 1: symbol 'B' is not of this run, which has A$"),
         (propose(1, strategy="t"), r"proposal row 1: strategy 't' is not of this run, which has s$"),
         (propose(1, available_ts=at(1) - 1), r"proposal row 1: available_ts \d+ is before ts \d+, the close of the bar it came from"),
-        (propose(1, 5), r"proposal row 1: action 5 is not one of \['enter_long', 'enter_short', 'exit', 'exit_long', 'exit_short'\]"),
+        (propose(1, 6), r"row 1: action 6 is not one of \['enter_long', 'enter_short', 'exit', 'exit_long', 'exit_short', 'target'\]"),
         (propose(1, -1), r"proposal row 1: action -1 is not one of"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from engine.schema import Action
 from features import compute
 from features.causality import CausalityError
 from features.rules import RuleError
@@ -24,7 +26,10 @@ REFUSED = [
     ({}, LONG | {"tif": {"bars": 2, "for": "8h"}}, "propose.tif is"),
     ({}, LONG | {"stoploss": "close"}, "no key 'stoploss'; did you mean 'stop_loss'"),
     ({}, LONG | {"trigger": "always"}, "level or edge"),
-    ({}, {"exit_long": "close > 1"}, "neither long nor short"),
+    ({}, {"exit_long": "close > 1"}, "neither long nor short nor target"),
+    ({}, {"target": "close > 1"}, "propose.target needs propose.weight"),
+    ({}, {"target": "close > 1", "weight": "0.5", "limit_price": "close"}, "propose.limit_price does not go with propose.target"),
+    ({}, {"target": "close > 1", "weight": "0.5", "tif": "ioc"}, "propose.tif does not go with propose.target"),
     ({}, LONG | {"max_bars": 0}, "whole number of bars"),
     ({}, LONG | {"max_bars": 2.5}, "whole number of bars"),
     ({}, LONG | {"stop_loss": {"percent": 2}}, "a rule or {fraction"),
@@ -93,6 +98,18 @@ def test_digest_depends_on_what_is_computed_alone():
     assert digest({"a": {"sma": 3}}, rules) != digest({"a": {"sma": 3}}, rules | {"trigger": "edge"})
     assert digest({"a": {"sma": 3}}, rules) != digest({"a": {"sma": 3}}, rules | {"limit_price": "a"})
     assert digest({"a": {"sma": 3}}, rules | {"tif": {"bars": 2}}) != digest({"a": {"sma": 3}}, rules | {"tif": {"bars": 3}})
+
+
+def test_a_target_has_a_weight_and_levels_of_its_side():
+    data = market({"A": walk(60)})
+    rules = {"target": "close > 0", "weight": "(close - open) / close", "stop_loss": "close - side * 5", "score": "volume"}
+    found = compute.propose(data, [StrategySpec("s", {}, rules)], ["A"], 0, 10**15).columns
+    assert len(found["ts"]) == 60 and set(found["action"].tolist()) == {Action.TARGET}
+    bars = data.view("bars", data.series["bars"][0])
+    weights = (bars["close"] - bars["open"]) / bars["close"]
+    assert found["weight"].tolist() == weights.tolist() and (weights < 0).any() and (weights > 0).any()
+    assert found["stop_loss"].tolist() == np.where(weights < 0, bars["close"] + 5, bars["close"] - 5).tolist()
+    assert found["score"].tolist() == bars["volume"].tolist()
 
 
 def strategy_file(folder: Path, body: str) -> str:

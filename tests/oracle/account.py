@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from engine.models import ModelKind
 from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, MarginMode, OrderType, Reason, RecordKind, SizeKind
 from engine.settings import Settings
 from tests.oracle.contract import Contract, checked
@@ -26,6 +27,7 @@ class ExitOrder:
     reason: Reason
     acts_from: int  # it fills in bars that open at this time or later
     at_open: bool  # at an open; otherwise at a close
+    lots: int | None = None  # that it is to close; None: all
 
 
 @dataclass(eq=False)
@@ -39,6 +41,7 @@ class Entry:
     value: int  # money, signed, at its reference
     reservation: int
     rank: int
+    key: float  # that it was ranked by
     cause: int  # of its next record
     decided_close: float  # last close at the decision
     order_id: int = 0
@@ -120,7 +123,7 @@ class Position:
     extreme: float = 0.0
     moves: list[Change] = field(default_factory=list)  # of its levels: what closes, adds and proposals did to them
     since: int = 0  # bars that open from then on move the extreme
-    score: float = 0.0  # of the last proposal of its side
+    score: float = 0.0  # of the last proposal of its side, or what the user's selector made of it
     adds: int = 0
     max_bars: int = 0
     asks_model: bool = True  # whether its bracket stands, so that the user's exit model may move the stop
@@ -134,6 +137,11 @@ class Position:
         """Account money that a spot position is worth at the mark, at the rate at which it was last valued."""
         quoted = self.contract.quoted(self.contract.quantity(self.lots), mark)
         return round(quoted * self.rate) if self.contract.converts else quoted
+
+    @property
+    def leaves(self) -> bool:
+        """Whether an order to close all of it is pending."""
+        return self.exit is not None and self.exit.lots is None
 
     def unrealised(self, mark: float) -> int:
         """Value at the mark less cost; the profit is converted where the value is in quote money."""
@@ -247,20 +255,32 @@ class Account:
                 free += position.unrealised(self.markets[position.key[0]].mark)
         return free
 
-    def order_exit(self, position: Position, reason: Reason, *, acts_from: int, at_open: bool, cause: int, proposal: int = NONE) -> None:
-        """Create the order that is to close a position."""
-        order_id = self.next_order_id()
+    def order_exit(
+        self,
+        position: Position,
+        reason: Reason,
+        *,
+        acts_from: int,
+        at_open: bool,
+        cause: int,
+        proposal: int = NONE,
+        lots: int | None = None,
+    ) -> None:
+        """Create the order that is to close a position, or so many of its lots; it takes the place of one to close some."""
+        order_id, before = self.next_order_id(), position.exit
         seq = self.write(
             RecordKind.ORDER,
             position.key,
             order_id=order_id,
             side=-position.side,
-            qty=abs(position.lots),
+            qty=abs(position.lots) if lots is None else lots,
             proposal=proposal,
             reason=reason,
             cause=cause,
         )
-        position.exit = ExitOrder(order_id, seq, proposal, reason, acts_from, at_open)
+        if before is not None:
+            self.cancel_exit(position, Reason.POSITION_CLOSED, seq)
+        position.exit = ExitOrder(order_id, seq, proposal, reason, acts_from, at_open, lots)
         self.cancel_rest(position, seq)
 
     def cancel_exit(self, position: Position, reason: Reason, cause: int, lots: int | None = None) -> None:
@@ -273,7 +293,7 @@ class Account:
             position.key,
             order_id=order.order_id,
             side=-position.side,
-            qty=abs(position.lots) if lots is None else lots,
+            qty=order.lots or (abs(position.lots) if lots is None else lots),
             proposal=order.proposal,
             reason=reason,
             cause=cause,
@@ -301,6 +321,8 @@ class Account:
     def is_unsized(self, entry: Entry) -> bool:
         """Whether an entry takes what cash pays for when it fills, and has not begun to.  # R5.1"""
         strategy = next(one for one in self.settings.strategies if one.id == entry.proposal.strategy)
+        if entry.proposal.aimed or self.settings.model(ModelKind.SIZE) is not None:
+            return False
         return self.settings.size_at_fill and strategy.size == SizeKind.ALL_IN and not entry.begun
 
     def order_lots(self, entry: Entry) -> int:

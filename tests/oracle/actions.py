@@ -58,12 +58,25 @@ def split_position(account: Account, position: Position, action: Action) -> None
     ratio, price = action.num / action.den, market.last_close
     cause = account.write(RecordKind.SPLIT, position.key, qty=lots, price=price, value=ratio, cause=position.seq)
     if not rest:
+        split_exit(account, position, action)
         return
     cause = pay_rest(account, position, rest, rest / before if lots else 1.0, action.den, price, cause)
     if lots == 0 and position.exit is not None:
         account.cancel_exit(position, Reason.POSITION_CLOSED, cause, before // action.num)
     if lots == 0:
         account.cancel_rest(position, cause)
+    split_exit(account, position, action)
+
+
+def split_exit(account: Account, position: Position, action: Action) -> None:
+    """A pending order to close some lots is for as many of the new ones; without a whole one it ends.  # R8.1"""
+    order = position.exit
+    if order is None or order.lots is None:
+        return
+    if order.lots * action.num // action.den == 0:
+        account.cancel_exit(position, Reason.BELOW_MIN_QTY, order.seq)
+    else:
+        order.lots = order.lots * action.num // action.den
 
 
 def pay_rest(account: Account, position: Position, rest: int, part: float, den: int, price: float, cause: int) -> int:

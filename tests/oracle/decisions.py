@@ -10,6 +10,7 @@ from tests.oracle.margin import heaviest, total_maintenance
 from tests.oracle.orders import end_immediate, is_old, rest
 from tests.oracle.proposals import Proposal
 from tests.oracle.selection import select
+from tests.oracle.targets import change_to
 
 
 class Decisions:
@@ -35,9 +36,10 @@ class Decisions:
                 return
         if sampled:
             self.sample()
-        self.exits([one for one in proposals if not one.is_entry])
+        aimed = self.exits([one for one in proposals if not one.is_entry])
         equity, free = self.account.equity(), self.account.free_cash()
-        selected = select(self.account, [one for one in proposals if one.is_entry], self.halts, self.outcomes)
+        entries = sorted([*(one for one in proposals if one.is_entry), *aimed], key=lambda one: one.row)
+        selected = select(self.account, entries, self.halts, self.outcomes)
         self.account.phase = EventKind.RISK
         approved = approve(self.account, selected, equity, free)
         self.account.phase = EventKind.EXECUTION
@@ -59,14 +61,31 @@ class Decisions:
         self.equity[self.account.now] = self.account.equity()
         self.halts.sample()
 
-    def exits(self, proposals: list[Proposal]) -> None:
-        """Exits due at this close, and new ones; they bypass the selector.  # R4.1"""
+    def exits(self, proposals: list[Proposal]) -> list[Proposal]:
+        """Exits due at this close, and new ones; they bypass the selector.  The targets that ask for more, as entries.  # R4.1"""
         if self.settings.timing == Timing.NEXT_CLOSE:
             self.fill_exits_at_close()
         for proposal in proposals:
-            self.propose_exit(proposal)
+            if proposal.action != Action.TARGET:
+                self.propose_exit(proposal)
+        found = [self.aim(proposal) for proposal in proposals if proposal.action == Action.TARGET]
         if self.settings.timing == Timing.CLOSE:
             self.fill_exits_at_close()
+        return [one for one in found if one is not None]
+
+    def aim(self, proposal: Proposal) -> Proposal | None:
+        """Order what a target wants closed; an entry where it wants more."""
+        change = change_to(self.account, proposal)
+        if isinstance(change, Reason):
+            self.outcomes[proposal.row] = int(change)
+            return None
+        if isinstance(change, Action):
+            return proposal._replace(action=change, aimed=True)
+        position = self.account.positions[proposal.key]
+        fields = {"side": -position.side, "value": proposal.value, "proposal": proposal.row}
+        cause = self.account.write(RecordKind.PROPOSAL, proposal.key, **fields)
+        self.order_exit(position, Reason.REBALANCED, cause, proposal.row, None if change >= abs(position.lots) else change)
+        return None
 
     def propose_exit(self, proposal: Proposal) -> None:
         """Turn an exit proposal into an order, if there is something to close."""
@@ -74,18 +93,18 @@ class Decisions:
         wanted = {Action.EXIT: (1, -1), Action.EXIT_LONG: (1,), Action.EXIT_SHORT: (-1,)}[proposal.action]
         if position is None or position.side not in wanted:
             self.outcomes[proposal.row] = int(Reason.NOT_HELD)
-        elif position.exit is not None:
+        elif position.leaves:
             self.outcomes[proposal.row] = int(Reason.ALREADY_PENDING)
         else:
             fields = {"side": -position.side, "value": proposal.value, "proposal": proposal.row}
             cause = self.account.write(RecordKind.PROPOSAL, proposal.key, **fields)
             self.order_exit(position, Reason.SIGNAL, cause, proposal.row)
 
-    def order_exit(self, position: Position, reason: Reason, cause: int, proposal: int = -1) -> None:
+    def order_exit(self, position: Position, reason: Reason, cause: int, proposal: int = -1, lots: int | None = None) -> None:
         """An exit decided now, for the moment that the timing names.  # R2.3"""
         acts_from = self.account.now + self.settings.latency_us
         at_open = self.settings.timing == Timing.NEXT_OPEN
-        self.account.order_exit(position, reason, acts_from=acts_from, at_open=at_open, cause=cause, proposal=proposal)
+        self.account.order_exit(position, reason, acts_from=acts_from, at_open=at_open, cause=cause, proposal=proposal, lots=lots)
 
     def fill_exits_at_close(self) -> None:
         """Fill the exits whose close has come; under ``close`` any close of the symbol will do."""

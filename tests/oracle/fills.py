@@ -204,7 +204,7 @@ def fill_lots(account: Account, entry: Entry, bar: Bar, lots: int, price: float,
         add_levels(account, position, entry, price)
     if not opens:
         return position if begins_to_add and account.phase != EventKind.BAR_PATH else None
-    position.score = proposal.score
+    position.score = entry.key
     position.seq = seq
     attach(account, position, entry)
     return position
@@ -251,7 +251,7 @@ def take_exit(account: Account, position: Position, market: Market, bar: Bar, me
         return
     position.stops, position.targets, position.trailings, position.break_evens, position.moves = [], [], [], [], []
     position.asks_model = False
-    if position.exit is None:
+    if position.exit is None or position.exit.lots is not None:
         account.order_exit(position, reason, acts_from=account.now, at_open=True, cause=position.seq)
     else:
         position.exit.acts_from, position.exit.at_open = account.now, True
@@ -280,14 +280,18 @@ def fill_exit(account: Account, position: Position, market: Market, bar: Bar, me
     """Fill a position's pending exit as a taker; what is left waits for the next open.  # R2.6"""
     order = position.exit
     assert order is not None
-    lots = left(account, market, bar, abs(position.lots))
+    wanted = abs(position.lots) if order.lots is None else min(order.lots, abs(position.lots))
+    lots = left(account, market, bar, wanted)
     if lots > 0:
         price = taker_price(position.contract, account.settings, -position.side, lots, met)
         take(market, bar, lots)
-        if lots == abs(position.lots):
+        ends = lots == wanted
+        if order.lots is not None:
+            order.lots -= lots
+        if ends:
             position.exit = None
-        reason, bps = order.reason, account.fee_bps(maker=False)
-        close_lots(account, position, lots, price, bps, reason, order_id=order.order_id, proposal=order.proposal, cause=order.seq)
+        reason, bps, order_id = order.reason, account.fee_bps(maker=False), order.order_id
+        close_lots(account, position, lots, price, bps, reason, order_id=order_id, proposal=order.proposal, cause=order.seq, ends=ends)
     order.acts_from, order.at_open = account.now, True
 
 
@@ -303,10 +307,13 @@ def close_lots(
     order_id: int | None = None,
     proposal: int = NONE,
     cause: int | None = None,
+    ends: bool = False,
 ) -> None:
     """Close lots of a position; closed whole, it ends an exit that was still pending.  ``fee_bps`` None is free of any fee."""
     held = abs(position.lots)
-    fill = reduce_position(account, position, count, price, fee_bps, reason, flags=flags, order_id=order_id, proposal=proposal, cause=cause)
+    fill = reduce_position(
+        account, position, count, price, fee_bps, reason, flags=flags, order_id=order_id, proposal=proposal, cause=cause, ends=ends
+    )
     if position.exit is not None and count == held:
         account.cancel_exit(position, Reason.POSITION_CLOSED, fill, held)
     account.cancel_rest(position, fill)
@@ -325,8 +332,9 @@ def reduce_position(
     proposal: int = NONE,
     cause: int | None = None,
     fee: int | None = None,
+    ends: bool = False,
 ) -> int:
-    """Close so many lots of a position; the seq of the FILL.  # R6.4"""
+    """Close so many lots of a position; the seq of the FILL.  ``ends``: its order has no more to fill, whatever is held.  # R6.4"""
     contract, side, held = position.contract, position.side, abs(position.lots)
     account.tell_rate(position.key)
     lots, part = side * count, count / held
@@ -347,7 +355,7 @@ def reduce_position(
     position.revalue()
     if position.lots == 0:
         del account.positions[position.key]
-    else:
+    elif not ends:
         flags |= MORE
     fill = account.write(
         RecordKind.FILL,

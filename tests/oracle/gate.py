@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from engine.driver import ReplayError, no_rate
+from engine.models import ModelKind
 from engine.schema import LevelKind, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
 from tests.oracle.account import Account, Entry, Position
+from tests.oracle.choosers import own_quantity
 from tests.oracle.contract import Contract, nearest_step
 from tests.oracle.fills import most_lots
 from tests.oracle.orders import reference_of
 from tests.oracle.proposals import Proposal
 from tests.oracle.selection import Selected
+from tests.oracle.targets import aimed_quantity
 
 Limit = tuple[Reason, Callable[[int], bool]]
 
@@ -105,7 +108,7 @@ class Gate:
             price=reference_of(proposal, self.account.markets[proposal.symbol], self.account.now),
             proposal=proposal.row,
             cause=selected.seq,
-            value=proposal.value,
+            value=selected.key,
             reason=reason,
             rank=selected.rank,
         )
@@ -124,7 +127,17 @@ class Gate:
         self.books.append(Book(*proposal.key, value))
         last_close, victim = market.last_close, selected.victim
         return Entry(
-            proposal, market.contract, signed, reference, value, reservation, selected.rank, selected.seq, last_close, victim=victim
+            proposal,
+            market.contract,
+            signed,
+            reference,
+            value,
+            reservation,
+            selected.rank,
+            selected.key,
+            selected.seq,
+            last_close,
+            victim=victim,
         )
 
     def lots(self, selected: Selected, *, clip: bool) -> int:
@@ -150,15 +163,24 @@ class Gate:
         return lots
 
     def wanted(self, selected: Selected, contract: Contract, reference: float) -> int:
-        """The lots that the strategy's size model asks for.  # R5.1"""
+        """The lots that the size model asks for, the user's own before the strategy's.  # R5.1"""
         proposal = selected.proposal
         strategy = next(one for one in self.settings.strategies if one.id == proposal.strategy)
-        if strategy.size == SizeKind.ALL_IN:
+        own = self.settings.model(ModelKind.SIZE) is not None
+        if strategy.size == SizeKind.ALL_IN and not own and not proposal.aimed:
             lots = self.all_in(selected, strategy)
             if lots == 0:
                 raise Refused(Reason.NO_SIZE)
             return lots
-        quantity = self.quantity(proposal, strategy, contract, reference)
+        free = self.free + self.freed(selected)
+        if proposal.aimed:
+            held = self.account.positions.get(proposal.key)
+            quantity = abs(aimed_quantity(self.account, proposal, self.equity, reference))
+            quantity -= abs(contract.quantity(held.lots)) if held is not None and held.side == proposal.side else 0
+        elif own:
+            quantity = own_quantity(self.account, proposal, self.equity, free, reference, selected.rank)
+        else:
+            quantity = self.quantity(proposal, strategy, contract, reference)
         if not 0 < quantity < math.inf:
             raise Refused(Reason.NO_SIZE)
         lots = contract.whole_lots(quantity, self.account.now)

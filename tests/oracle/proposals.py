@@ -61,6 +61,7 @@ class Proposal(NamedTuple):
     tif_value: int
     sequence: int
     row: int = 0
+    aimed: bool = False  # an entry that a target has become
 
     @property
     def key(self) -> tuple[str, str]:

@@ -168,11 +168,11 @@ class Replay:
         for position in self.account.in_order(event.symbol):
             position.revalue()
             stop = stopped_by_close(position, bar, self.settings)
-            if stop is not None and position.exit is None:
+            if stop is not None and not position.leaves:
                 self.decisions.order_exit(position, stop.reason, position.seq)
             trail(self.account, position, bar)
             position.bars += 1
-            if 0 < position.max_bars <= position.bars and position.exit is None:
+            if 0 < position.max_bars <= position.bars and not position.leaves:
                 self.decisions.order_exit(position, Reason.MAX_BARS, position.seq)
         for entry in [one for one in self.account.entries if one.proposal.symbol == event.symbol and bar.of_run]:
             expire(self.account, entry, bar, event.interval_us)
@@ -189,7 +189,7 @@ class Replay:
             return
         self.account.cancel_entries(Reason.NOT_IN_UNIVERSE, symbol=event.symbol)
         for position in self.account.in_order(event.symbol):
-            if self.settings.close_on_leave and position.exit is None:
+            if self.settings.close_on_leave and not position.leaves:
                 now = self.account.now
                 self.account.order_exit(position, Reason.LEFT_UNIVERSE, acts_from=now, at_open=True, cause=position.seq)
 

@@ -9,8 +9,13 @@ import pytest
 
 from engine.schema import Reason, RecordKind
 from pipeline.configfile import load_config, read_yaml
+from pipeline.errors import RunError
+from pipeline.explain import parts_of
 from pipeline.folder import save
 from pipeline.launch import run
+from pipeline.regret import regret
+from pipeline.stored_run import open_run
+from pipeline.trade_story import Story
 from pipeline.verify import verify_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,8 +84,53 @@ def test_models_of_the_users_own_decide_fees_and_exits_and_are_named_beside_the_
     assert verify_run(save(found, tmp_path)).result_hash == found.result_hash
 
 
-def test_the_functions_of_the_page_are_those_of_the_file() -> None:
-    page, file = (ROOT / "docs/models.md").read_text(), (ROOT / "configs/models/costs.py").read_text()
-    bodies = [line.strip() for line in page.splitlines() if line.startswith("    return ")]
-    assert len(bodies) == 4
-    assert all(body in file for body in bodies)
+def test_choosers_of_the_users_own_rank_and_size_and_are_explained(tmp_path: Path) -> None:  # R2.8 R4.2 R5.1
+    found = run(load_config(ROOT / "configs/own_choosers.yaml"))
+    folder = save(found, tmp_path)
+    stored = open_run(folder)
+    selected = [row for row in stored.rows if row["kind"] == RecordKind.SELECTED]
+    scores = {row["proposal"]: row["value"] for row in stored.rows if row["kind"] == RecordKind.PROPOSAL}
+    paid = [round(scores[row["proposal"]] - row["value"], 9) for row in selected]
+    assert min(paid) == 0.0 and max(paid) > 0.5 and all(round(10 * one, 6) == round(10 * one) for one in paid)
+    story = Story(stored, next(i for i, trip in enumerate(stored.fold.trips, 1) if len(trip.records) > 4), found)
+    parts = {part.name: part for part in parts_of(story)}
+    assert "ranked at that instant by your own model choosers.py:spread_out, key" in parts["rank"].lines[0]
+    size = parts["size"].data
+    reference, rank = size["reference"], stored.rows[story.chain[RecordKind.SELECTED]]["rank"]
+    stop = float(found.replay.proposals.stop_loss[stored.rows[story.chain[RecordKind.APPROVED]]["proposal"]])
+    capital = size["equity"] * {"trend": 0.6, "dip": 0.4}[story.trip.strategy]
+    assert size["wanted"] == pytest.approx(capital * 0.01 / rank / abs(reference - stop))
+    assert 0.0 <= size["wanted"] - size["approved"] < 1.0 and size["cut_by"] is None
+    assert parts["size"].lines[0].startswith("your own model choosers.py:risk_by_rank: asked with capital")
+    assert verify_run(folder).result_hash == found.result_hash
+
+
+def test_shares_to_hold_are_bought_and_sold_and_explained(tmp_path: Path) -> None:  # R4.1 R5.1
+    found = run(load_config(ROOT / "configs/rebalance.yaml", ["dataset=demo://perps?symbols=8&days=40&interval=1h&seed=7"]))
+    folder = save(found, tmp_path)
+    stored = open_run(folder)
+    fills = [row for row in stored.rows if row["kind"] == RecordKind.FILL]
+    assert sum(row["reason"] == Reason.REBALANCED and row["position"] != 0 for row in fills) > 10
+    assert sum(row["reason"] == Reason.REVERSED for row in fills) > 10
+    assert found.rejected["no_change"] > 0
+    seen = set()
+    for number in range(1, len(stored.fold.trips) + 1):
+        story = Story(stored, number, found)
+        parts = {part.key or part.name: part for part in parts_of(story)}
+        size = parts["size"].data
+        assert size["model"] == "target" and size["cut_by"] != "a limit that is not worked out here"
+        assert size["cut_by"] or 0.0 <= size["wanted"] - size["approved"] < 1.0 + 1e-6
+        seen |= {line.split(":")[0] for line in parts["exit"].lines[:1]}
+        assert all(fill["price_steps"]["explained"] for fill in [*parts["entry_fills"].data, *parts["exit_fills"].data])
+    assert {"reversed", "rebalanced"} <= seen
+    assert verify_run(folder).result_hash == found.result_hash
+    with pytest.raises(RunError, match="the run has targets, of which none stands alone"):
+        regret(folder)
+
+
+def test_the_functions_of_the_page_are_those_of_the_files() -> None:
+    page = (ROOT / "docs/models.md").read_text()
+    files = "".join((ROOT / f"configs/models/{name}.py").read_text() for name in ("costs", "choosers"))
+    bodies = [line.strip() for line in page.splitlines() if line.startswith("    ") and ":" not in line.split()[0]]
+    assert len(bodies) == 9
+    assert all(body in files for body in bodies)

@@ -119,3 +119,9 @@ def test_a_run_without_trades_or_without_its_market_is_refused(market: Dataset, 
     with pytest.raises(RunError, match="regret needs the market"):
         regret(folder)
     (folder / "config.yaml").write_text(text)
+
+
+def test_entries_alone_are_neither_ranked_nor_sized_by_the_users_models() -> None:
+    own = ("selector=a.py:f", "size=a.py:f", "fee=a.py:f")
+    alone = _config_alone(config(*(f"execution.models.{one}" for one in own)), 100.0)
+    assert alone.execution.models.model_dump(exclude_none=True) == {"fee": "a.py:f"}

@@ -44,6 +44,17 @@ def test_a_replay_of_the_same_proposals_is_the_run(plain: Result) -> None:
 
 
 @pytest.mark.parametrize(
+    "size", ["target_weight", "{vol_target: 0.1}", "{kelly: {fraction: 0.5, cap: 0.3}}"], ids=["target_weight", "vol_target", "kelly"]
+)
+def test_a_replay_knows_the_columns_that_sizes_need(market: Dataset, size: str) -> None:  # R5.1
+    columns = {"weight": "0.2", "volatility": "atr / close", "win_probability": "0.55", "payoff": "1.2"}
+    given = [f"strategies.trend.propose.{name}={rule!r}" for name, rule in columns.items()]
+    found = run(config(f"risk.size={size}", "strategies.dip.size={fixed_fraction: 0.1}", *given), dataset=market)
+    assert found.replay.proposals.weight.size and len(found.trades) > 40
+    assert same(replayed(found, found.config), found)
+
+
+@pytest.mark.parametrize(
     ("cost", "multiple", "overrides"),
     [
         ("fees", 0.0, ["execution.fees=none"]),

@@ -1,0 +1,241 @@
+"""Targets on examples worked by hand: how much is to be held, whatever is; both replays agree.  # R4.1 R5.1"""
+
+import math
+from typing import Any
+
+import pytest
+
+from engine.ledger import Ledger, ledger_header
+from engine.proposal import Proposal
+from engine.proposals import ProposalError
+from engine.schema import MORE, Action, LevelKind, OnHeld, OrderType, Reason, RecordKind, SizeKind, Timing
+from engine.session import Session, replay
+from engine.settings import HaltLimits, StrategySettings
+from engine.verify import verify_ledger
+from tests.differential import agreed_replay
+from tests.oracle.examples import (
+    FLAT,
+    HOUR,
+    MIDNIGHT,
+    Candles,
+    Row,
+    at,
+    fills,
+    instrument,
+    market,
+    of_kind,
+    propose,
+    reasons,
+    settings,
+    table,
+)
+from tests.oracle.replay import OracleResult
+
+APPROVED, CANCELLED, FILL, ORDER, REJECTED = (
+    RecordKind.APPROVED,
+    RecordKind.CANCELLED,
+    RecordKind.FILL,
+    RecordKind.ORDER,
+    RecordKind.REJECTED,
+)
+TARGET = Action.TARGET
+
+
+def flat(*prices: float) -> list[tuple[float, float, float, float]]:
+    return [(price, price, price, price) for price in prices]
+
+
+def target(hour: float, weight: float, **columns: Any) -> Row:
+    return propose(hour, TARGET, weight=weight, **columns)
+
+
+def of(*rows: Row) -> dict[str, list[Any]]:
+    """A table of proposals of which some have a weight."""
+    return table(*({"weight": math.nan} | row for row in rows))
+
+
+def replayed(candles: Candles, *rows: Row, data: dict[str, Any] | None = None, **changes: Any) -> OracleResult:
+    return agreed_replay(market({"A": candles}, **(data or {})), of(*rows), settings(len(candles), **changes))
+
+
+def many(symbols: str, bars: int, *rows: Row, **changes: Any) -> OracleResult:
+    return agreed_replay(market({symbol: [FLAT] * bars for symbol in symbols}), of(*rows), settings(bars, symbols=symbols, **changes))
+
+
+def trades(result: OracleResult) -> list[tuple[float, int, int, str]]:
+    """(hour, signed lots, position after, reason) of each fill."""
+    found = of_kind(result, FILL)
+    return [((one["ts"] - MIDNIGHT) / 3.6e9, one["side"] * one["qty"], one["position"], Reason(one["reason"]).name) for one in found]
+
+
+def test_what_is_missing_is_bought_and_what_is_too_much_is_sold() -> None:
+    # of 1,000: half is 5 units, 80 % is 8, 30 % is 3, nothing is none
+    result = replayed(flat(*[100] * 7), target(1, 0.5), target(2, 0.8), target(3, 0.3), target(4, 0.0))
+    assert trades(result) == [(1, 5, 5, "FILLED"), (2, 3, 8, "FILLED"), (3, -5, 3, "REBALANCED"), (4, -3, 0, "REBALANCED")]
+    assert not any(record["flags"] & MORE for record in of_kind(result, FILL))  # each ends its proposal
+    orders = [(record["qty"], Reason(record["reason"]).name) for record in of_kind(result, ORDER)]
+    assert orders == [(5, "NONE"), (3, "NONE"), (5, "REBALANCED"), (3, "REBALANCED")]
+    assert [record["amount"] for record in of_kind(result, RecordKind.POSITION)] == [0, 0, 0, 0]
+
+
+def test_a_partial_sale_realises_its_share() -> None:  # R6.3
+    # 5 at 100; at 150 equity is 1,250, of which 24 % are 300: 2 units; 3 x 50 are realised
+    result = replayed(flat(100, 100, 150, 150), target(1, 0.5), target(3, 0.24))
+    assert trades(result)[1] == (3, -3, 2, "REBALANCED")
+    assert [record["amount"] for record in of_kind(result, RecordKind.POSITION)][1] == 15_000
+
+
+def test_a_target_that_is_met_to_less_than_a_lot_is_counted() -> None:  # R5.4
+    # at 120 equity is 1,100: half of it are 4.58 units, and 5 are held; at 200 they are 3.75 of 1,500, and one goes
+    result = replayed(flat(100, 100, 120, 200, 200), target(1, 0.5), target(3, 0.5), target(4, 0.5))
+    assert trades(result) == [(1, 5, 5, "FILLED"), (4, -1, 4, "REBALANCED"), (5, -4, 0, "RUN_ENDED")]
+    assert result.outcomes == [0, Reason.NO_CHANGE, 0]
+
+
+@pytest.mark.parametrize(("weight", "change"), [(0.0, True), (0.05, True), (0.099, True), (0.1, False)])
+def test_nothing_is_opened_for_less_than_a_lot(weight: float, change: bool) -> None:
+    result = replayed(flat(*[100] * 3), target(1, weight))
+    assert (result.outcomes == [Reason.NO_CHANGE]) == change
+    assert len(of_kind(result, APPROVED)) == (not change)
+
+
+def test_another_sign_turns_the_position_round() -> None:  # R4.3 R6.4
+    result = replayed(flat(*[100] * 4), target(1, 0.5), target(2, -0.4))
+    assert trades(result)[1:] == [(2, -5, 0, "REVERSED"), (2, -4, -4, "FILLED"), (4, 4, 0, "RUN_ENDED")]
+
+
+def test_another_sign_of_less_than_a_lot_closes() -> None:
+    result = replayed(flat(*[100] * 4), target(1, -0.5), target(2, 0.05))
+    assert trades(result) == [(1, -5, -5, "FILLED"), (2, 5, 0, "REBALANCED")]
+
+
+@pytest.mark.parametrize("mode", list(OnHeld))
+def test_what_an_entry_does_to_what_is_held_is_no_matter(mode: OnHeld) -> None:  # R4.3
+    strategies = (StrategySettings("s", 1.0, SizeKind.FIXED_RISK, 0.01, on_held=mode, max_adds=1),)
+    rows = [target(1, 0.2), target(2, 0.4), target(3, 0.6), target(4, -0.1)]
+    result = replayed(flat(*[100] * 6), *rows, strategies=strategies, max_positions=1)
+    assert [position for _, _, position, _ in trades(result)] == [2, 4, 6, 0, -1, 0]
+
+
+def test_a_weight_is_of_the_strategys_budget() -> None:  # R5.1
+    strategies = tuple(StrategySettings(name, budget) for name, budget in (("s", 0.75), ("t", 0.25)))
+    result = many("A", 4, target(1, 0.8), target(1, -1.2, strategy="t"), target(2, 0.4), strategies=strategies)
+    assert [(lots, position) for _, lots, position, _ in trades(result)][:3] == [(6, 6), (-3, -3), (-3, 3)]
+
+
+def test_less_passes_where_more_is_refused() -> None:  # R4.1 R5.3
+    # at 80 a tenth of the peak of 1,000 is gone: 90 % of 900 would be 10 units, 10 % are 1
+    halted = {"halts": HaltLimits(drawdown=0.1)}
+    assert reasons(replayed(flat(100, 100, 80, 80, 80), target(1, 0.5), target(3, 0.9), **halted), REJECTED) == [(1, "HALTED")]
+    assert trades(replayed(flat(100, 100, 80, 80, 80), target(1, 0.5), target(3, 0.1), **halted))[1] == (3, -3, 2, "REBALANCED")
+    # by score and by slots too
+    rows = [target(1, 0.5), target(2, 0.9, score=-1.0), target(3, 0.2, score=-1.0), target(3, 0.3, symbol="B")]
+    result = many("AB", 5, *rows, max_positions=1, min_score=0.0)
+    assert reasons(result, REJECTED) == [(1, "BELOW_MIN_SCORE"), (3, "NOT_SELECTED")]
+    assert trades(result)[1] == (3, -3, 2, "REBALANCED")
+
+
+def test_what_is_missing_passes_the_gate() -> None:  # R5.2
+    # 90 % of 1,000 are 9 units, of which the limit leaves 6 with the 5 held; one is too little for the minimum of the exchange
+    result = replayed(flat(*[100] * 5), target(1, 0.5), target(2, 0.9), target(3, 0.7), max_position=0.6)
+    assert [record["qty"] for record in of_kind(result, APPROVED)] == [5, 1]
+    assert reasons(result, REJECTED) == [(2, "MAX_POSITION")]
+    least = (instrument(min_notional=300.0),)
+    result = replayed(flat(*[100] * 5), target(1, 0.5), target(2, 0.7), target(3, 0.4), instruments=least)
+    assert reasons(result, REJECTED) == [(1, "BELOW_MIN_NOTIONAL")]
+    assert trades(result)[1] == (3, -1, 4, "REBALANCED")  # what reduces is exempt (R2.7)
+
+
+def test_what_leaves_at_a_close_pays_for_what_comes() -> None:  # R1.4 R2.3
+    # 9 of A go at the same close as 8 of B come: cash is free by then
+    result = many("AB", 4, target(1, 0.9), target(2, 0.1), target(2, 0.8, symbol="B"), timing=Timing.CLOSE)
+    assert trades(result)[:3] == [(1, 9, 9, "FILLED"), (2, -8, 1, "REBALANCED"), (2, 8, 8, "FILLED")]
+
+
+def test_a_target_waits_for_what_is_pending() -> None:  # R5.4
+    # an exit at the same instant, and an order that latency holds back, come first
+    result = replayed(flat(*[100] * 4), target(1, 0.5), propose(2, Action.EXIT), target(2, 0.9))
+    assert result.outcomes == [0, 0, Reason.ALREADY_PENDING]
+    result = replayed(flat(*[100] * 6), target(1, 0.5), target(2, 0.7), latency_us=5_400_000_000)
+    assert result.outcomes == [0, Reason.ALREADY_PENDING]
+
+
+def test_an_exit_takes_the_place_of_a_smaller_one() -> None:  # R4.1 R5.4
+    # what is decided at n fills two hours on: the 5 at 3; the sale of 3 would at 6, the exit decided at 5 does at 7
+    rows = [target(1, 0.5), target(4, 0.2), propose(5, Action.EXIT), propose(6, Action.EXIT)]
+    result = replayed(flat(*[100] * 9), *rows, latency_us=HOUR + 1)
+    assert [(one["qty"], one["reason"], one["proposal"]) for one in of_kind(result, CANCELLED)] == [(3, Reason.POSITION_CLOSED, 1)]
+    assert trades(result) == [(3, 5, 5, "FILLED"), (7, -5, 0, "SIGNAL")]
+    assert result.outcomes[3] == Reason.ALREADY_PENDING
+
+
+def test_a_stop_ends_a_pending_sale() -> None:  # R2.1
+    candles = [*flat(*[100] * 5), (100, 100, 90, 95), *flat(95, 95)]
+    result = replayed(candles, target(1, 0.5, stop_loss=92.0), target(4, 0.2), latency_us=HOUR + 1)
+    assert trades(result) == [(3, 5, 5, "FILLED"), (6, -5, 0, "STOP_LOSS")]
+    assert reasons(result, CANCELLED) == [(1, "POSITION_CLOSED")]
+
+
+def test_a_bar_without_the_volume_sells_part_by_part() -> None:  # R2.6
+    # one lot a bar: 5 come at 1 to 5, 3 go at 7 to 9
+    result = replayed(flat(*[100] * 12), target(1, 0.5), target(7, 0.2), participation=1.0)
+    sold = [(record["qty"], record["flags"] & MORE, record["position"]) for record in of_kind(result, FILL) if record["side"] < 0]
+    assert sold[:3] == [(1, MORE, 4), (1, MORE, 3), (1, 0, 2)]
+
+
+@pytest.mark.parametrize(
+    ("num", "den", "price", "sold"), [(2, 1, 50, [(5, 5), (-6, 4), (-4, 0)]), (1, 5, 500, [(5, 5), (-1, 0)])], ids=["2:1", "1:5"]
+)
+def test_a_split_restates_a_pending_sale(num: int, den: int, price: float, sold: list[tuple[int, int]]) -> None:  # R8.1
+    # the sale of 3, decided at 4 and held back until 6, is for 6 of the halves; of fives it is for less than a lot, and ends
+    rows = {"ts": [at(5)], "kind": [0], "value": [0.0], "num": [num], "den": [den]}
+    candles = flat(*[100] * 5, *[price] * 4)
+    result = replayed(candles, target(1, 0.5), target(4, 0.2), data={"actions": {"A": rows}}, latency_us=HOUR + 1)
+    assert [(lots, position) for _, lots, position, _ in trades(result)] == sold
+    assert reasons(result, CANCELLED) == ([(1, "BELOW_MIN_QTY")] if den == 5 else [])
+
+
+def test_levels_come_with_what_opens_and_change_with_what_is_added() -> None:  # R4.3
+    stop = {"stop_loss_kind": LevelKind.FRACTION}
+    rows = [target(1, 0.3, stop_loss=0.2, **stop), target(2, 0.5, stop_loss=0.05, **stop), target(3, 0.4, stop_loss=0.5, **stop)]
+    result = replayed([*flat(100, 100, 100, 100), (100, 100, 94, 96), *flat(96, 96)], *rows)
+    assert fills(result)[-1] == (5, 95.0, "STOP_LOSS")
+    assert [position for _, _, position, _ in trades(result)] == [3, 5, 4, 0]
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+def test_a_target_without_a_weight_is_invalid(weight: float) -> None:  # R4.1
+    assert reasons(replayed(flat(*[100] * 3), target(1, weight)), REJECTED) == [(0, "INVALID")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"order_type": [OrderType.LIMIT]}, "a target is a market order that is good till cancelled"),
+        ({"tif": [2]}, "leave order_type and tif out"),
+        ({"weight": None}, "a target has no weight; give the column weight, a signed fraction of budget x equity"),
+    ],
+)
+def test_a_target_of_another_form_is_refused(columns: dict[str, Any], said: str) -> None:
+    with pytest.raises(ProposalError, match=said):
+        Session(market({"A": [FLAT] * 2}), of(target(1, 0.5)) | columns, settings(2))
+
+
+def test_the_ledger_alone_adds_up() -> None:  # R6.4
+    rows = [target(1, 0.8), target(2, 0.3), target(3, -0.6), target(4, -0.1), target(5, 0.0)]
+    chosen = settings(7, taker_bps=7.0, per_unit=0.013, min_fee=0.5)
+    result = replay(market({"A": flat(100, 103, 107, 101, 99, 98, 98)}), of(*rows), chosen)
+    assert (
+        verify_ledger(Ledger(result.records, result.symbols, result.strategies, ledger_header(result))).final_equity == result.final_equity
+    )
+
+
+def test_a_session_takes_targets_as_they_are_made() -> None:  # R9.4
+    rows = [target(1, 0.5), target(3, 0.2)]
+    whole = replay(market({"A": [FLAT] * 6}), of(*rows), settings(6))
+    session = Session(market({"A": [FLAT] * 6}), of(rows[0]), settings(6))
+    session.advance(at(3) - 1)
+    session.propose(Proposal("A", "target", "s", weight=0.2, score=1.0))
+    made = session.run()
+    named = ("kind", "reason", "side", "qty", "price", "position")
+    assert made.records[list(named)].tolist() == whole.records[list(named)].tolist()
