@@ -1,6 +1,5 @@
 """What became of a trade: fills, levels, payments, exit, result."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.round_trips import Row, causes
@@ -119,31 +118,9 @@ def funding(story: Story) -> Part:
     return Part("funding", lines, values)
 
 
-def interest(story: Story) -> Part:
-    """What a short paid for what it borrowed, day by day."""
-    return _daily(story, "interest", RecordKind.INTEREST, lambda row: f"{row['value'] * 100:.4g} % a year at {number(row['price'])}")
-
-
-def settlements(story: Story) -> Part:
-    """What the days of a future brought; all of it is in the gross profit."""
-    return _daily(story, "settled", RecordKind.SETTLEMENT, lambda row: f"at {number(row['price'])}")
-
-
-def _daily(story: Story, name: str, kind: RecordKind, tell: Callable[[Row], str]) -> Part:
-    """What comes once a day while a position is held."""
-    paid = [story.rows[seq] for seq in story.trip.records if story.rows[seq]["kind"] == kind]
-    if not paid:
-        return Part(name, [], [])
-    lines = [f"{len(paid)} day{'s' if len(paid) > 1 else ''}, together {story.words.amount(sum(row['amount'] for row in paid))}"]
-    if len(paid) <= MOST_LISTED:
-        lines += [f"{moment(row['ts'])}  {story.words.amount(row['amount']):>10}  {tell(row)}" for row in paid]
-    values = [{"ts": row["ts"], "rate": row["value"], "price": row["price"], "amount": row["amount"] / story.words.scale} for row in paid]
-    return Part(name, lines, values)
-
-
 def others(story: Story) -> Part:
     """Records of kinds that have no part of their own."""
-    told = (RecordKind.FILL, RecordKind.POSITION, RecordKind.FUNDING, RecordKind.INTEREST, RecordKind.SETTLEMENT)
+    told = (RecordKind.FILL, RecordKind.POSITION, RecordKind.FUNDING)
     seqs = [seq for seq in story.trip.records if story.rows[seq]["kind"] not in told]
     values = [{"seq": seq, "ts": story.rows[seq]["ts"], "kind": RecordKind(story.rows[seq]["kind"]).name.lower()} for seq in seqs]
     return Part("other", [story.words.record(seq) for seq in seqs], values)
@@ -174,7 +151,6 @@ def _why(story: Story, row: Row) -> str:
         Reason.MAX_BARS: "it was held for as many bars as its proposal allowed",
         Reason.LEFT_UNIVERSE: "the symbol left the universe",
         Reason.DELISTED: "the symbol was delisted",
-        Reason.EXPIRED: "its contract expired",
         Reason.DATA_ENDED: "the symbol has no further bars",
         Reason.RUN_ENDED: "the run ended",
         Reason.LIQUIDATED: "the mark reached the liquidation price",
@@ -247,7 +223,7 @@ def _worth(story: Story) -> str:
     return f"  sold for {story.words.exact(sold)}, bought for {story.words.exact(bought)}" if sold - bought == story.trip.realised else ""
 
 
-def _converted(story: Story, market: Market, sold: int, bought: int) -> str:
+def _converted(story: Story, market: "Market", sold: int, bought: int) -> str:
     """The same in the currency of the prices, where one rate converts the difference."""
     last = story.rows[story.exits[-1]]
     quote, rate = market.instrument(last["symbol"]).quote, market.rate(last["symbol"], last["ts"])
