@@ -30,7 +30,6 @@ from engine.schema import (
     TrailingMode,
 )
 from engine.settings import UNLIMITED, Conversion, FeeTier, HaltLimits, Settings, StrategySettings
-from tests.market_carry import with_carry
 from tests.market_data import (
     DAY,
     EPOCH,
@@ -79,8 +78,7 @@ def random_case(seed: int) -> Case:
     if geared:
         settings = _turning(rng, settings)
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
-    proposals = random_proposals(rng, traded, settings, begin, span)
-    return Case(*with_carry(seed, dataset, proposals, settings))
+    return Case(dataset, random_proposals(rng, traded, settings, begin, span), settings)
 
 
 def _conversions(seed: int, symbols: list[Symbol], begin: int, span: int) -> tuple[tuple[Conversion, ...], list[Symbol]]:
@@ -94,7 +92,8 @@ def _conversions(seed: int, symbols: list[Symbol], begin: int, span: int) -> tup
     for i, symbol in enumerate(symbols):
         quote = pick(rng, "QQ", "QQ", "QQ", "AA" if early else "QQ", "")
         symbols[i] = symbol._replace(instrument=replace(symbol.instrument, quote=quote))
-    return tuple(given), [source]
+    used = {symbol.instrument.quote for symbol in symbols}
+    return tuple(one for one in given if one.quote in used), [source]
 
 
 def coin_margined(seed: int) -> bool:
