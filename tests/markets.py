@@ -98,7 +98,8 @@ def _conversions(seed: int, symbols: list[Symbol], begin: int, span: int) -> tup
     for i, symbol in enumerate(symbols):
         quote = pick(rng, "QQ", "QQ", "QQ", "AA" if early else "QQ", "")
         symbols[i] = symbol._replace(instrument=replace(symbol.instrument, quote=quote))
-    return tuple(given), [source]
+    used = {symbol.instrument.quote for symbol in symbols}
+    return tuple(one for one in given if one.quote in used), [source]
 
 
 def coin_margined(seed: int) -> bool:
