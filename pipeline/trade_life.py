@@ -257,7 +257,7 @@ def _worth(story: Story) -> str:
     return f"  sold for {story.words.exact(sold)}, bought for {story.words.exact(bought)}" if sold - bought == story.trip.realised else ""
 
 
-def _converted(story: Story, market: Market, sold: int, bought: int) -> str:
+def _converted(story: Story, market: "Market", sold: int, bought: int) -> str:
     """The same in the currency of the prices, where one rate converts the difference."""
     last = story.rows[story.exits[-1]]
     quote, rate = market.instrument(last["symbol"]).quote, market.rate(last["symbol"], last["ts"])
