@@ -62,5 +62,5 @@ def _crossings(
                 elif states[i] == BELOW and before != UNKNOWN:
                     under[n_under] = i
                     n_under += 1
-                before = states[i]
+                before = int(states[i])
     return n_over, n_under
