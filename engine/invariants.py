@@ -139,8 +139,16 @@ def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
             best, worst = (tape.ask_low[at], tape.ask_high[at]) if side > 0 else (tape.bid_high[at], tape.bid_low[at])
             if (row["order_id"], side) in stop_limits:  # its limit may lie between the trigger and the touch there
                 worst *= 1 + side * _half_spread(result, row["symbol"], at)
+            if _new_rules(tape, row["symbol"], at):  # a smaller lot may fill inside the bar what its open had passed
+                worst = side * np.inf
             if side * (row["price"] - best) < -slack or side * (row["price"] - worst) > slack:
                 raise _broken(seq, row, f"a maker's price {row['price']} is outside its bar's {best} to {worst}")
+
+
+def _new_rules(tape: Tape, symbol: int, at: int) -> bool:
+    """Whether the exchange's rules of a symbol change while a bar is open."""
+    since = tape.rule_ts[tape.rule_first[symbol] : tape.rule_stop[symbol]]
+    return bool(((since > tape.open_ts[at]) & (since <= tape.ts[at])).any())
 
 
 def _stop_limits(rows: list[Row]) -> set[tuple[int, int]]:
