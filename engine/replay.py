@@ -27,6 +27,7 @@ from engine.funding import pay_funding
 from engine.halts import fill_samples, is_sample, sample_equity
 from engine.interest import pay_interest, time_debt
 from engine.kernel import entry, entry_with, kernel
+from engine.layout import PLAIN
 from engine.life import close_if_ruined, finish, last_sample, update_universe
 from engine.liquidation import margined_opens, margined_paths
 from engine.orders import time_entry, time_position
@@ -38,7 +39,7 @@ from engine.risk import gate
 from engine.schema import NEVER, NONE, EventKind, Reason, RecordKind, Timing
 from engine.selector import select
 from engine.settlement import settle_futures
-from engine.state import PLAIN, State
+from engine.state import State
 from engine.tape import Tape
 from engine.targets import aim
 from engine.terms import pass_bars

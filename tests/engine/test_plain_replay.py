@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from engine.layout import PLAIN
 from engine.proposal import Proposal
 from engine.schema import LimitTouch, MarginMode, OnHeld, StopAnchor, StopCheck, StopFrom, Timing, TrailingMode
 from engine.session import ReplayError, Session
@@ -75,6 +76,18 @@ def test_plain_runs_are_replayed_as_by_the_code_for_all_runs() -> None:
 def test_plain_runs_agree_with_the_oracle() -> None:
     for case in plain_cases():
         assert outcome_of(kernel_run, case) == outcome_of(oracle_run, case)
+
+
+def test_what_is_settled_holds_in_every_row_that_has_a_field_of_the_name() -> None:
+    met = set()
+    for case in plain_cases():
+        session = Session(case.dataset, case.proposals, case.settings)
+        session.advance(int(session.tape.grid[len(session.tape.grid) // 2]))
+        for rows in (*session.tape.arrays().values(), *session._state.arrays().values()):
+            for name in set(rows.dtype.names or ()) & PLAIN.keys():
+                met.add(name)
+                assert (rows[name] == PLAIN[name]).all(), name
+    assert met == PLAIN.keys()
 
 
 def test_a_proposal_made_in_a_session_needs_the_code_for_all_runs() -> None:
