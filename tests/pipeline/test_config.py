@@ -101,7 +101,7 @@ def test_keys_of_a_later_version_are_refused_by_name(key: str) -> None:
     assert f"{key}: not available yet" in refusal(f"{key}=1")
 
 
-@pytest.mark.parametrize("override", ["instruments.X.kind=future"])
+@pytest.mark.parametrize("override", ["instruments.X.kind=option"])
 def test_values_of_a_later_version_are_refused_by_name(override: str) -> None:
     assert "not available yet" in refusal(override)
 
