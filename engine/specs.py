@@ -82,7 +82,8 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
 def bounded(instruments: Sequence[Instrument], settings: Settings) -> bool:
     """Whether maintenance is on the notional at the mark, in the currency of the account, and never more than a fraction of it."""
     by_mark = settings.maintenance_basis == MaintenanceBasis.MARK and not any(one.quote for one in instruments)
-    return by_mark and all(tier.deduction >= 0.0 for one in instruments for tier in one.tiers)
+    some_is_left = all(top_rate(one, settings) < 0.999 for one in instruments)  # of every gain, so that margin falls with the price
+    return by_mark and some_is_left and all(tier.deduction >= 0.0 for one in instruments for tier in one.tiers)
 
 
 def top_rate(instrument: Instrument, settings: Settings) -> float:

@@ -79,7 +79,7 @@ def random_case(seed: int) -> Case:
     settings = replace(_settings(rng, symbols, begin, span), conversions=conversions)
     if geared:
         settings = _turning(rng, settings)
-    own = np.random.default_rng([seed, 1])
+    own = np.random.default_rng([seed, 4])
     settings = replace(settings, models=random_models(own), seed=int(own.integers(0, 2**40)))
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
     proposals = random_proposals(rng, traded, settings, begin, span)
