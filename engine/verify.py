@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from engine.instrument import KINDS
 from engine.ledger import Ledger, LedgerError
-from engine.schema import DAY_US, MAKER, MORE, NONE, RECORD, Accounting, MarginMode, OrderType, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NONE, RECORD, Accounting, EventKind, MarginMode, OrderType, Reason, RecordKind
 
 WINDOW_US = 30 * DAY_US
 
@@ -335,9 +335,9 @@ def _fill(seq: int, row: dict[str, Any], totals: Totals, instrument: _Instrument
         raise LedgerError(f"record {seq}: a fill in another currency than the account's, and no CONVERSION before it")
     key, signed = (row["strategy"], row["symbol"]), row["side"] * row["qty"]
     fee = 0
-    if instrument.expiry is not None and (
-        row["ts"] > instrument.expiry or (row["reason"] == Reason.EXPIRED) != (row["ts"] == instrument.expiry)
-    ):
+    end = instrument.expiry, int(EventKind.SETTLEMENT)  # what is inside the bar that ends there comes before
+    when = row["ts"], row["phase"]
+    if instrument.expiry is not None and (when > end or (row["reason"] == Reason.EXPIRED) != (when == end)):
         raise LedgerError(
             f"record {seq}: a fill ({Reason(row['reason']).name}) at {row['ts']} of a contract that expires at {instrument.expiry}"
         )

@@ -31,12 +31,12 @@ from engine.schema import (
 )
 from engine.session import ReplayError, ReplayResult, Session
 from engine.settings import UNLIMITED, Settings
-from tests.market_changes import chosen_rows, fingerprint, only, run, tables_of, unlimited
+from tests.market_changes import chosen_rows, fingerprint, only, run, tables_of, unlimited, untargeted
 from tests.markets import Case, random_case
 
 SEEDS = st.integers(0, 2**32 - 1)
 NAMES = RECORD.names or ()
-MOST_LOOKED_AT = 300  # seeds
+MOST_LOOKED_AT = 1_000  # seeds
 Told = Callable[[ReplayResult], bool]
 Row = dict[str, Any]
 
@@ -96,9 +96,10 @@ def _of_quantity(case: Case, k: int) -> int:
 
 
 def own_rates(case: Case) -> Case | None:
-    """A case none of whose symbols is a rate for others; None otherwise."""
+    """A case without models of the user's, which know amounts of their own, and none of whose symbols is a rate for others; None otherwise."""
     traded = {one.symbol for one in case.settings.instruments}
-    return None if any(one.symbol in traded for one in case.settings.conversions) else case
+    built_in = case._replace(settings=replace(case.settings, models=()))
+    return None if any(one.symbol in traded for one in case.settings.conversions) else built_in
 
 
 def _factor(kind: str, name: str, up: float, down: float) -> float | int:
@@ -216,11 +217,13 @@ def apart(settings: Settings) -> Settings:
         max_per_strategy=UNLIMITED,
         rotate_margin=np.inf,
         fee_tiers=(),
+        interest=(),
     )
 
 
 def pair(case: Case) -> Case | None:
-    """Two symbols of a case whose last bars in the run close together, and their proposals without legs; None if there are none."""
+    """Two symbols of a case whose last bars in the run close together, and their proposals without legs and targets; None if there are none."""
+    case = untargeted(case)
     closes: dict[int, str] = {}
     for one in sorted(case.settings.instruments, key=lambda one: one.symbol):
         series = case.dataset.find("bars", one.symbol, case.settings.interval)
@@ -270,6 +273,7 @@ def test_symbols_that_share_no_limit_add_up(seed: int) -> None:  # R6.1 R6.4
 
 def taking(case: Case) -> Case:
     """Market orders and stops of fixed quantities, whose levels do not follow the fill."""
+    case = untargeted(case)
     proposals = {name: list(column) for name, column in case.proposals.items()}
     proposals["order_type"] = [int(OrderType.STOP if kind >= OrderType.STOP else OrderType.MARKET) for kind in proposals["order_type"]]
     for name in ("trailing", "break_even"):
