@@ -38,20 +38,27 @@ ENGINE = Path(engine.session.__file__).parent
 TESTS = ENGINE.parent / "tests" / "engine"
 EXAMPLES = [
     "actions",
+    "choosers",
+    "conversion",
     "costs",
     "dated_rules",
     "exit_options",
     "funding",
+    "interest",
+    "inverse",
     "kernel_examples",
     "kernel_gate",
     "kernel_units",
+    "liquidation_price",
     "margin",
     "models",
     "oracle_account",
     "orders",
     "review_cases",
     "selection_examples",
+    "settlement",
     "signals",
+    "targets",
 ]
 
 RULES = [
