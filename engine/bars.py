@@ -3,12 +3,13 @@
 import numpy as np
 
 from engine.block import prefetch
-from engine.execution import close_by_order, leave_as_taker, leave_at_target, open_price
+from engine.execution import close_by_order, leave_as_taker, leave_at_target
 from engine.exits import closed_through, gap_price, ranged_stop, reached_by_open, stop_inside, touched, trail
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT
 from engine.orders import leaves, order_exit
 from engine.portfolio import equity, note_overflow, revalue
+from engine.prices import open_price
 from engine.schema import AMBIGUOUS, NEVER, NONE, Reason, StopCheck, Timing
 from engine.state import State
 from engine.tape import Tape

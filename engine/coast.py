@@ -7,13 +7,13 @@ stops before the first bar in which anything else may happen; that bar is left u
 import numpy as np
 
 from engine.bars import touch
-from engine.execution import open_price
 from engine.exits import closed_through, ranged_stop, reached_by_open, trail
 from engine.halts import day_end
 from engine.kernel import kernel
 from engine.life import last_sample
 from engine.money import MONEY_LIMIT, value
 from engine.orders import time_position
+from engine.prices import open_price
 from engine.proposals import Proposals
 from engine.schema import NONE, Reason, StopCheck
 from engine.state import State

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from engine.execution import close_by_order, close_price
+from engine.execution import close_by_order
 from engine.kernel import kernel, shared
 from engine.orders import drop_entry, leaves, order_exit, queue_entry, sweep_queue
+from engine.prices import close_price
 from engine.proposals import Proposals
 from engine.records import post
 from engine.resting import meet_close, meet_open

@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.conversion import in_account
-from engine.execution import OWN_FEE, add_lots, attach_bracket, begin_life, entry_price, leave_if_crossed, quantity_of, reduce_position
+from engine.execution import OWN_FEE, add_lots, attach_bracket, begin_life, leave_if_crossed, reduce_position
 from engine.exits import trail
 from engine.fees import fill_fee
 from engine.kernel import kernel, shared
@@ -11,6 +11,7 @@ from engine.levels import change_levels
 from engine.money import MONEY_LIMIT, margin, share
 from engine.orders import drop_entry, drop_exit, is_unsized
 from engine.portfolio import claim_slot, counts_as_free, free_cash, freed_by_closing, hold, unrealised, value_at
+from engine.prices import entry_price, quantity_of
 from engine.proposals import Proposals
 from engine.schema import MAKER, MORE, Accounting, EventKind, Reason, Slippage, StopFrom
 from engine.sizing import most_lots, notional_of, outlay, unit_worth

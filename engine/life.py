@@ -1,7 +1,7 @@
 """The life of symbols and of the run: universe, ruin, the end.  # R7.4, R8"""
 
 from engine.conversion import learn_rates
-from engine.execution import close_as_taker, last_price
+from engine.execution import close_as_taker
 from engine.fees import settle_tier
 from engine.halts import fill_samples
 from engine.kernel import kernel, shared
@@ -9,6 +9,7 @@ from engine.liquidation import heaviest, undersecured
 from engine.orders import drop_all_entries, drop_entries, drop_exit, next_due, order_exit
 from engine.orders import leaves as leaving
 from engine.portfolio import equity
+from engine.prices import last_price
 from engine.records import post
 from engine.schema import NEVER, NONE, OUTSIDE, Reason, RecordKind, Timing
 from engine.state import State

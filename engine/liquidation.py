@@ -4,12 +4,13 @@ import numpy as np
 
 from engine.bars import open_decides, touch
 from engine.conversion import in_account, tell_rate
-from engine.execution import close_position, last_mark, leave_as_taker, leave_at_target, open_price
+from engine.execution import close_position, leave_as_taker, leave_at_target
 from engine.exits import adverse_first, on_tick, stop_inside
 from engine.kernel import kernel, shared
 from engine.margin import liquidation_price, maintenance_money
 from engine.money import product, quantity
 from engine.portfolio import equity, unrealised
+from engine.prices import last_mark, open_price
 from engine.records import post
 from engine.schema import AMBIGUOUS, NONE, MaintenanceBasis, Reason, RecordKind
 from engine.sizing import notional_of

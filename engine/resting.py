@@ -3,12 +3,13 @@
 import numpy as np
 
 from engine.bars import leave_if_touched, touch
-from engine.execution import close_price, half_spread, leave_as_taker, leave_at_target, open_price
+from engine.execution import leave_as_taker, leave_at_target
 from engine.exits import limit_met, on_tick, ranged_stop, reached_by_open
 from engine.growth import NOTHING, OPENED, fill_entry, leave_after_open
 from engine.kernel import kernel, shared
 from engine.liquidation import leave_margined
 from engine.orders import drop_entry, sweep_queue
+from engine.prices import close_price, half_spread, open_price
 from engine.proposals import Proposals
 from engine.records import mark_record
 from engine.schema import AMBIGUOUS, MAKER, NEVER, NONE, Intrabar, LimitGap, OrderType, Reason, TimeInForce

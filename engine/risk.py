@@ -5,10 +5,11 @@ import numpy as np
 from engine.choosers import own_quantity
 from engine.conversion import is_unrated
 from engine.crowd import is_first_leg, leg_of, place_of_strategy, same_unit
-from engine.execution import half_spread_of_close, reserve
+from engine.execution import reserve
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, grid_steps, money, quantity, whole_lots
 from engine.portfolio import counts_as_free, equity, free_cash, freed_by_closing, note_overflow, notional
+from engine.prices import half_spread_of_close
 from engine.proposals import Proposals
 from engine.records import post
 from engine.schema import NONE, Action, Reason, RecordKind, SizeKind

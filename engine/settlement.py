@@ -4,10 +4,11 @@ docs/ledger.md says at which price, and what becomes of pending orders.
 """
 
 from engine.conversion import in_account, tell_rate
-from engine.execution import close_position, last_mark
+from engine.execution import close_position
 from engine.kernel import kernel, shared
 from engine.orders import drop_entries, time_other_events
 from engine.portfolio import book_value, value_at
+from engine.prices import last_mark
 from engine.records import post
 from engine.schema import DAY_US, NEVER, NONE, Reason, RecordKind
 from engine.state import State

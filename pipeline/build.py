@@ -2,19 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.dataset import Dataset, Series, open_dataset
-from engine.instrument import KINDS, DatedRate, Decimals, Instrument, MarginTier, Rules, margin_tiers
 from engine.models import Model, ModelError, ModelKind, load_model
 from engine.schema import (
     NEVER,
-    Accounting,
     Intrabar,
     LimitGap,
     LimitTouch,
@@ -32,12 +28,12 @@ from engine.schema import (
 )
 from engine.settings import UNLIMITED, FeeTier, HaltLimits, Settings, StrategySettings
 from pipeline.config import RunConfig, StrategyConfig
-from pipeline.config_account import InstrumentConfig, MaintenanceTier, RateConfig, RulesConfig, wrong_value
 from pipeline.config_execution import SlippageConfig
 from pipeline.config_risk import ScopeHalts, Size
-from pipeline.config_values import duration_us, time_of_day_us
-from pipeline.conversion import conversions_of, foreign
+from pipeline.config_values import duration_us, moment_us
+from pipeline.conversion import conversions_of
 from pipeline.errors import ConfigError
+from pipeline.instruments import instrument_of, rates_of
 
 if TYPE_CHECKING:
     from engine.strategy import EventStrategy
@@ -145,7 +141,7 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
     series = execution_series(config, dataset, symbols)
     _require_volume(config, dataset, series)
     start_us, end_us = _period(config, dataset, series)
-    instruments = tuple(_instrument(config, dataset, symbol) for symbol in symbols)
+    instruments = tuple(instrument_of(config, dataset, symbol) for symbol in symbols)
     return Settings(
         start_us=start_us,
         end_us=end_us,
@@ -161,7 +157,7 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
         maintenance_basis=MaintenanceBasis[config.account.maintenance_basis.upper()],
         maintenance_fee=MaintenanceFee[config.account.maintenance_fee.upper()],
         liquidation_fee=config.account.liquidation_fee,
-        interest=_rates(config.account.interest or ()),
+        interest=rates_of(config.account.interest or ()),
         **_decisions(config),
         **_execution(config),
     )
@@ -211,15 +207,11 @@ def _period(config: RunConfig, dataset: Dataset, series: Sequence[Series]) -> tu
     bars = dataset.columns["bars"]
     first = min(int(bars["open_ts"][s.start]) for s in series)
     last = max(int(bars["ts"][s.stop - 1]) for s in series)
-    start_us = _us(config.period.start) if config.period.start is not None else first
-    end_us = _us(config.period.end) if config.period.end is not None else last
+    start_us = moment_us(config.period.start) if config.period.start is not None else first
+    end_us = moment_us(config.period.end) if config.period.end is not None else last
     if start_us >= last or end_us <= first:
         raise ConfigError(f"period: {iso(start_us)} to {iso(end_us)} holds no bar; {config.dataset} covers {iso(first)} to {iso(last)}")
     return start_us, end_us
-
-
-def _us(moment: datetime) -> int:
-    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
 
 
 def iso(ts: int) -> str:
@@ -242,117 +234,6 @@ def _cash(config: RunConfig) -> int:
     if units >= MONEY_LIMIT:
         raise ConfigError(f"account.cash = {account.cash}: too large for {account.decimals} decimals; use fewer account.decimals")
     return int(units)
-
-
-def _instrument(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
-    """The dataset's values, over them the config's ``default``, over them the config's for the symbol."""
-    values: dict[str, Any] = {
-        name: value for name, value in dataset.instruments.get(symbol, {}).items() if name in _FIELDS and value is not None
-    }
-    tiers = config.account.maintenance
-    for name in ("default", symbol):
-        if name in config.instruments:
-            given = config.instruments[name]
-            values |= given.model_dump(exclude_none=True, by_alias=True)
-            tiers = tiers if given.maintenance is None else given.maintenance
-    if values.get("kind", "linear_perp") not in KINDS:
-        raise ConfigError(
-            f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
-        )
-    told = {name: value for name in ("rules", "borrow", "settlement", "expiry") if (value := values.pop(name, None))}
-    for name, value in told.items():
-        wrong = wrong_value(name, value)
-        if wrong:
-            raise ConfigError(f"instrument {symbol}: {wrong}")
-    try:
-        values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
-    except (ValueError, ArithmeticError) as error:
-        raise ConfigError(f"instrument {symbol}: {error}") from None
-    values["quote"] = foreign(config, symbol, values)
-    group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
-    values["maintenance"] = _tiers(tiers or ())
-    dated = InstrumentConfig(**told)
-    values |= {"borrow": _rates(dated.borrow or ()), "settlement": time_of_day_us(dated.settlement or "00:00")}
-    values["expiry"] = None if dated.expiry is None else _us(dated.expiry)
-    instrument = _with_rules(Instrument(symbol, **values, group=group), dated.rules or ())
-    _check_borrow(config, instrument)
-    _check_future(config, instrument)
-    if config.account.margin == "isolated" and instrument.accounting != Accounting.SPOT and not instrument.tiers:
-        raise ConfigError(
-            f"account.margin = isolated: {symbol} has no maintenance tiers, so it could lose more than its margin; "
-            f"give account.maintenance or instruments.{symbol}.maintenance, such as [{{floor: 0, rate: 0.005}}]"
-        )
-    return instrument
-
-
-def _check_borrow(config: RunConfig, instrument: Instrument) -> None:
-    """Refuse a rate for borrowing what nobody can borrow, where it is given for this symbol alone."""
-    symbol = instrument.symbol
-    if symbol not in config.instruments or config.instruments[symbol].borrow is None:
-        return
-    if instrument.accounting != Accounting.SPOT:
-        raise ConfigError(
-            f"instruments.{symbol}.borrow: {symbol} is of kind {instrument.kind!r}, of which nothing is borrowed; it is for spot and equity"
-        )
-    if not instrument.shortable:
-        raise ConfigError(f"instruments.{symbol}.borrow: {symbol} cannot be sold short; add shortable: true, or leave borrow out")
-
-
-def _check_future(config: RunConfig, instrument: Instrument) -> None:
-    """Refuse what only a future has, where it is given for this symbol alone and it is none."""
-    given = config.instruments.get(instrument.symbol, InstrumentConfig())
-    for name in ("settlement", "expiry"):
-        if getattr(given, name) is not None and not instrument.is_future:
-            raise ConfigError(
-                f"instruments.{instrument.symbol}.{name}: {instrument.symbol} is of kind {instrument.kind!r}; only a future has it: add kind: future"
-            )
-
-
-def _rates(rows: Sequence[RateConfig]) -> tuple[DatedRate, ...]:
-    """Rates of interest by date."""
-    return tuple(DatedRate(_us(row.since), float(row.rate)) for row in rows)
-
-
-def _tiers(tiers: Sequence[MaintenanceTier]) -> tuple[MarginTier, ...]:
-    """Tiers of maintenance margin, their deductions filled in where the config leaves them out.  # R7.2"""
-    if any(tier.deduction is None for tier in tiers):
-        return margin_tiers([(tier.floor, tier.rate) for tier in tiers])
-    return tuple(MarginTier(float(tier.floor), tier.rate, tier.deduction or 0.0) for tier in tiers)
-
-
-def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrument:
-    """The instrument with its dated rules; what a row does not say stays as it was."""
-    rules: list[Rules] = []
-    before: Instrument | Rules = instrument
-    for row in rows:
-        before = Rules(
-            _us(row.since),
-            before.tick if row.tick is None else Decimals.parse(row.tick),
-            before.lot if row.lot is None else Decimals.parse(row.lot),
-            before.min_qty if row.min_qty is None else row.min_qty,
-            before.min_notional if row.min_notional is None else row.min_notional,
-        )
-        rules.append(before)
-    return replace(instrument, rules=tuple(rules))
-
-
-_FIELDS = frozenset(
-    {
-        "kind",
-        "tick",
-        "lot",
-        "multiplier",
-        "min_qty",
-        "min_notional",
-        "shortable",
-        "sessions",
-        "rules",
-        "quote",
-        "borrow",
-        "settlement",
-        "expiry",
-    }
-)
 
 
 def _strategy(config: RunConfig, strategy: StrategyConfig) -> StrategySettings:

@@ -75,6 +75,11 @@ def _decimal(value: object) -> object:
     raise ValueError("must be a positive decimal number")
 
 
+def moment_us(moment: datetime) -> int:
+    """Microseconds of a time."""
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
+
+
 def iso(value: datetime) -> str:
     """A time as a config writes it."""
     return value.isoformat().replace("+00:00", "Z")

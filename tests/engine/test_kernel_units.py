@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.execution import half_spread, taker_price
 from engine.exits import gap_price, level_price, on_tick, reached_by_open, touched
 from engine.halts import day_end, halted
 from engine.instrument import Decimals
 from engine.money import MONEY_LIMIT, fee, funding_payment, grid_steps, margin, money, quantity, value, whole_lots
+from engine.prices import half_spread, taker_price
 from engine.schema import DAY_US, NEVER, NONE, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, SizeKind, Slippage
 from engine.selector import free_slots, sort_by_rank
 from engine.session import Session

@@ -8,8 +8,8 @@ import pytest
 
 from engine.block import Block, column, prefetch
 from engine.dataset import Dataset, DatasetError, from_columns
-from engine.execution import half_spread, half_spread_of_close
 from engine.instrument import Decimals
+from engine.prices import half_spread, half_spread_of_close
 from engine.proposals import ProposalError, Proposals, build_proposals
 from engine.schema import NONE
 from engine.session import ReplayResult, Session, replay

@@ -1,0 +1,132 @@
+"""What is known of each symbol: the dataset's values, over them the config's, in the replay's units."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from engine.dataset import Dataset
+from engine.instrument import KINDS, DatedRate, Decimals, Instrument, MarginTier, Rules, margin_tiers
+from engine.schema import (
+    Accounting,
+)
+from pipeline.config import RunConfig
+from pipeline.config_account import InstrumentConfig, MaintenanceTier, RateConfig, RulesConfig, wrong_value
+from pipeline.config_values import moment_us, time_of_day_us
+from pipeline.conversion import foreign
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
+
+MONEY_LIMIT = 2**53
+
+
+def instrument_of(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
+    """The dataset's values, over them the config's ``default``, over them the config's for the symbol."""
+    values: dict[str, Any] = {
+        name: value for name, value in dataset.instruments.get(symbol, {}).items() if name in _FIELDS and value is not None
+    }
+    tiers = config.account.maintenance
+    for name in ("default", symbol):
+        if name in config.instruments:
+            given = config.instruments[name]
+            values |= given.model_dump(exclude_none=True, by_alias=True)
+            tiers = tiers if given.maintenance is None else given.maintenance
+    if values.get("kind", "linear_perp") not in KINDS:
+        raise ConfigError(
+            f"{symbol} is of kind {values['kind']!r}, which cannot be replayed yet; leave it out with symbols: [...]; kinds are {', '.join(KINDS)}"
+        )
+    told = {name: value for name in ("rules", "borrow", "settlement", "expiry") if (value := values.pop(name, None))}
+    for name, value in told.items():
+        wrong = wrong_value(name, value)
+        if wrong:
+            raise ConfigError(f"instrument {symbol}: {wrong}")
+    try:
+        values |= {name: Decimals.parse(values[name]) for name in ("tick", "lot", "multiplier") if name in values}
+    except (ValueError, ArithmeticError) as error:
+        raise ConfigError(f"instrument {symbol}: {error}") from None
+    values["quote"] = foreign(config, symbol, values)
+    group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
+    values["maintenance"] = _tiers(tiers or ())
+    dated = InstrumentConfig(**told)
+    values |= {"borrow": rates_of(dated.borrow or ()), "settlement": time_of_day_us(dated.settlement or "00:00")}
+    values["expiry"] = None if dated.expiry is None else moment_us(dated.expiry)
+    instrument = _with_rules(Instrument(symbol, **values, group=group), dated.rules or ())
+    _check_borrow(config, instrument)
+    _check_future(config, instrument)
+    if config.account.margin == "isolated" and instrument.accounting != Accounting.SPOT and not instrument.tiers:
+        raise ConfigError(
+            f"account.margin = isolated: {symbol} has no maintenance tiers, so it could lose more than its margin; "
+            f"give account.maintenance or instruments.{symbol}.maintenance, such as [{{floor: 0, rate: 0.005}}]"
+        )
+    return instrument
+
+
+def _check_borrow(config: RunConfig, instrument: Instrument) -> None:
+    """Refuse a rate for borrowing what nobody can borrow, where it is given for this symbol alone."""
+    symbol = instrument.symbol
+    if symbol not in config.instruments or config.instruments[symbol].borrow is None:
+        return
+    if instrument.accounting != Accounting.SPOT:
+        raise ConfigError(
+            f"instruments.{symbol}.borrow: {symbol} is of kind {instrument.kind!r}, of which nothing is borrowed; it is for spot and equity"
+        )
+    if not instrument.shortable:
+        raise ConfigError(f"instruments.{symbol}.borrow: {symbol} cannot be sold short; add shortable: true, or leave borrow out")
+
+
+def _check_future(config: RunConfig, instrument: Instrument) -> None:
+    """Refuse what only a future has, where it is given for this symbol alone and it is none."""
+    given = config.instruments.get(instrument.symbol, InstrumentConfig())
+    for name in ("settlement", "expiry"):
+        if getattr(given, name) is not None and not instrument.is_future:
+            raise ConfigError(
+                f"instruments.{instrument.symbol}.{name}: {instrument.symbol} is of kind {instrument.kind!r}; only a future has it: add kind: future"
+            )
+
+
+def rates_of(rows: Sequence[RateConfig]) -> tuple[DatedRate, ...]:
+    """Rates of interest by date."""
+    return tuple(DatedRate(moment_us(row.since), float(row.rate)) for row in rows)
+
+
+def _tiers(tiers: Sequence[MaintenanceTier]) -> tuple[MarginTier, ...]:
+    """Tiers of maintenance margin, their deductions filled in where the config leaves them out.  # R7.2"""
+    if any(tier.deduction is None for tier in tiers):
+        return margin_tiers([(tier.floor, tier.rate) for tier in tiers])
+    return tuple(MarginTier(float(tier.floor), tier.rate, tier.deduction or 0.0) for tier in tiers)
+
+
+def _with_rules(instrument: Instrument, rows: Sequence[RulesConfig]) -> Instrument:
+    """The instrument with its dated rules; what a row does not say stays as it was."""
+    rules: list[Rules] = []
+    before: Instrument | Rules = instrument
+    for row in rows:
+        before = Rules(
+            moment_us(row.since),
+            before.tick if row.tick is None else Decimals.parse(row.tick),
+            before.lot if row.lot is None else Decimals.parse(row.lot),
+            before.min_qty if row.min_qty is None else row.min_qty,
+            before.min_notional if row.min_notional is None else row.min_notional,
+        )
+        rules.append(before)
+    return replace(instrument, rules=tuple(rules))
+
+
+_FIELDS = frozenset(
+    {
+        "kind",
+        "tick",
+        "lot",
+        "multiplier",
+        "min_qty",
+        "min_notional",
+        "shortable",
+        "sessions",
+        "rules",
+        "quote",
+        "borrow",
+        "settlement",
+        "expiry",
+    }
+)
