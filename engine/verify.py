@@ -269,6 +269,7 @@ def _interest(seq: int, row: dict[str, Any], totals: Totals, instruments: list[_
     if rate == 0 or owed < 0 or (of_debt and owed == 0):
         raise LedgerError(f"record {seq}: interest, but nothing is owed")
     _equal(seq, "interest", row["amount"], -round(owed * (rate / 365)))
+    _equal(seq, "lots", row["qty"], 0 if of_debt else abs(totals.lots[row["strategy"], row["symbol"]]))
     totals.cash += row["amount"]
     totals.interest += row["amount"]
     totals.debt_interest += row["amount"] if of_debt else 0

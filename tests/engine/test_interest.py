@@ -162,6 +162,7 @@ def verified(result: ReplayResult, **changes: Any) -> Any:
         ({"value": 0.1}, "at 3.65"),
         ({"ts": at(23.5)}, "00:00"),
         ({"price": 99.0}, "interest"),
+        ({"qty": 1}, "lots"),
         ({"cause": 0}, "follows"),
     ],
 )

@@ -222,6 +222,32 @@ def test_a_fill_after_the_expiry_is_told() -> None:
         verify_ledger(Ledger(result.records, result.symbols, result.strategies, header))
 
 
+@pytest.mark.parametrize(
+    ("row", "low", "left"),
+    [
+        (propose(5, stop_loss=95.0), 90.0, "STOP_LOSS"),
+        (propose(20, order_type=1, limit_price=91.0), 90.0, "EXPIRED"),
+        (propose(5), 1.0, "LIQUIDATED"),
+    ],
+)
+def test_what_the_last_bar_reaches_comes_before_the_end_and_is_verified(row: Row, low: float, left: str) -> None:  # R1.2
+    bars = [*STEPS[:49], (104.0, 104.0, low, 104.0), *STEPS[50:]]
+    contract, sized = (
+        future(expiry=at(50), maintenance=margin_tiers([(0, 0.02)])),
+        (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=30.0),),
+    )
+    one = case(row, bars=bars, contract=contract, leverage=20.0, strategies=sized)
+    assert (fills(agreed_replay(*one))[-1][0], fills(agreed_replay(*one))[-1][2]) == (50, left)
+    result = Session(*one).run()
+    check(result)
+    ledger = Ledger(result.records, result.symbols, result.strategies, ledger_header(result))
+    assert verify_ledger(ledger).final_equity == result.final_equity
+    late = result.records.copy()
+    late["phase"][np.flatnonzero(late["kind"] == RecordKind.FILL)[-1]] = EventKind.BAR_OPEN
+    with pytest.raises(LedgerError, match="expires at"):
+        verify_ledger(replace(ledger, records=late))
+
+
 @pytest.mark.parametrize(("expiry", "kind"), [(None, RecordKind.SETTLEMENT), (at(60), RecordKind.SETTLEMENT), (at(20), RecordKind.FILL)])
 def test_a_settlement_or_an_end_that_is_missing_or_off_the_mark_is_told(expiry: int | None, kind: RecordKind) -> None:
     result = Session(*case(propose(5), contract=future(expiry=expiry))).run()
