@@ -70,6 +70,12 @@ def _compiled_ask(address: Any, record: Any) -> Any:
     return compiled
 
 
+@entry
+def answer(address: int, record: Any) -> float:
+    """What a model answers to one record outside of a replay: by the code that the replay calls, since Python divides by zero otherwise."""
+    return ask(address, record)
+
+
 @intrinsic
 def _call(context: Any, address: Any, arguments: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

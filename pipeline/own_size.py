@@ -2,7 +2,7 @@
 
 import math
 
-from engine.model_call import event_key
+from engine.model_call import answer, event_key
 from engine.models import Model, Selected
 from engine.round_trips import Row
 from engine.schema import NONE
@@ -51,7 +51,7 @@ def own_size(
         strategy=strategy,
         key=event_key(event_key(market.settings.seed, int(own.kind), 0, 0), row["ts"], symbol, strategy),
     )
-    wanted = own.function(entry)
+    wanted = float(answer(own.address, entry))
     money = money_in(market.settings.decimals)
     told = f"capital {money(entry.capital)}, free cash {money(entry.free_cash)}, reference {number(reference)}"
     told += "" if math.isnan(entry.distance) else f", distance {number(entry.distance, 6)} to the stop"

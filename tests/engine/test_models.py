@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numba.core import config
 
 from engine.kernel import entry, kernel
-from engine.model_call import ask, call, draw, event_key
+from engine.model_call import answer, ask, call, draw, event_key
 from engine.models import Candidate, Model, ModelError, ModelKind, Selected, compile_model, load_model
 from tests.differential import kernel_run, oracle_run, outcome_of
 from tests.markets import random_case
@@ -199,3 +199,13 @@ def test_models_act_as_the_oracle_says(seed: int, kinds: tuple[ModelKind, ...]) 
     models = tuple(own(kind) for kind in kinds)
     case = case._replace(settings=replace(case.settings, models=models, seed=seed))
     assert outcome_of(kernel_run, case) == outcome_of(oracle_run, case)
+
+
+def divides(entry: Selected) -> float:
+    return min(1.0 / (entry.score - entry.score), 5.0)
+
+
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="plain Python divides by zero as Python does")
+def test_a_model_answers_outside_of_a_replay_as_inside() -> None:  # R2.8
+    model = compile_model(ModelKind.SIZE, divides)
+    assert answer(model.address, Selected(*(hint(2) for hint in Selected.__annotations__.values()))) == 5.0
