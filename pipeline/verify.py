@@ -43,6 +43,7 @@ class Verification:
     open_positions: int
     final_equity: float
     currency: str
+    decimals: int
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -51,10 +52,11 @@ class Verification:
     def lines(self) -> list[str]:
         """What to tell a user."""
         held = f"{self.open_positions} positions open" if self.open_positions else "flat at the end"
+        moved = f"realised {self._exact(self.realised)} - fees {self._exact(self.fees)} + funding {self._exact(self.funding)}"
         return [
             f"ledger   {self.records:,} records, chain unbroken; cash and positions follow from it alone",
-            f"money    realised {self.realised:,.6f} - fees {self.fees:,.6f} + funding {self.funding:,.6f}{self._actions()}; {held}",
-            f"equity   {self.final_equity:,.6f} {self.currency}, as the summary says",
+            f"money    {moved}{self._actions()}; {held}",
+            f"equity   {self._exact(self.final_equity)} {self.currency}, as the summary says",
             f"replay   same result {self.result_hash}",
         ]
 
@@ -65,7 +67,11 @@ class Verification:
             ("dividends", self.dividends),
             ("cash in lieu", self.cash_in_lieu),
         )
-        return "".join(f" + {name} {amount:,.6f}" for name, amount in parts if amount)
+        return "".join(f" + {name} {self._exact(amount)}" for name, amount in parts if amount)
+
+    def _exact(self, amount: float) -> str:
+        """An amount to the last unit."""
+        return f"{amount:,.{self.decimals}f}"
 
 
 def verify_run(folder: str | Path, progress: Progress = silent) -> Verification:
@@ -108,6 +114,7 @@ def verify_run(folder: str | Path, progress: Progress = silent) -> Verification:
         open_positions=len(totals.lots),
         final_equity=totals.final_equity / scale,
         currency=summary["currency"],
+        decimals=int(ledger.header["decimals"]),
     )
 
 
