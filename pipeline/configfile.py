@@ -198,6 +198,8 @@ def _message(kind: str, message: str, context: Mapping[str, Any], loc: Loc) -> s
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = _keys(loc)
         return f"must be a mapping{f' with keys among {_listed(keys)}' if keys else ''}"
+    if kind == "string_pattern_mismatch" and loc[:2] == ("execution", "models"):
+        return "must be FILE.py:FUNCTION"
     if kind == "string_pattern_mismatch":
         return "must be a name of letters, digits, '_', '-' and '.', at most 64 long, starting with a letter or digit"
     for ours, theirs in WORDS.items():
