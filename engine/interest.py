@@ -17,7 +17,7 @@ from engine.tape import Tape, known_until
 
 
 @kernel
-def rate_at(tape: Tape, whose: int, ts: int) -> float:
+def yearly_rate_at(tape: Tape, whose: int, ts: int) -> float:
     """The rate in force, a fraction a year; 0 before the first."""
     first = tape.interest_first[whose]
     at = known_until(tape.interest_ts, first, tape.interest_stop[whose], ts) - 1
@@ -34,7 +34,7 @@ def pay_interest(tape: Tape, state: State, now: int) -> None:
         slot = state.held[i]
         if state.positions[slot]["daily_ts"] == now and state.positions[slot]["accounting"] == Accounting.SPOT:
             pay_for_borrowing(tape, state, slot, now)
-    rate = rate_at(tape, len(tape.first), now)
+    rate = yearly_rate_at(tape, len(tape.first), now)
     if account["cash"] < 0 and rate > 0.0:
         amount = interest_payment(-account["cash"], rate)
         account["cash"] += amount
@@ -45,7 +45,7 @@ def pay_interest(tape: Tape, state: State, now: int) -> None:
 def pay_for_borrowing(tape: Tape, state: State, slot: int, now: int) -> None:
     """One day of a short, on its value at the last close."""
     position = state.positions[slot]
-    rate = rate_at(tape, position["symbol"], now)
+    rate = yearly_rate_at(tape, position["symbol"], now)
     position["daily_ts"] = now + DAY_US
     time_other_events(state, tape, slot)
     if rate == 0.0:

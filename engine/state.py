@@ -114,7 +114,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
         rules["maker_rate"], rules["taker_rate"] = state.tiers["maker_rate"][0], state.tiers["taker_rate"][0]
     rules["flat_fee"], rules["least_fee"] = round(settings.flat * settings.scale), round(settings.min_fee * settings.scale)
     rules["inverse"] = tape.specs["inverse"].any()
-    rules["converts"] = len(tape.rate) > 0
+    rules["converts"] = tape.specs["converts"].any()
     state.rates["now"] = state.rates["told"] = np.nan
     state.rates["row"] = tape.rate_first
     rules["ordered"] = bool(proposals.order_type.any() or proposals.tif.any())
