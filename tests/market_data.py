@@ -116,6 +116,7 @@ def _maintenance(rng: Generator) -> tuple[MarginTier, ...]:
     """Tiers that positions of the random markets fall into; some leave jumps."""
     floors = [0.0, 300.0, 3_000.0, 50_000.0][: int(rng.integers(1, 5))]
     rates = np.cumsum(rng.integers(0, 4, len(floors)) * float(pick(rng, 0.004, 0.01, 0.03, 0.1))).tolist()
+    rates = [min(rate, 0.9) for rate in rates]  # below 1, as a config must have them: nothing is liquidated at all of its notional
     if chance(rng, 0.8):
         return margin_tiers(list(zip(floors, rates, strict=True)))
     return tuple(MarginTier(floor, rate, float(pick(rng, 0.0, 0.01, 5.0))) for floor, rate in zip(floors, rates, strict=True))
