@@ -232,7 +232,7 @@ def undersecured(tape: Tape, state: State) -> bool:
         return True
     if not state.rules[0]["liquidates"]:
         return False
-    if state.rules[0]["bounded"] and equity(state) > state.account[0]["upkeep"] + state.account[0]["n_held"]:
+    if state.rules[0]["bounded"] and equity(state) > state.account[0]["upkeep"]:
         return False
     return equity(state) < maintenance_of_others(tape, state, NONE)
 

@@ -29,6 +29,17 @@ SAME: tuple[tuple[str, str, str], ...] = (
         r"level > 0\.0 -> level >= 0\.0",
         "a long's stop at 0 is never reached, a short's is above 0",
     ),
+    (
+        r"liquidation\.(exit_inside|margined_paths)",
+        r".*\['plain_exits'\] != 0 -> .*",
+        "plain only spares a look at options that are at their defaults",
+    ),
+    (r"liquidation\.surely_safe", r"1e-06 .*|abs\(at_mark\) \+ abs\(left\) -> .*", "any slack beyond the rounding of money will do"),
+    (
+        r"liquidation\.(surely_safe|undersecured)",
+        r"(left|equity\(state\)) > .* -> .* >= .*",
+        "at the bound the price itself is worked out, or is not reached",
+    ),
     (r"exits\.trailed_inside", r"side \* \(extreme - target\) > 0 -> .* >= 0", "an extreme at the target is the target"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""

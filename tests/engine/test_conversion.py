@@ -197,3 +197,9 @@ def test_a_session_shows_profits_in_account_money() -> None:
     (held,) = session.view.positions
     assert (held.cost, held.value, held.unrealised) == (15_000_000, 15_150_000, 990)  # yen, yen, dollars
     assert session.view.equity == 100_990
+
+
+def test_tiers_of_fees_count_what_was_traded_in_the_account_s_currency() -> None:  # R2.6
+    tiers = (FeeTier(0.0, 0.0, 0.0), FeeTier(5_000.0, 0.0, 100.0))  # each fill is 150,000 yen, a thousand dollars
+    result = dollars(RISE, propose(1), fee_tiers=tiers)
+    assert [row["fee"] for row in of_kind(result, RecordKind.FILL)] == [0, 0]

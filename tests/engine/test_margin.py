@@ -459,3 +459,42 @@ def test_what_a_stop_could_not_sell_is_not_liquidated_in_the_same_bar() -> None:
     result = leveraged_on(data, propose(1, stop_loss=95.0), participation=1.0)
     assert fills(result)[1:] == [(3.0, 95.0, "STOP_LOSS"), (3.0, 97.0, "STOP_LOSS")]
     assert [row["qty"] for row in of_kind(result, RecordKind.FILL)[1:]] == [2, 6]
+
+
+def test_one_lot_is_liquidated_as_well() -> None:  # R7.3
+    one = {"strategies": (strategy(SizeKind.FIXED_QTY, 1.0),)}
+    assert fills(leveraged(CRASH, propose(1), **one))[-1] == (3.0, 90.9, "LIQUIDATED")  # (100 - 10) / 0.99
+    cross = leveraged(CRASH, propose(1), margin=MarginMode.CROSS, cash=1_500, **one)
+    assert fills(cross)[-1] == (3.0, 85.8, "LIQUIDATED")  # (100 - 15) / 0.99
+
+
+def test_what_a_stake_gained_so_far_secures_nothing_twice() -> None:  # R6.1 R7.3
+    both = (strategy(SizeKind.FIXED_QTY, 4.0, name="s"), strategy(SizeKind.FIXED_QTY, 4.0, name="t"))
+    candles = [FLAT, FLAT, (104.0, 104.0, 104.0, 104.0), (104.0, 104.0, 85.0, 86.0), (86.0, 86.0, 86.0, 86.0)]
+    rows = (propose(1), propose(2, strategy="t"))
+    result = leveraged(candles, *rows, margin=MarginMode.CROSS, cash=10_000, strategies=both)
+    # both cost 816, and 100 of wallet secure them: (816 - 100) / (8 * 0.99) = 90.40
+    assert fills(result)[2:] == [(4.0, 90.4, "LIQUIDATED"), (4.0, 90.4, "LIQUIDATED")]
+
+
+@pytest.mark.parametrize(
+    ("action", "bar", "after", "target"),
+    [(Action.ENTER_LONG, (100.0, 112.0, 88.0, 104.0), 105.0, 110.0), (SHORT, (100.0, 112.0, 88.0, 96.0), 95.0, 92.0)],
+)
+def test_the_adaptive_path_is_that_of_the_bar_itself(action: int, bar: tuple[float, ...], after: float, target: float) -> None:  # R3.3
+    candles = [FLAT, FLAT, bar, (after, after, after, after)]
+    result = leveraged(candles, propose(1, action, take_profit=target), intrabar=Intrabar.ADAPTIVE)
+    assert fills(result)[-1][2] == "LIQUIDATED"
+
+
+def test_an_equity_of_one_unit_is_no_ruin() -> None:  # R7.4
+    candles = [FLAT, FLAT, (100.0, 100.0, 50.0, 50.0), (60.0, 60.0, 60.0, 60.0)]
+    result = leveraged(candles, propose(1), cash=5_001, strategies=(strategy(SizeKind.FIXED_QTY, 1.0),), instruments=(instrument(),))
+    assert fills(result)[-1] == (4.0, 60.0, "RUN_ENDED") and result.final_equity == 1_001
+
+
+def test_a_stop_of_a_margined_position_pays_the_spread_known_when_its_bar_opened() -> None:  # R2.2
+    spread = {"ts": [at(0.5), at(2.5)], "bid": [99.0, 95.0], "ask": [101.0, 105.0]}
+    dataset = market({"A": [FLAT, FLAT, (100.0, 100.0, 94.0, 96.0), FLAT]}, spread={"A": spread})
+    result = leveraged_on(dataset, propose(1, stop_loss=95.0))
+    assert fills(result)[-1] == (3.0, 94.0, "STOP_LOSS")  # 95 * 0.99 = 94.05, at the tick below
