@@ -149,7 +149,7 @@ def test_entries_are_whole_lots_and_takers_on_the_tick_of_their_time(seed: int) 
         tick, lot = (in_force[-1].tick, in_force[-1].lot) if in_force else (one.tick, one.lot)
         if fill["reason"] in (Reason.FILLED, Reason.PARTIAL):
             assert fill["qty"] % one.lot_step(lot) == 0
-        if fill["phase"] != EventKind.BAR_PATH and fill["reason"] not in (Reason.DELISTED, Reason.TAKE_PROFIT):
+        if fill["phase"] != EventKind.BAR_PATH and fill["reason"] not in (Reason.DELISTED, Reason.EXPIRED, Reason.TAKE_PROFIT):
             steps = round(fill["price"] * tick.power / tick.units)
             assert fill["price"] == steps * tick.units / tick.power
 
