@@ -5,18 +5,19 @@ few lines over plain Python values, and none of them calls a rule of the replay.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from engine.folding import Book, in_new_units
 from engine.halts import day_end
 from engine.instrument import DatedRate
 from engine.ledger import LedgerError
 from engine.models import ModelKind
-from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, Accounting, EventKind, OrderType, Reason, RecordKind
+from engine.schema import DAY_US, MAKER, MORE, NEVER, NONE, OUTSIDE, RECORD, EventKind, OrderType, Reason, RecordKind
 from engine.session import ReplayResult
-from engine.splits import DELIST, SPLIT
+from engine.splits import DELIST
 from engine.tape import Tape
 
 Row = dict[str, Any]
@@ -123,7 +124,7 @@ def fills_lie_in_the_market(result: ReplayResult, rows: list[Row]) -> None:
         if not any(_is_whole(row["price"] / tick) for tick in ticks[row["symbol"]]):
             raise _broken(seq, row, f"price {row['price']} is not on the tick {ticks[row['symbol']][0]}  # R6.3")
         at = _bar_of(tape, row)
-        if _in_new_units(tape, row["symbol"], 1.0, int(tape.open_ts[at]), int(tape.ts[at])) != 1.0:
+        if in_new_units(tape, row["symbol"], 1.0, int(tape.open_ts[at]), int(tape.ts[at])) != 1.0:
             continue  # a split while the bar was open: its prices are of two units
         if row["reason"] == Reason.LIQUIDATED:  # one price for both sides
             low, high = min(tape.bid_low[at], tape.ask_low[at]), max(tape.bid_high[at], tape.ask_high[at])
@@ -196,7 +197,7 @@ def _best_offered(tape: Tape, row: Row, at: int) -> float:
     if row["phase"] == EventKind.BAR_PATH:
         return float(tape.ask_low[at] if buys else tape.bid_high[at])
     after = row["ts"] + (row["phase"] == OUTSIDE)  # at the end of the run, the splits of its last instant are done
-    return _in_new_units(tape, row["symbol"], float(tape.ask_close[at] if buys else tape.bid_close[at]), int(tape.ts[at]), after)
+    return in_new_units(tape, row["symbol"], float(tape.ask_close[at] if buys else tape.bid_close[at]), int(tape.ts[at]), after)
 
 
 def bars_have_the_volume(result: ReplayResult, rows: list[Row]) -> None:
@@ -209,7 +210,7 @@ def bars_have_the_volume(result: ReplayResult, rows: list[Row]) -> None:
         symbol, at = row["symbol"], _bar_of(tape, row)
         known = at if own else at - 1
         filled[symbol, at] += row["qty"]
-        if _in_new_units(tape, symbol, 1.0, int(tape.ts[max(known, 0)]), row["ts"] + 1) != 1.0:
+        if in_new_units(tape, symbol, 1.0, int(tape.ts[max(known, 0)]), row["ts"] + 1) != 1.0:
             continue  # a split since: volume and lots are of two units
         spec, rule = tape.specs[symbol], tape.rules[tape.rule_first[symbol] : tape.rule_stop[symbol]]
         lots = filled[symbol, at] * spec["lot_units"] / spec["lot_power"]
@@ -243,14 +244,6 @@ def _delisted(tape: Tape, symbol: int) -> int:
     return int(found[0]) if len(found) else NEVER
 
 
-def _in_new_units(tape: Tape, symbol: int, price: float, since: int, until: int) -> float:
-    """A price known at ``since`` after the splits from then until before ``until``.  # R8.1"""
-    for i in range(int(tape.action_first[symbol]), int(tape.action_stop[symbol])):
-        if tape.action_kind[i] == SPLIT and since <= tape.action_ts[i] < until:
-            price = price * int(tape.action_den[i]) / int(tape.action_num[i])
-    return price
-
-
 def halts_block_entries(result: ReplayResult, rows: list[Row]) -> None:
     """Between a portfolio's alert and its end no entry is approved.  # R5.3"""
     until = -NEVER
@@ -266,7 +259,7 @@ def halts_block_entries(result: ReplayResult, rows: list[Row]) -> None:
 
 def limits_hold_at_approval(result: ReplayResult, rows: list[Row]) -> None:
     """Gross, net and the value of an approved entry, at marks and references, against the equity of the instant.  # R5.2"""
-    settings, book = result.settings, _Book(result)
+    settings, book = result.settings, Book(result)
     rotated = {
         row["cause"]: (row["symbol"], row["strategy"]) for row in rows if row["reason"] == Reason.ROTATED and row["proposal"] == NONE
     }
@@ -342,116 +335,12 @@ def _last_mark(tape: Tape, symbol: int, ts: int) -> float:
     """The mark of the last bar closed by a time, after the splits before it."""
     first, stop = int(tape.oldest[symbol]), int(tape.stop[symbol])
     at = first + int(np.searchsorted(tape.ts[first:stop], ts, side="right")) - 1
-    return _in_new_units(tape, symbol, float(tape.mark[at]), int(tape.ts[at]), ts)
+    return in_new_units(tape, symbol, float(tape.mark[at]), int(tape.ts[at]), ts)
 
 
 def _rate(rates: Sequence[DatedRate], ts: int) -> float:
     """The rate in force at a time, 0 before the first."""
     return next((one.rate for one in reversed(rates) if one.from_us <= ts), 0.0)
-
-
-class _Book:
-    """Lots, costs and pending entries, folded from the records; values are signed as in R6.4, and in quote money."""
-
-    def __init__(self, result: ReplayResult) -> None:
-        self.tape, self.scale = result.tape, result.settings.scale
-        self.lots: dict[tuple[int, int], int] = defaultdict(int)
-        self.costs: dict[tuple[int, int], int] = defaultdict(int)
-        self.booked: dict[tuple[int, int], int] = {}  # when a record last moved or restated lots
-        self.pending: dict[tuple[int, int], tuple[int, int]] = {}  # notional at the reference, signed by its side, and lots to fill
-        self.orders: dict[tuple[int, int], int] = {}  # ids of the last entry orders
-        self.proposals: dict[tuple[int, int], int] = {}  # of what is pending
-
-    def value(self, symbol: int, lots: int, price: float) -> int:
-        spec = self.tape.specs[symbol]
-        quantity, multiplier = float(lots * spec["lot_units"] / spec["lot_power"]), float(spec["multiplier"])
-        if spec["inverse"]:
-            return -round(quantity * multiplier / price * self.scale)
-        return round(quantity * price * multiplier * self.scale)
-
-    def converted(self, symbol: int, quoted: int, ts: int) -> int:
-        """Account money for quote money, at the last rate known at a time."""
-        if not self.tape.specs["converts"][symbol]:
-            return quoted
-        first, stop = int(self.tape.rate_first[symbol]), int(self.tape.rate_stop[symbol])
-        at = first + int(np.searchsorted(self.tape.rate_ts[first:stop], ts, side="right")) - 1
-        return round(quoted * float(self.tape.rate[at]))
-
-    def notional(self, row: Row) -> int:
-        """Account money that the lots of a record stand for at its price."""
-        return abs(self.converted(row["symbol"], self.value(row["symbol"], row["qty"], row["price"]), row["ts"]))
-
-    def fold(self, row: Row) -> None:
-        key = (row["symbol"], row["strategy"])
-        if row["kind"] == RecordKind.APPROVED:
-            self.pending[key] = row["side"] * self.notional(row), row["qty"]
-            self.proposals[key] = row["proposal"]
-        elif row["kind"] == RecordKind.ORDER and row["reason"] == Reason.NONE:
-            self.orders[key] = row["order_id"]
-        elif row["kind"] == RecordKind.SPLIT and row["order_id"] != NONE and key in self.pending:
-            self.pending[key] = self.pending[key][0], row["qty"]
-        elif row["kind"] == RecordKind.CANCELLED and key in self.pending and row["proposal"] == self.proposals[key]:
-            del self.pending[key]
-        elif row["kind"] == RecordKind.FILL:
-            self._fill(key, row)
-        elif row["kind"] == RecordKind.SPLIT and row["order_id"] == NONE:
-            self.lots[key], self.booked[key] = row["qty"] if self.lots[key] > 0 else -row["qty"], row["ts"]
-        elif row["kind"] == RecordKind.CASH_IN_LIEU:
-            before = abs(self.lots[key]) * int(row["value"]) + row["qty"]
-            self.costs[key] -= round(self.costs[key] * (row["qty"] / before)) if self.lots[key] else self.costs[key]
-        elif row["kind"] == RecordKind.SETTLEMENT:
-            self.costs[key] = self.value(row["symbol"], self.lots[key], row["price"])
-
-    def _fill(self, key: tuple[int, int], row: Row) -> None:
-        signed, held = row["side"] * row["qty"], self.lots[key]
-        worth = self.value(row["symbol"], signed, row["price"])
-        self.booked[key] = row["ts"]
-        if held * signed >= 0:
-            self.costs[key] += worth
-            if not row["flags"] & MORE:
-                self.pending.pop(key, None)
-            elif key in self.pending:
-                claimed, left = self.pending[key]
-                self.pending[key] = claimed - round(claimed * (row["qty"] / left)), left - row["qty"]
-        else:
-            self.costs[key] -= round(self.costs[key] * (row["qty"] / abs(held))) if held + signed else self.costs[key]
-        self.lots[key] = held + signed
-
-    def marked(self, row: Row) -> Iterator[tuple[tuple[int, int], int]]:
-        """Value at the mark of each position held, before or at the time of a record, in quote money."""
-        for key, lots in self.lots.items():
-            if lots:
-                first, stop = int(self.tape.oldest[key[0]]), int(self.tape.stop[key[0]])
-                at = first + int(np.searchsorted(self.tape.ts[first:stop], row["ts"], side="right")) - 1
-                mark = _in_new_units(self.tape, key[0], float(self.tape.mark[at]), int(self.tape.ts[at]), row["ts"])
-                yield key, self.value(key[0], lots, mark)
-
-    def exposures(self, row: Row, leaving: tuple[int, int] | None) -> list[int]:
-        """Of positions, but those that an entry reverses or that make room for this one, and of pending entries.  # R4.2, R4.3"""
-        staying = [worth for key, worth in self.exposed(row) if key != leaving and worth * self.pending.get(key, (0, 0))[0] >= 0]
-        return staying + [worth for worth, _ in self.pending.values()]
-
-    def equity(self, row: Row) -> int:
-        total = int(row["cash"])
-        for key, worth in self.marked(row):
-            cost = 0 if self.spot(key) else self.costs[key]
-            total += self.converted(key[0], worth - cost, self.valued(key, row))
-        return total
-
-    def spot(self, key: tuple[int, int]) -> bool:
-        return bool(self.tape.specs["accounting"][key[0]] == Accounting.SPOT)
-
-    def valued(self, key: tuple[int, int], row: Row) -> int:
-        """When a position was last valued: at its last close, or by a record since."""
-        first, stop = int(self.tape.oldest[key[0]]), int(self.tape.stop[key[0]])
-        at = first + int(np.searchsorted(self.tape.ts[first:stop], row["ts"], side="right")) - 1
-        return max(int(self.tape.ts[at]), self.booked[key])
-
-    def exposed(self, row: Row) -> Iterator[tuple[tuple[int, int], int]]:
-        """Account money that each position stands for, signed by its side: of spot at its own last rate, of others at that of now."""
-        for key, worth in self.marked(row):
-            money = abs(self.converted(key[0], worth, self.valued(key, row) if self.spot(key) else row["ts"]))
-            yield key, money if self.lots[key] > 0 else -money
 
 
 PROMISES: tuple[Callable[[ReplayResult, list[Row]], None], ...] = (

@@ -51,6 +51,7 @@ EXAMPLES = [
     "kernel_units",
     "liquidation_price",
     "margin",
+    "margin_formulas",
     "models",
     "oracle_account",
     "orders",
