@@ -2,6 +2,7 @@
 
     NUMBA_DISABLE_JIT=1 python -m tests.mutation exits fees          # files of engine/; none: all that hold rules
     NUMBA_DISABLE_JIT=1 python -m tests.mutation exits --seeds 400
+    NUMBA_DISABLE_JIT=1 python -m tests.mutation exits --again survivors.txt   # those that an earlier run printed, and no others
 
 1. Every quick example test of ``tests/engine`` and every random market is run once, and the lines of the engine that each visits are kept.
 2. A mutant is one changed operator, comparison, constant, sign, index or condition of one function; its code takes the function's place.
@@ -85,6 +86,18 @@ RULES = [
     "decisions",
     "bars",
     "portfolio",
+    "orders",
+    "prices",
+    "proposals",
+    "specs",
+    "coast",
+    "crowd",
+    "interest",
+    "settlement",
+    "conversion",
+    "targets",
+    "choosers",
+    "replay",
 ]
 
 UNTOLD = ("prefetch", "fetch_ahead")
@@ -261,8 +274,8 @@ def traced(passes: Callable[[], bool], files: frozenset[str]) -> Trial | None:
 class Bench:
     """A plugin of pytest that, in the place of running its tests, tries the mutants on them."""
 
-    def __init__(self, files: list[str], seeds: int, most: int | None) -> None:
-        self.files, self.seeds, self.most = files, seeds, most
+    def __init__(self, files: list[str], seeds: int, most: int | None, again: set[str] | None) -> None:
+        self.files, self.seeds, self.most, self.again = files, seeds, most, again
         self.failed = False
         self.counts: dict[str, list[int]] = {}  # file: mutants, killed, equivalent
         self.survivors: list[str] = []
@@ -296,6 +309,8 @@ class Bench:
         counts = self.counts[file] = [0, 0, 0]
         path = str(ENGINE / f"{file}.py")
         for mutant in mutants(file):
+            if self.again is not None and _said(mutant) not in self.again:
+                continue
             counts[0] += 1
             if equivalence(mutant.file, mutant.function, mutant.change):
                 counts[2] += 1
@@ -307,6 +322,21 @@ class Bench:
                 said = f"{file}.py:{mutant.lines.start} {mutant.function}: {mutant.change}"
                 self.survivors.append(said)
                 print(f"{said}  ({len(visiting)} trials)", file=sys.stderr, flush=True)
+
+
+def _said(mutant: Mutant) -> str:
+    """A mutant without the number of its line, which edits elsewhere move."""
+    return f"{mutant.file} {mutant.function}: {mutant.change}"
+
+
+def _printed(line: str) -> str:
+    """What ``_said`` says of a survivor, from the line that was printed of it.
+
+    >>> _printed("fees.py:31 charged: fee > 0 -> fee >= 0  (12 trials)")
+    'fees charged: fee > 0 -> fee >= 0'
+    """
+    place, _, said = line.strip().partition(" ")
+    return f"{place.partition('.py:')[0]} {said.partition('  (')[0]}"
 
 
 def _is_random(item: Any) -> bool:
@@ -365,10 +395,12 @@ def main() -> int:
     parser.add_argument("files", nargs="*", default=RULES, help="of engine/, without .py")
     parser.add_argument("--seeds", type=int, default=200, help="random markets to try")
     parser.add_argument("--most", type=int, help="trials of one mutant; all if not given")
+    parser.add_argument("--again", type=Path, help="what an earlier run printed: only its survivors are tried")
     options = parser.parse_args()
     if compiles():
         parser.error("set NUMBA_DISABLE_JIT=1: the code of compiled functions cannot be exchanged")
-    bench = Bench([Path(file).stem for file in options.files], options.seeds, options.most)
+    again = {_printed(line) for line in options.again.read_text().splitlines()} if options.again else None
+    bench = Bench([Path(file).stem for file in options.files], options.seeds, options.most, again)
     quiet = [
         "-o",
         "addopts=",
