@@ -125,6 +125,8 @@ def open_bars(tape: Tape, state: State, now: int) -> None:
     while (account["n_levels"] > 0 or account["n_exits"] > 0) and i < account["n_held"]:
         slot = state.held[i]
         position, symbol, i = state.positions[slot], state.positions[slot]["symbol"], i + 1
+        if not position["levels"] and position["exit_id"] == 0:
+            continue
         row = position["row"]
         if row < tape.stop[symbol] and tape.open_ts[row] == now and open_decides(tape, state, slot, row, now):
             i -= 1

@@ -146,3 +146,28 @@ def _compiled_prefetch(array: Any, index: Any) -> Any:
         _prefetch(array, index)  # type: ignore[call-arg]
 
     return compiled
+
+
+def floats_at(address: int, length: int) -> NDArray[np.float64]:
+    """The numbers at an address, in compiled code; whoever calls it sees to it that they stay there."""
+    raise NotImplementedError("compiled code only")
+
+
+@intrinsic
+def _floats_at(context: Any, address: Any, length: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = make_array(signature.return_type)(context, builder)
+        eight = ir.Constant(ir.IntType(64), 8)
+        data = builder.inttoptr(args[0], array.data.type)
+        populate_array(array, data=data, shape=[args[1]], strides=[eight], itemsize=eight, meminfo=None)
+        return array._getvalue()
+
+    return types.float64[::1](types.int64, types.int64), generate
+
+
+@overload(floats_at)
+def _compiled_floats_at(address: Any, length: Any) -> Any:
+    def compiled(address: Any, length: Any) -> Any:
+        return _floats_at(address, length)  # type: ignore[call-arg]
+
+    return compiled

@@ -1,15 +1,17 @@
 """Coasting: the inner loop over the bars of the only position while nothing else is pending.
 
 For a bar in which nothing happens, all that the replay does is a mark and a sample.  This loop does just that, in local variables, and
-stops before the first bar in which anything else may happen; that bar is left untouched for the replay.
+stops before the first bar in which anything else may happen; that bar is left untouched for the replay.  Where the levels do not move, it
+looks at many bars at a time (``glide``).
 """
 
 import numpy as np
 
+from engine.arrays import Floats
 from engine.bars import touch
 from engine.exits import closed_through, ranged_stop, reached_by_open, trail
 from engine.halts import day_end
-from engine.kernel import kernel
+from engine.kernel import kernel, shared
 from engine.life import last_sample
 from engine.money import MONEY_LIMIT, value
 from engine.orders import time_position
@@ -17,21 +19,17 @@ from engine.prices import open_price
 from engine.proposals import Proposals
 from engine.schema import NONE, Reason, StopCheck
 from engine.state import State
-from engine.tape import Tape
+from engine.tape import Tape, first_from
+
+MANY = 64  # bars
+FEW = 4  # bars that are not worth it
 
 
 @kernel
 def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     """Run over quiet bars of the only position, marking and sampling.  # R10.1"""
     account, rules = state.account[0], state.rules[0]
-    if (
-        account["n_held"] != 1
-        or account["n_queue"] != 0
-        or account["n_exits"] != 0
-        or rules["watching"]
-        or rules["liquidates"]
-        or rules["converts"]
-    ):
+    if not is_alone(state):
         return
     slot = state.held[0]
     position = state.positions[slot]
@@ -45,7 +43,17 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     base, midnight, peak = watch["day_base"], watch["day_end"], watch["peak"]
     drawdown_on = watch["resume_at"] == NONE
     watched = watch["daily_loss"] < np.inf or watch["drawdown"] < np.inf
+    glides = not watched and plain and not position["moves"] and position["change"] == NONE
+    rough = row  # the first bar from which many may be looked at
     while row < stop and tape.ts[row] < horizon:
+        if glides and row >= rough:
+            ahead = bars_ahead(tape, row, stop, horizon, k)
+            if ahead > FEW and glide(tape, state, slot, row, k, ahead, current - worth):
+                row, k = row + ahead, k + ahead
+                worth, current = worth + state.equity[k - 1] - current, state.equity[k - 1]
+                last = current
+                continue
+            rough = row + MANY
         now = tape.ts[row]
         if levels and moved_by_bar(tape, state, slot, row, row != position["row"] or tape.open_ts[row] > account["now"], plain):
             break
@@ -70,19 +78,69 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
             k += 1
         current, worth = equity, at_mark
         row += 1
-    if row == position["row"]:
-        return
+    if row != position["row"]:
+        watch["day_base"], watch["day_end"], watch["peak"], watch["last"] = base, midnight, peak, last
+        account["sampled"], account["last_equity"] = k, last
+        land(tape, state, slot, row, worth)
+
+
+@kernel
+def land(tape: Tape, state: State, slot: int, row: int, worth: int) -> None:
+    """Leave the position as the replay would, marked to all bars before ``row``."""
+    account, position = state.account[0], state.positions[slot]
     account["open_value"] += worth - position["value"]
     if position["pooled"]:
         account["open_profit"] += worth - position["value"]
     position["value"], position["row"] = worth, row
-    account["sampled"], account["last_equity"] = k, last
-    watch["day_base"], watch["day_end"], watch["peak"], watch["last"] = base, midnight, peak, last
     account["now"] = tape.ts[row - 1]
     time_position(state, tape, slot)
-    if levels and row < tape.stop[position["symbol"]] and tape.open_ts[row] == account["now"]:
+    if position["levels"] and row < tape.stop[position["symbol"]] and tape.open_ts[row] == account["now"]:
         position["next_ts"] = account["now"]
-    account["next_due"] = min(position["next_ts"], account["interest_ts"]) if rules["charging"] else position["next_ts"]
+    account["next_due"] = min(position["next_ts"], account["interest_ts"]) if state.rules[0]["charging"] else position["next_ts"]
+
+
+@kernel
+def is_alone(state: State) -> bool:
+    """Whether there is one position and nothing beside it that its bars could decide."""
+    account, rules = state.account[0], state.rules[0]
+    waits = account["n_queue"] != 0 or account["n_exits"] != 0
+    return account["n_held"] == 1 and not (waits or rules["watching"] or rules["liquidates"] or rules["converts"])
+
+
+@kernel
+def bars_ahead(tape: Tape, row: int, stop: int, horizon: int, k: int) -> int:
+    """How many bars from ``row`` on, at most MANY, close before the horizon, each at a sample of its own from ``k`` on; 0 if samples lie between."""
+    most = min(MANY, stop - row, len(tape.grid) - k)
+    ahead = first_from(tape.ts, row, row + most, horizon) - row
+    if ahead > 0 and (tape.grid[k] != tape.ts[row] or tape.grid[k + ahead - 1] != tape.ts[row + ahead - 1]):
+        return 0
+    return ahead
+
+
+@shared
+def glide(tape: Tape, state: State, slot: int, row: int, k: int, n: int, base: int) -> bool:
+    """Sample ``n`` bars of a position whose levels stay, ``base`` being the equity without its value; whether they are quiet for certain."""
+    position = state.positions[slot]
+    qty, multiplier, scale, inverse = position["qty"], position["multiplier"], state.rules[0]["scale"], position["inverse"]
+    marks, sampled, quiet = tape.mark[row : row + n], state.equity[k : k + n], True
+    for i in range(n):
+        at_mark = value(qty, marks[i], multiplier, scale, inverse)
+        sampled[i] = base + at_mark
+        quiet &= abs(at_mark) < MONEY_LIMIT and 0 < base + at_mark < MONEY_LIMIT
+    if not (quiet and position["levels"]):
+        return quiet
+    if position["side"] > 0:
+        return between(position["stop"], position["target"], tape.bid_open, tape.bid_high, tape.bid_low, row, row + n)
+    return between(position["target"], position["stop"], tape.ask_open, tape.ask_high, tape.ask_low, row, row + n)
+
+
+@kernel
+def between(under: float, over: float, opens: Floats, highs: Floats, lows: Floats, row: int, stop: int) -> bool:
+    """Whether the prices of bars stay between two levels, each of which may be missing (NaN), and reach neither."""
+    opened, high, low, inside = opens[row:stop], highs[row:stop], lows[row:stop], True
+    for i in range(stop - row):
+        inside &= not ((low[i] <= under) | (opened[i] <= under) | (high[i] >= over) | (opened[i] >= over))
+    return inside
 
 
 @kernel

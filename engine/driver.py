@@ -30,7 +30,7 @@ from engine.strategy import EventStrategy
 from engine.stream import Feed, Made, lowered, with_room_for
 from engine.tape import Tape, build_tape
 from engine.telling import Teller
-from engine.view import Account, View
+from engine.view import Account, Arrays, View
 
 
 class ReplayError(ValueError):
@@ -72,13 +72,13 @@ class Driver:
         self.strategies = tuple(sorted(strategy.id for strategy in settings.strategies))
         self.tape = build_tape(dataset, settings) if tape is None else tape
         self.proposals = build_proposals(proposals, symbols, strategies, self.tape, settings)
-        self._state: State = new_state(self.tape, self.proposals, settings)
+        self._arrays = Arrays(new_state(self.tape, self.proposals, settings))
         self._plain = is_plain(self._state)
         self._given, self._made = self.proposals, 0
         self._feed: Feed | None = None
         self._fed = 0  # rows handed over one instant at a time, decided on or not
         self._end = int(self.tape.grid[-1]) if len(self.tape.grid) else settings.start_us
-        self._account = Account(self.symbols, self.strategies, settings.instruments, lambda: self._state)
+        self._account = Account(self.symbols, self.strategies, settings.instruments, self._arrays)
         self.view = View(dataset, self.symbols, settings.interval, self._account)
         self._teller = Teller(self._account, RecordReader(self.symbols, self.strategies, settings.instruments, settings.decimals))
         self._broadcast = Broadcast(dataset, self.symbols, self._end)
@@ -88,6 +88,14 @@ class Driver:
         self._stage, self._now = Stage.REST, -NEVER  # all through _now has been replayed, or is being told
         self._first, self._shown = 0, 0  # seq of the first record of the instant, and of its half
         self._begun, self._warm, self._gathered, self._telling = False, False, True, False
+
+    @property
+    def _state(self) -> State:
+        return self._arrays.state
+
+    @_state.setter
+    def _state(self, state: State) -> None:
+        self._arrays.state = state
 
     def _listened_to(self) -> bool:
         """Whether the session must stand at every instant."""

@@ -260,6 +260,11 @@ Told = Event | Start | WarmupEnd | Valuation | PortfolioState | End | Record
 """Anything a handler may be given; each has ``ts`` and ``name``."""
 
 
+KIND_NAMES = {int(kind): kind.name for kind in RecordKind}
+PHASE_NAMES = {int(kind): kind.name for kind in EventKind} | {OUTSIDE: ""}
+REASON_NAMES = {int(reason): reason.name for reason in Reason}
+
+
 class RecordReader:
     """Turns rows of the ledger's array into events."""
 
@@ -267,22 +272,19 @@ class RecordReader:
         self._symbols, self._strategies, self.decimals = symbols, strategies, decimals
         lots = {instrument.symbol: instrument.base_lot for instrument in instruments}
         self._lots = [*(lots[symbol] for symbol in symbols), Decimals(1, 1)]  # the last is of records of the whole account
-        self._names = {int(kind): kind.name for kind in RecordKind}
-        self._phases = {int(kind): kind.name for kind in EventKind} | {OUTSIDE: ""}
-        self._reasons = {int(reason): reason.name for reason in Reason}
 
     def read(self, seq: int, row: tuple[Any, ...]) -> Record:
         """The event of a record, given as a plain tuple in the order of ``engine.schema.RECORD``."""
         field = dict(zip(RECORD.names or (), row, strict=True))
-        name, symbol, strategy, flags = self._names[field["kind"]], field["symbol"], field["strategy"], field["flags"]
+        name, symbol, strategy, flags = KIND_NAMES[field["kind"]], field["symbol"], field["strategy"], field["flags"]
         return TYPES.get(name, Record)(
             ts=field["ts"],
             seq=seq,
             name=name,
-            phase=self._phases[field["phase"]],
+            phase=PHASE_NAMES[field["phase"]],
             symbol=None if symbol == NONE else self._symbols[symbol],
             strategy=None if strategy == NONE else self._strategies[strategy],
-            reason=self._reasons[field["reason"]],
+            reason=REASON_NAMES[field["reason"]],
             side=field["side"],
             lots=field["qty"],
             price=field["price"],

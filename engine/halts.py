@@ -12,7 +12,7 @@ from engine.portfolio import equity, unrealised
 from engine.records import post
 from engine.schema import DAY_US, NEVER, NONE, Reason, RecordKind
 from engine.state import State
-from engine.tape import Tape, known_until
+from engine.tape import Tape, first_from, known_until
 
 
 @kernel
@@ -64,12 +64,11 @@ def is_sample(tape: Tape, k: int, now: int) -> bool:
 @kernel
 def fill_samples(tape: Tape, state: State, now: int) -> None:
     """Samples passed since the last repeat it: nothing had changed, so none of them can breach a limit."""
-    account = state.account[0]
-    k, n = account["sampled"], len(tape.grid)
-    while k < n and tape.grid[k] < now:
-        state.equity[k] = account["last_equity"]
-        k += 1
-    account["sampled"] = k
+    account, n = state.account[0], len(tape.grid)
+    k = account["sampled"]
+    if k < n and tape.grid[k] < now:
+        account["sampled"] = first_from(tape.grid, k, n, now)
+        state.equity[k : account["sampled"]] = account["last_equity"]
 
 
 @shared

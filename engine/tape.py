@@ -100,6 +100,17 @@ def known_until(ts: Ints, first: int, stop: int, now: int) -> int:
 
 
 @kernel
+def first_from(ts: Ints, first: int, stop: int, time: int) -> int:
+    """First of the rows ``first:stop`` with ``ts >= time``, the first row being before it; where rows are equally apart, found at once."""
+    if stop - first > 1:
+        step = ts[first + 1] - ts[first]
+        guess = min(first + (time - ts[first] + step - 1) // step, stop)
+        if ts[guess - 1] < time and (guess == stop or ts[guess] >= time):
+            return guess
+    return known_until(ts, first, stop, time - 1)
+
+
+@kernel
 def rules_at(tape: Tape, symbol: int, ts: int) -> int:
     """Row of the exchange's rules in force at a time."""
     first, stop = tape.rule_first[symbol], tape.rule_stop[symbol]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.broadcast import DECISIONS, Key
-from engine.events import End, PortfolioState, RecordReader, Told, Valuation
+from engine.events import KIND_NAMES, End, PortfolioState, RecordReader, Told, Valuation
 from engine.schema import OUTSIDE, Reason, RecordKind
 from engine.state import State
 from engine.view import Account
@@ -25,7 +25,6 @@ class Teller:
 
     def __init__(self, account: Account, reader: RecordReader) -> None:
         self._account, self._reader = account, reader
-        self._names = {int(kind): kind.name for kind in RecordKind}
 
     def records(self, state: State, first: int, wants: Callable[[str], bool]) -> list[Place]:
         """The records from ``first`` on, of the kinds that are wanted; the last one of a run is its end."""
@@ -34,7 +33,7 @@ class Teller:
             return []
         rows = state.ledger[first:used]
         told: list[Place] = []
-        wanted = {kind: wants("END" if kind == RecordKind.RUN_END else self._names[kind]) for kind in np.unique(rows["kind"]).tolist()}
+        wanted = {kind: wants("END" if kind == RecordKind.RUN_END else KIND_NAMES[kind]) for kind in np.unique(rows["kind"]).tolist()}
         for seq, kind, phase in zip(range(first, used), rows["kind"].tolist(), rows["phase"].tolist(), strict=True):
             if not wanted[kind]:
                 continue

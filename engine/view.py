@@ -5,7 +5,8 @@ Everything handed out is read-only: slices that cannot be written to, and tuples
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -89,38 +90,43 @@ class Rows(Mapping[str, NDArray[Any]]):
         return self._rows.stop - self._rows.start
 
 
-class Account:
-    """Reads a session's account; ``state`` gives the arrays as they stand."""
+@dataclass
+class Arrays:
+    """The arrays of a session as they stand; the session and its view share it, so that neither holds the other and both go at once."""
 
-    def __init__(
-        self, symbols: Sequence[str], strategies: Sequence[str], instruments: Sequence[Instrument], state: Callable[[], State]
-    ) -> None:
+    state: State
+
+
+class Account:
+    """Reads a session's account."""
+
+    def __init__(self, symbols: Sequence[str], strategies: Sequence[str], instruments: Sequence[Instrument], arrays: Arrays) -> None:
         lots = {instrument.symbol: instrument.base_lot for instrument in instruments}
-        self._symbols, self._strategies, self._state = symbols, strategies, state
+        self._symbols, self._strategies, self._arrays = symbols, strategies, arrays
         self._lots = [lots[symbol] for symbol in symbols]
 
     def cash(self) -> int:
         """Money units."""
-        return int(self._state().account[0]["cash"])
+        return int(self._arrays.state.account[0]["cash"])
 
     def equity(self) -> int:
         """Money units."""
-        account = self._state().account[0]
+        account = self._arrays.state.account[0]
         return int(account["cash"]) + int(account["open_value"])
 
     def free(self) -> int:
         """Money units that no position and no pending entry lays claim to."""
-        account = self._state().account[0]
+        account = self._arrays.state.account[0]
         return int(account["cash"]) + int(account["open_profit"]) - int(account["locked"]) - int(account["reserved"])
 
     def positions(self) -> tuple[Position, ...]:
         """All positions, by symbol and strategy."""
-        state = self._state()
+        state = self._arrays.state
         return tuple(self._position(state, slot) for slot in state.held[: int(state.account[0]["n_held"])].tolist())
 
     def orders(self) -> tuple[PendingOrder, ...]:
         """Pending entries in approval order, then pending exits by symbol and strategy."""
-        state = self._state()
+        state = self._arrays.state
         account, n = state.account[0], len(self._strategies)
         found = []
         for slot in state.queue[: int(account["n_queue"])].tolist():

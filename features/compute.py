@@ -233,13 +233,14 @@ def _computed(
     means = sum(window_of(feature) > 0 for feature in features)
     largest = max((len(batch) * jobs[batch[0]].stop for batch in batches), default=0)
     # the caller is done with a batch when it asks for the next, so what that held serves one that is yet to come
-    rooms = [np.empty(means * largest) for _ in range(min(AHEAD + 1, len(batches)))]
+    ahead = AHEAD if workers != 1 and means < len(features) else 0  # another thread would be told of means later than they are done
+    rooms = [np.empty(means * largest) for _ in range(min(ahead + 1, len(batches)))]
 
     def compute(place: int) -> list[dict[str, Column]]:
         loaded = [_loaded(dataset, jobs[code].series, needed, jobs[code].stop) for code in batches[place]]
         return frames.compute(loaded, features, workers, rooms[place % len(rooms)])
 
-    for batch, results in zip(batches, _ahead(compute, len(batches), workers != 1), strict=True):
+    for batch, results in zip(batches, _ahead(compute, len(batches), ahead), strict=True):
         yield from zip(batch, results, strict=True)
 
 
@@ -252,14 +253,14 @@ def _batches(jobs: Sequence[Job], columns: int) -> Iterator[list[int]]:
         yield from (codes[at : at + size] for at in range(0, len(codes), size))
 
 
-def _ahead(compute: Callable[[int], T], count: int, concurrent: bool) -> Iterator[T]:
-    """Results in order; while the caller is at one, the next are computed (what computes needs no interpreter lock)."""
-    if count < 2 or not concurrent:
+def _ahead(compute: Callable[[int], T], count: int, ahead: int) -> Iterator[T]:
+    """Results in order; while the caller is at one, so many more are computed (what computes needs no interpreter lock)."""
+    if count < 2 or not ahead:
         yield from map(compute, range(count))
         return
-    with ThreadPoolExecutor(AHEAD) as pool:
-        coming = deque(pool.submit(compute, place) for place in range(min(AHEAD, count)))
-        for place in range(AHEAD, count):
+    with ThreadPoolExecutor(ahead) as pool:
+        coming = deque(pool.submit(compute, place) for place in range(min(ahead, count)))
+        for place in range(ahead, count):
             result = coming.popleft().result()
             coming.append(pool.submit(compute, place))
             yield result

@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import polars as pl
@@ -182,7 +182,24 @@ def plan(spec: StrategySpec) -> Plan:
         features, rules = load(spec.file, spec.params, where)
     elif spec.params:
         raise StrategyError(f"{where}: params are for a strategy with a file; write the values into the features")
+    elif (text := _plain_text([features, rules])) is not None:
+        return _plan_of_text(spec.id, text)
     return _Builder(where, features, rules).plan(spec.id)
+
+
+def _plain_text(values: Any) -> str | None:
+    """Values as a config has them, written down; None of any other."""
+    try:
+        text = json.dumps(values)
+    except (TypeError, ValueError):
+        return None
+    return text if json.loads(text) == values else None
+
+
+@lru_cache(maxsize=256)
+def _plan_of_text(name: str, text: str) -> Plan:
+    """The plan of a strategy of plain values, which many runs share."""
+    return _Builder(f"strategy {name!r}", *json.loads(text)).plan(name)
 
 
 class _Builder:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MONEY_LIMIT = 2**53
 
+_UNDATED = InstrumentConfig()
+
 
 def instrument_of(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
     """The dataset's values, over them the config's ``default``, over them the config's for the symbol."""
@@ -48,7 +50,7 @@ def instrument_of(config: RunConfig, dataset: Dataset, symbol: str) -> Instrumen
     values["quote"] = foreign(config, symbol, values)
     group = next((name for name, symbols in config.selector.groups.items() if symbol in symbols), "")
     values["maintenance"] = _tiers(tiers or ())
-    dated = InstrumentConfig(**told)
+    dated = InstrumentConfig(**told) if told else _UNDATED
     values |= {"borrow": rates_of(dated.borrow or ()), "settlement": time_of_day_us(dated.settlement or "00:00")}
     values["expiry"] = None if dated.expiry is None else moment_us(dated.expiry)
     instrument = _with_rules(Instrument(symbol, **values, group=group), dated.rules or ())

@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import entry
+from engine.kernel import entry, kernel
 from engine.schema import DAY_US
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+
+MANY = 64  # samples, of which most are neither a new peak nor a new trough
 
 MOST_LOG_GROWTH = 700.0  # beyond it a float is infinite
 
@@ -224,18 +226,29 @@ def drawdown(equity: Ints, sample_ts: Ints, initial: int, start_us: int) -> tupl
     >>> round(float(deepest), 12), int(longest)
     (0.1, 3)
     """
-    peak, trough, since, deepest, longest, last = initial, initial, start_us, 0.0, 0, -1  # last sample so far, by its place
-    for i in range(len(equity)):
-        now = equity[i]
-        if now >= peak:
-            longest = max(longest, (sample_ts[last] if last >= 0 else start_us) - since)
-            peak, trough, since = now, now, sample_ts[i]
-        elif now < trough:
-            trough = now
-            if peak - now > deepest * peak:
-                deepest = (peak - now) / peak
-        last = i
-    return deepest, max(longest, (sample_ts[last] if last >= 0 else start_us) - since)
+    peak, trough, since, deepest, longest = initial, initial, start_us, 0.0, 0
+    for first in range(0, len(equity), MANY):
+        highest, lowest = _extremes(equity[first : first + MANY])
+        if highest < peak and lowest >= trough:
+            continue
+        for i in range(first, min(first + MANY, len(equity))):
+            now = equity[i]
+            if now >= peak:
+                longest = max(longest, (sample_ts[i - 1] if i > 0 else start_us) - since)
+                peak, trough, since = now, now, sample_ts[i]
+            elif now < trough:
+                trough = now
+                if peak - now > deepest * peak:
+                    deepest = (peak - now) / peak
+    return deepest, max(longest, (sample_ts[-1] if len(equity) else start_us) - since)
+
+
+@kernel
+def _extremes(values: Ints) -> tuple[int, int]:
+    highest, lowest = values[0], values[0]
+    for i in range(len(values)):
+        highest, lowest = max(highest, values[i]), min(lowest, values[i])
+    return highest, lowest
 
 
 def time_in_market(trades: NDArray[Any], start_us: int, end_us: int) -> float:

@@ -75,11 +75,10 @@ def trades_of(
     trades, blank = np.empty(len(records) // 4 + slots, TRADE), np.zeros(1, TRADE)
     traded = np.zeros(n_symbols)
     inverse = np.zeros(n_symbols, np.bool_) if inverse is None else inverse
-    count, fills, ambiguous = _read_trades(
+    count, fills, ambiguous, debt_interest = _read_trades(
         records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded, np.ones(n_symbols), inverse
     )
-    of_debt = (records["kind"] == RecordKind.INTEREST) & (records["symbol"] == NONE)
-    return trades[:count], Totals(int(fills), int(ambiguous), traded, int(records["amount"][of_debt].sum()))
+    return trades[:count], Totals(int(fills), int(ambiguous), traded, int(debt_interest))
 
 
 @entry
@@ -92,8 +91,8 @@ def _read_trades(
     traded: Floats,
     rates: Floats,
     inverse: NDArray[np.bool_],
-) -> tuple[int, int, int]:
-    count, fills, ambiguous = 0, 0, 0
+) -> tuple[int, int, int, int]:
+    count, fills, ambiguous, debt_interest = 0, 0, 0, 0
     for i in range(len(records)):
         record = records[i]
         kind = record["kind"]
@@ -103,6 +102,7 @@ def _read_trades(
         if kind != RecordKind.FILL and kind != RecordKind.FUNDING and not RecordKind.SPLIT <= kind <= RecordKind.SETTLEMENT:
             continue
         if record["symbol"] == NONE:
+            debt_interest += record["amount"] if kind == RecordKind.INTEREST else 0
             continue
         slot = record["symbol"] * n_strategies + record["strategy"]
         if kind != RecordKind.FILL:
@@ -120,7 +120,7 @@ def _read_trades(
         ambiguous += record["flags"] & AMBIGUOUS
         worth = record["qty"] / record["price"] if contract else record["qty"] * record["price"]
         traded[record["symbol"]] += worth * rates[record["symbol"]]
-    return count, fills, ambiguous
+    return count, fills, ambiguous, debt_interest
 
 
 @kernel

@@ -154,11 +154,11 @@ def _prices(rng: Generator, rows: int) -> tuple[NDArray[np.float64], ...]:
     return opening.astype(float), high.astype(float), low.astype(float), close.astype(float)
 
 
-def _series(symbol: Symbol) -> tuple[str, str, int]:
+def series_of(symbol: Symbol) -> tuple[str, str, int]:
     return (symbol.name, interval_name(symbol.interval), symbol.interval)
 
 
-def _quotes(rng: Generator, symbols: list[Symbol]) -> None:
+def add_quotes(rng: Generator, symbols: list[Symbol]) -> None:
     """Bid and ask candles for some symbols, with holes."""
     if not chance(rng, 0.35):
         return
@@ -183,21 +183,21 @@ def _step(symbol: Symbol) -> float:
 
 def random_dataset(rng: Generator, symbols: list[Symbol], begin: int, span: int, others: list[Symbol]) -> Dataset:
     """All kinds of data of the symbols, whose bars get quotes on the way, and the bars of others."""
-    tables: Tables = {"bars": {_series(symbol): symbol.bars for symbol in symbols}}
+    tables: Tables = {"bars": {series_of(symbol): symbol.bars for symbol in symbols}}
     for symbol in symbols:
         if chance(rng, 0.4):
             _put(tables, "actions", (symbol.name, "", 0), _actions(rng, symbol))
-    _quotes(rng, symbols)
+    add_quotes(rng, symbols)
     for symbol in symbols:
         _extras(rng, tables, symbol, begin, span)
-    tables["bars"] |= {_series(symbol): _with_quotes(symbol.bars, symbols) for symbol in others}
+    tables["bars"] |= {series_of(symbol): _with_quotes(symbol.bars, symbols) for symbol in others}
     return from_columns(tables)
 
 
 def _extras(rng: Generator, tables: Tables, symbol: Symbol, begin: int, span: int) -> None:
     key = (symbol.name, "", 0)
     if chance(rng, 0.3):
-        _put(tables, "marks", _series(symbol), _marks(rng, symbol))
+        _put(tables, "marks", series_of(symbol), _marks(rng, symbol))
     if chance(rng, 0.6):
         _put(tables, "funding", key, _funding(rng, symbol, begin, span))
     if chance(rng, 0.5):

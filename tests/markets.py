@@ -50,6 +50,7 @@ from tests.market_data import (
 )
 from tests.market_models import random_models
 from tests.market_proposals import random_proposals, with_targets
+from tests.market_quiet import quiet_dataset, quiet_proposals, quiet_settings
 
 STRATEGIES = ("trend", "Breakout", "mr")
 
@@ -64,6 +65,9 @@ class Case(NamedTuple):
 
 def random_case(seed: int) -> Case:
     """The case of a seed; equal seeds give equal cases."""
+    aside = np.random.default_rng([seed, 6])
+    if chance(aside, 0.1):
+        return quiet_case(aside)
     rng = np.random.default_rng(seed)
     begin = EPOCH + int(rng.integers(0, 30)) * HOUR
     span, intervals = spans(rng)
@@ -85,6 +89,18 @@ def random_case(seed: int) -> Case:
     proposals = random_proposals(rng, traded, settings, begin, span)
     proposals = with_targets(own, proposals) if chance(own, 0.25) else proposals
     return Case(*with_carry(seed, dataset, proposals, settings))
+
+
+def quiet_case(rng: Generator) -> Case:
+    """A market of few symbols and events in which little is decided."""
+    begin, interval = EPOCH + int(rng.integers(0, 30)) * HOUR, int(pick(rng, HOUR, HOUR, DAY))
+    span = int(rng.integers(20, 150)) * interval
+    symbols = [random_symbol(rng, name, interval, begin, span) for name in SYMBOLS[: int(pick(rng, 1, 1, 1, 2))]]
+    dataset = quiet_dataset(rng, symbols)
+    settings = _settings(rng, symbols, begin, span)
+    traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
+    proposals = quiet_proposals(rng, random_proposals(rng, traded, settings, begin, span))
+    return Case(dataset, proposals, quiet_settings(rng, settings))
 
 
 def _conversions(seed: int, symbols: list[Symbol], begin: int, span: int) -> tuple[tuple[Conversion, ...], list[Symbol]]:

@@ -40,6 +40,7 @@ TESTS = ENGINE.parent / "tests" / "engine"
 EXAMPLES = [
     "actions",
     "choosers",
+    "coast",
     "conversion",
     "costs",
     "dated_rules",
