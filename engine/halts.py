@@ -111,10 +111,10 @@ def watch_day(state: State, scope: int, now: int, current: int) -> None:
     if now > watch["day_end"]:
         watch["day_base"] = watch["last"]
         watch["day_end"] = day_end(now)
-    lost, of = watch["day_base"] - current, whole(watch, watch["day_base"])
-    if watch["day_halt_until"] != watch["day_end"] and lost >= watch["daily_loss"] * of:
+    lost, base = watch["day_base"] - current, whole(watch, watch["day_base"])
+    if watch["day_halt_until"] != watch["day_end"] and lost >= watch["daily_loss"] * base:
         watch["day_halt_until"] = watch["day_end"]
-        raise_alert(state, scope, now, Reason.DAILY_LOSS, lost / of, NONE)
+        raise_alert(state, scope, now, Reason.DAILY_LOSS, lost / base, NONE)
 
 
 @shared
@@ -127,10 +127,10 @@ def watch_drawdown(state: State, scope: int, now: int, current: int, sample_befo
         watch["peak"] = watch["last"] if sample_before >= watch["resume_at"] else current
         watch["resume_at"] = NONE
     watch["peak"] = max(watch["peak"], current)
-    lost, of = watch["peak"] - current, whole(watch, watch["peak"])
-    if lost >= watch["drawdown"] * of:
+    lost, base = watch["peak"] - current, whole(watch, watch["peak"])
+    if lost >= watch["drawdown"] * base:
         watch["resume_at"] = after(now, watch["resume_after"])
-        raise_alert(state, scope, now, Reason.DRAWDOWN, lost / of, NONE)
+        raise_alert(state, scope, now, Reason.DRAWDOWN, lost / base, NONE)
 
 
 @shared

@@ -80,6 +80,7 @@ def test_net_exposure_limits_its_own_side_and_gross_both() -> None:  # R5.2 R6.1
         (0.0, {}, "NO_SIZE"),
         (-1.0, {}, "NO_SIZE"),
         (math.nan, {}, "NO_SIZE"),
+        (math.inf, {}, "NO_SIZE"),
         (0.99, {}, "BELOW_MIN_QTY"),
         (2.0, {"min_qty": 2.5}, "BELOW_MIN_QTY"),
         (2.0, {"min_notional": 200.01}, "BELOW_MIN_NOTIONAL"),
@@ -99,7 +100,7 @@ def test_fixed_risk_refuses_a_stop_it_cannot_size_on(stop: float, kind: int) -> 
     assert reasons(result, REJECTED) == [(0, "BAD_STOP")]
 
 
-@pytest.mark.parametrize(("cash", "lots"), [(100_000, 7), (7_000, 0)])
+@pytest.mark.parametrize(("cash", "lots"), [(100_000, 7), (20_000, 1), (7_000, 0)])
 def test_all_in_keeps_to_budget_and_buffer(cash: int, lots: int) -> None:  # R5.1
     # 7 lots cost 707 with the fee; the budget is 750
     result = one_symbol([FLAT, FLAT], propose(1), strategies=(strategy(SizeKind.ALL_IN, 1.0, 0.75),), taker_bps=100.0, cash=cash)
