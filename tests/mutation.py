@@ -39,6 +39,7 @@ ENGINE = Path(engine.session.__file__).parent
 TESTS = ENGINE.parent / "tests" / "engine"
 EXAMPLES = [
     "actions",
+    "carry_examples",
     "choosers",
     "coast",
     "conversion",
@@ -46,6 +47,8 @@ EXAMPLES = [
     "dated_rules",
     "exit_options",
     "funding",
+    "gate_exposure",
+    "halts",
     "interest",
     "inverse",
     "kernel_examples",

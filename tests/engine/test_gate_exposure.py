@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from engine.schema import OnHeld, RecordKind, SizeKind
+from engine.session import ReplayError, Session
 from engine.settings import StrategySettings
 from tests.differential import agreed_replay
 from tests.oracle.examples import FLAT, HOUR, SHORT, Row, instrument, market, of_kind, propose, reasons, settings, table
@@ -124,3 +125,12 @@ def test_a_leg_by_itself_is_clipped_and_legs_are_not() -> None:  # R4.2 R5.2
     assert lots(legs(0.6, max_gross=0.4, clip=False)) == []
     assert lots(legs(0.3, 0.2, max_gross=0.4)) == []
     assert lots(legs(0.3, 0.1, max_gross=0.4)) == [3, 1]
+
+
+def test_a_limit_that_is_off_leaves_an_order_beyond_all_money_to_its_error() -> None:  # R5.2 R6.3
+    """A is held, and counts; no limit holds for B, which has no group.  Records 0 to 6 are the deposit and A, 7 and 8 the selection of B."""
+    changes: Row = {"strategies": (desk("s", 1.0), desk("t", 1e300)), "max_group": 1.0}
+    chosen = settings(6, instruments=(instrument("A", group="g"), instrument("B")), leverage=1e300, **changes)
+    rows = table(propose(1), propose(3, symbol="B", strategy="t"))
+    with pytest.raises(ReplayError, match=r"money of B overflows .* at ledger record 9;"):
+        Session(market(dict.fromkeys("AB", [FLAT] * 6)), rows, chosen).run()
