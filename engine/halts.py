@@ -76,24 +76,23 @@ def sample_equity(state: State, tape: Tape, now: int) -> None:
     """Take the equity sample of ``now``, and test the halts."""
     account, rules, watch = state.account[0], state.rules[0], state.watches[0]
     k, current = account["sampled"], equity(state)
-    before = tape.grid[k - 1] if k > 0 else -NEVER
     state.equity[k] = current
     if rules["watching"]:
         read_ledger(state, tape)
-    watch_scope(state, 0, now, current, before)
+    watch_scope(state, tape, 0, now, current)
     watch["last"] = current
     if rules["parts"]:
-        watch_parts(state, now, before)
+        watch_parts(state, tape, now)
     account["last_equity"] = current
     account["sampled"] = k + 1
     account["watched_seq"] = account["seq"]
 
 
 @shared
-def watch_scope(state: State, scope: int, now: int, current: int, sample_before: int) -> None:
+def watch_scope(state: State, tape: Tape, scope: int, now: int, current: int) -> None:
     """All halts of one scope, at a sample of its equity."""
     watch_day(state, scope, now, current)
-    watch_drawdown(state, scope, now, current, sample_before)
+    watch_drawdown(state, tape, scope, now, current)
     if state.rules[0]["watching"]:
         watch_trades(state, scope, now)
 
@@ -118,12 +117,13 @@ def watch_day(state: State, scope: int, now: int, current: int) -> None:
 
 
 @shared
-def watch_drawdown(state: State, scope: int, now: int, current: int, sample_before: int) -> None:
+def watch_drawdown(state: State, tape: Tape, scope: int, now: int, current: int) -> None:
     """Drawdown from the peak; after a halt the peak starts again from the first sample at or after its end.  # R5.3"""
     watch = state.watches[scope]
     if watch["resume_at"] != NONE:
         if now < watch["resume_at"]:
             return
+        sample_before = tape.grid[state.account[0]["sampled"] - 1]
         watch["peak"] = watch["last"] if sample_before >= watch["resume_at"] else current
         watch["resume_at"] = NONE
     watch["peak"] = max(watch["peak"], current)
@@ -148,10 +148,10 @@ def watch_trades(state: State, scope: int, now: int) -> None:
 
 
 @shared
-def watch_parts(state: State, now: int, sample_before: int) -> None:
+def watch_parts(state: State, tape: Tape, now: int) -> None:
     """The halts of strategies, then of symbols, each on its capital and what it has earned."""
     n_strategies = len(state.desks)
-    for scope in range(1, len(state.watches)):
+    for scope in range(len(state.watches)):
         state.watches[scope]["open_profit"] = 0
     for i in range(state.account[0]["n_held"]):
         position = state.positions[state.held[i]]
@@ -161,7 +161,7 @@ def watch_parts(state: State, now: int, sample_before: int) -> None:
     for scope in range(1, len(state.watches)):
         watch = state.watches[scope]
         current = watch["capital"] + watch["earned"] + watch["open_profit"]
-        watch_scope(state, scope, now, current, sample_before)
+        watch_scope(state, tape, scope, now, current)
         watch["last"] = current
 
 

@@ -1,5 +1,6 @@
 """What counts against the limits of the gate: positions, pending entries, and what a reversal or a rotation takes away; worked by hand."""
 
+import math
 from typing import Any
 
 import pytest
@@ -60,6 +61,12 @@ def test_a_reversal_counts_as_what_it_opens_and_an_add_with_what_is_held(
     assert lots(replayed(propose(1), second, third, groups="ggg", strategies=two, latency_us=latency, **limit)) == [1, 1, room]
 
 
+@pytest.mark.parametrize(("fraction", "approved"), [(0.19999, [1]), (0.2, [1, 1])])
+def test_a_position_counts_with_what_is_added_to_it(fraction: float, approved: list[int]) -> None:  # R4.3 R5.2
+    result = replayed(propose(1), propose(3), strategies=(desk("s", 1.0, OnHeld.ADD),), max_position=fraction)
+    assert lots(result) == approved
+
+
 @pytest.mark.parametrize(
     ("limit", "turned"), [("max_position", 4), ("max_gross", 3), ("max_net", 5), ("max_group", 3), ("max_strategy", 4)]
 )
@@ -96,12 +103,13 @@ def test_what_is_rotated_out_makes_room_where_it_counted(groups: str, strategy: 
 
 
 def legs(*weights: float, **changes: Any) -> OracleResult:
-    """A and B as legs of one decision, C as a decision of its own, ranked in this order."""
+    """A and B as legs of one decision, C as a decision of its own, ranked in this order; a strategy before theirs, and one after that is refused."""
     rows = [
         propose(1, symbol=symbol, score=3.0 - place, weight=weight, leg=int(symbol != "C"))
         for place, (symbol, weight) in enumerate(zip("ABC", weights, strict=False))
     ]
-    weighed = (StrategySettings("s", size=SizeKind.TARGET_WEIGHT, amount=1.0),)
+    rows.append(propose(1, strategy="t", score=math.nan, weight=math.nan, leg=0))
+    weighed = tuple(StrategySettings(name, size=SizeKind.TARGET_WEIGHT, amount=1.0) for name in "rst")
     return replayed(*rows, strategies=weighed, **changes)
 
 
@@ -109,14 +117,14 @@ def legs(*weights: float, **changes: Any) -> OracleResult:
 def test_a_decision_that_fails_gives_back_what_its_legs_took(limit: str) -> None:  # R4.2 R5.2
     """A would be long 200, B another 600; C may then have 500 again."""
     result = legs(0.2, 0.6, 0.6, **{limit: 0.5})
-    assert reasons(result, RecordKind.REJECTED) == [(0, "LEG_REFUSED"), (1, limit.upper())]
+    assert reasons(result, RecordKind.REJECTED) == [(1, "INVALID"), (0, "LEG_REFUSED"), (2, limit.upper())]
     assert lots(result) == [5]
     assert lots(legs(0.2, 0.3, 0.1, **{limit: 0.5})) == [2, 3]
 
 
 def test_a_decision_that_fails_gives_back_what_its_legs_reserved() -> None:  # R4.2 R5.2
     result = legs(3.0, 7.5, 10.0)  # 300 and 750 of margin do not fit in 1,000
-    assert reasons(result, RecordKind.REJECTED) == [(0, "LEG_REFUSED"), (1, "INSUFFICIENT_MARGIN")]
+    assert reasons(result, RecordKind.REJECTED) == [(1, "INVALID"), (0, "LEG_REFUSED"), (2, "INSUFFICIENT_MARGIN")]
     assert lots(result) == [100]
 
 

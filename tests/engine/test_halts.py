@@ -5,10 +5,26 @@ from typing import Any
 import pytest
 
 from engine.dataset import Dataset, from_columns
-from engine.schema import Action, OnHeld, Reason, RecordKind, SizeKind
+from engine.instrument import margin_tiers
+from engine.schema import Action, MarginMode, Reason, RecordKind, SizeKind
+from engine.session import Session
 from engine.settings import HaltLimits, StrategySettings
 from tests.differential import agreed_replay
-from tests.oracle.examples import FLAT, HOUR, SHORT, Candles, Row, at, market, of_kind, propose, reasons, settings, strategy, table
+from tests.oracle.examples import (
+    FLAT,
+    HOUR,
+    Candles,
+    Row,
+    at,
+    instrument,
+    market,
+    of_kind,
+    propose,
+    reasons,
+    settings,
+    strategy,
+    table,
+)
 from tests.oracle.replay import OracleResult
 
 ALERT, CANCELLED, REJECTED = RecordKind.RISK_ALERT, RecordKind.CANCELLED, RecordKind.REJECTED
@@ -59,3 +75,86 @@ def test_after_a_drawdown_the_peak_is_the_first_sample_at_its_end_or_later(hours
     chosen = settings(8, symbols="AB", halts=HaltLimits(drawdown=0.1, resume_after_us=hours * HOUR))
     result = agreed_replay(slow_and_fast(falling(100, 60, 30, 3)), table(propose(2)), chosen)
     assert [hour for hour, *_ in alerts(result)] == found
+
+
+@pytest.mark.parametrize(("resume", "found"), [(0, [2, 3, 4]), (1, [2, 4])])
+def test_a_drawdown_without_a_pause_starts_again_from_the_sample_that_breached(resume: int, found: list[float]) -> None:  # R5.3
+    """880 at 2, 790 at 3, 703 at 4: with no pause the next peak is that of the alert; with an hour's it is that of 3."""
+    halts = HaltLimits(drawdown=0.1, resume_after_us=resume * HOUR)
+    result = halting(falling(100, 60, 30, 1), propose(1), halts=halts)
+    assert [hour for hour, *_ in alerts(result)] == found
+
+
+# whose
+
+
+BOTH = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0), StrategySettings("t", size=SizeKind.FIXED_QTY, amount=1.0))
+SCOPES = ("halts", "strategy_halts", "symbol_halts")
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_halt_for_a_while_ends_at_its_instant(scope: str) -> None:  # R5.3
+    """A trade loses 1 by the open of 2; the sample at 3 starts a halt of two hours."""
+    rows = [propose(1), propose(2, Action.EXIT), propose(4.999), propose(5)]
+    halts = HaltLimits(losses=1, losses_for_us=2 * HOUR)
+    result = halting(flat(100, 100, 99, 99, 99, 99, 99), *rows, strategies=BOTH, **{scope: halts})
+    assert alerts(result) == [(3, "CONSECUTIVE_LOSSES", 1.0)]
+    assert reasons(result, REJECTED) == [(2, "HALTED")]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_cool_down_ends_with_the_close_of_its_last_bar(scope: str) -> None:  # R2.1 R5.3
+    """Stopped inside the bar that closes at 2: of two bars more the second closes at 4."""
+    candles = [*flat(100), (100, 100, 94, 96), *flat(96, 96, 96, 96)]
+    rows = [propose(1, stop_loss=95.0), propose(3.999), propose(4)]
+    result = halting(candles, *rows, strategies=BOTH, **{scope: HaltLimits(cooldown_bars=2)})
+    assert reasons(result, REJECTED) == [(1, "COOLDOWN")]
+
+
+def test_a_cool_down_of_more_bars_than_there_are_lasts() -> None:  # R5.3
+    """A stops out in its last bar but one, and B goes on: of two bars of A only one closes."""
+    stopped = [*flat(100), (100, 100, 94, 96), *flat(96)]
+    bars = {("A", "1h", HOUR): of_hours(1, stopped), ("B", "1h", HOUR): of_hours(1, flat(*[100.0] * 8))}
+    rows = (propose(1, stop_loss=95.0), propose(7, symbol="B"))
+    result = agreed_replay(from_columns({"bars": bars}), table(*rows), settings(8, symbols="AB", halts=HaltLimits(cooldown_bars=2)))
+    assert reasons(result, REJECTED) == [(1, "COOLDOWN")]
+
+
+# trades
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_trade_is_judged_by_itself_to_the_last_unit(scope: str) -> None:  # R5.3
+    """The first loses 1 unit, the second nothing, the third and the fourth 1 each."""
+    closes = flat(100, 100, 99, 99, 99, 99, 98, 98, 97, 97, 97)
+    turns = [propose(hour, Action.EXIT if place % 2 else Action.ENTER_LONG) for place, hour in enumerate((1, 2, 3, 4, 5, 6, 7, 8))]
+    one = (strategy(SizeKind.FIXED_QTY, 1.0),)
+    halts = HaltLimits(losses=2, losses_for_us=HOUR)
+    result = halting(closes, *turns, strategies=one, cash=1_000, decimals=0, **{scope: halts})
+    assert [row["amount"] for row in of_kind(result, RecordKind.POSITION)][1::2] == [-1, 0, -1, -1]
+    assert alerts(result) == [(9, "CONSECUTIVE_LOSSES", 2.0)]
+
+
+def test_what_insurance_takes_back_belongs_to_the_trade_that_ended() -> None:  # R5.3 R7.3
+    """An isolated long of margin 10 is liquidated 20 lower, and 10 are credited; the next trade loses 1 unit, and is the second that lost."""
+    contract = instrument(maintenance=margin_tiers([(0, 0.0)]))
+    rows = [propose(1), propose(3), propose(4, Action.EXIT)]
+    changes: Row = {"instruments": (contract,), "leverage": 10.0, "margin": MarginMode.ISOLATED}
+    one = (strategy(SizeKind.FIXED_QTY, 1.0),)
+    result = halting(flat(100, 100, 80, 80, 79, 79), *rows, strategies=one, cash=1_000, decimals=0, halts=HaltLimits(losses=2), **changes)
+    assert [row["amount"] for row in of_kind(result, RecordKind.INSURANCE)] == [10]
+    assert [row["amount"] for row in of_kind(result, RecordKind.POSITION)] == [0, -20, 0, -1]
+    assert alerts(result) == [(5, "CONSECUTIVE_LOSSES", 2.0)]
+
+
+# samples
+
+
+@pytest.mark.parametrize("listened", [False, True])
+def test_a_run_that_starts_after_its_data_has_no_sample(listened: bool) -> None:  # R5.3 R8.6
+    session = Session(market({"A": flat(100, 100)}), table(propose(1)), settings(2, start_us=at(5), end_us=at(9)))
+    if listened:
+        session.subscribe("VALUATION", lambda _: None)
+    result = session.run()
+    assert [(row["kind"], row["ts"]) for row in result.records] == [(RecordKind.DEPOSIT, at(5)), (RecordKind.RUN_END, at(5))]
+    assert len(result.equity) == 0

@@ -155,8 +155,11 @@ class Watch:
         self.peak = max(self.peak, money)
         limit, lost = self.limits.drawdown, self.peak - money
         if math.isfinite(limit) and lost >= limit * self.whole(self.peak):
+            alert = Alert(self.scope, Reason.DRAWDOWN, lost / self.whole(self.peak))
             self.drawdown_until = min(NEVER, ts + self.limits.resume_after_us)
-            yield Alert(self.scope, Reason.DRAWDOWN, lost / self.whole(self.peak))
+            if self.drawdown_until == ts:  # this sample is the first at its end
+                self.drawdown_until, self.peak = None, money
+            yield alert
 
     def _losses(self, ts: int, past: History) -> Iterator[Alert]:
         """Losing trades in a row; the count starts anew after each that completes it."""
