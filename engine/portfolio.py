@@ -51,7 +51,7 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
         account["open_profit"] += profit
     position["value"], position["cost"] = new_value, new_cost
     if state.rules[0]["liquidates"]:
-        upkeep = money(abs(new_value) * position["top_rate"]) + 1 if new_value != 0 else 0
+        upkeep = money(abs(new_value) * position["top_rate"]) + 1
         account["upkeep"] += upkeep - position["upkeep"]
         position["upkeep"] = upkeep
     if abs(new_value) >= MONEY_LIMIT or abs(new_cost) >= MONEY_LIMIT:
@@ -162,7 +162,7 @@ def claim_slot(state: State, tape: Tape, slot: int, side: int) -> None:
     position = state.positions[slot]
     spec = tape.specs[position["symbol"]]
     position["side"], position["value"], position["cost"], position["locked"] = side, 0, 0, 0
-    position["margin"] = position["upkeep"] = position["profit"] = 0
+    position["margin"] = position["profit"] = 0
     position["converts"] = spec["converts"]
     position["change"], position["adds"], position["busy_at"] = NONE, 0, -NEVER
     position["accounting"], position["inverse"] = spec["accounting"], spec["inverse"]

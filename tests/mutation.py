@@ -55,6 +55,7 @@ EXAMPLES = [
     "kernel_gate",
     "kernel_units",
     "liquidation_price",
+    "maintenance",
     "margin",
     "margin_formulas",
     "models",
