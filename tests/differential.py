@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.dataset import Dataset
 from engine.schema import RECORD, EventKind, Reason, RecordKind
-from engine.session import ReplayError, Session
+from engine.session import ReplayError, ReplayResult, Session
 from engine.settings import Settings
 from tests.markets import Case, random_case
 from tests.oracle.replay import OracleResult
@@ -17,7 +17,11 @@ FIELDS = RECORD.names or ()
 
 def kernel_run(case: Case) -> dict[str, Any]:
     """Everything that the kernel leaves behind, as plain Python values."""
-    result = Session(case.dataset, case.proposals, case.settings).run()
+    return left_behind(Session(case.dataset, case.proposals, case.settings).run())
+
+
+def left_behind(result: ReplayResult) -> dict[str, Any]:
+    """A result as plain Python values."""
     records = [dict(zip(FIELDS, row, strict=True)) for row in result.records.tolist()]
     return {
         "records": records,

@@ -46,7 +46,11 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"risk\.value_room", r"\(.*\['group'\], 0\) -> .*", "each limit that holds counts anew"),
     (r"risk\.under", r"room < MONEY_LIMIT -> room <= MONEY_LIMIT", "values end at that limit, so all lots have room"),
     (r"risk\.gate", r"leg_of\(proposals, i\) > 0 -> .* >= 0", "what has no legs is judged as a decision of one leg is, only quicker"),
-    (r"halts\.watch_drawdown", r"now < watch\['resume_at'\] -> now <= .*", "the next sample takes this one's equity for the peak, being the last"),
+    (
+        r"halts\.watch_drawdown",
+        r"now < watch\['resume_at'\] -> now <= .*",
+        "the next sample takes this one's equity for the peak, being the last",
+    ),
     (r"halts\.read_ledger", r"symbol \* n_strategies \+ strategy -> .* - strategy", "another place for each, but one of its own"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""

@@ -61,6 +61,7 @@ EXAMPLES = [
     "models",
     "oracle_account",
     "orders",
+    "replay_clock",
     "review_cases",
     "selection_examples",
     "settlement",

@@ -11,7 +11,22 @@ from engine.schema import Action, RecordKind, SizeKind
 from engine.session import ReplayError, Session
 from engine.settings import Conversion
 from tests.differential import agreed_replay
-from tests.oracle.examples import FLAT, HOUR, SHORT, Candles, Row, at, fills, instrument, market, of_kind, propose, settings, strategy, table
+from tests.oracle.examples import (
+    FLAT,
+    HOUR,
+    SHORT,
+    Candles,
+    Row,
+    at,
+    fills,
+    instrument,
+    market,
+    of_kind,
+    propose,
+    settings,
+    strategy,
+    table,
+)
 from tests.oracle.replay import OracleResult
 
 CONVERSION, FUNDING, INTEREST, SETTLEMENT = RecordKind.CONVERSION, RecordKind.FUNDING, RecordKind.INTEREST, RecordKind.SETTLEMENT
@@ -157,3 +172,17 @@ def test_the_first_entry_without_a_rate_is_named() -> None:
     chosen = settings(6, instruments=(yen("A"), yen("B")), conversions=(Conversion("JPY", "R"),))
     with pytest.raises(ReplayError, match="B is to be entered"):
         Session(dataset, table(propose(1), propose(1, symbol="B", score=2.0)), chosen).run()
+
+
+@pytest.mark.parametrize(("kind", "lots"), [("fx", 4), ("equity", 7)])
+def test_exposure_of_contracts_is_at_the_rate_of_now_and_of_holdings_at_that_of_their_value(kind: str, lots: int) -> None:  # R5.2
+    """300 units of 100 yen, 300.00 at the last close of A at 2; the yen doubles at 3, when B may be bought up to the equity of 1,000.00."""
+    slow = {"open_ts": [at(0), at(2), at(4)], "ts": [at(2), at(4), at(6)], **dict.fromkeys(("open", "high", "low", "close"), [100.0] * 3)}
+    tables = series(B=(0, [FLAT] * 6), R=(0, flat(0.01, 0.01, 0.02, 0.02, 0.02, 0.02)))
+    tables["bars"]["A", "2h", 2 * HOUR] = slow | {"volume": [1.0] * 3}
+    contracts = (instrument("A", kind=kind, quote="JPY"), instrument("B"))
+    sized = (strategy(SizeKind.FIXED_QTY, 300.0), strategy(SizeKind.FIXED_QTY, 10.0, name="t"))
+    changes: Row = {"instruments": contracts, "strategies": sized, "conversions": (Conversion("JPY", "R"),), "leverage": 10.0}
+    rows = table(propose(2), propose(3, symbol="B", strategy="t"))
+    result = agreed_replay(from_columns(tables), rows, settings(6, max_gross=1.0, **changes))
+    assert [row["qty"] for row in of_kind(result, RecordKind.APPROVED)] == [300, lots]

@@ -23,7 +23,9 @@ def desk(name: str, amount: float, on_held: OnHeld = OnHeld.IGNORE) -> StrategyS
 def replayed(*rows: Row, groups: str = "   ", **changes: Any) -> OracleResult:
     """A, B and C at 100.00 throughout, with an equity of 1,000.00 on enough leverage; ``groups`` names the group of each."""
     contracts = tuple(instrument(symbol, group=group.strip()) for symbol, group in zip("ABC", groups, strict=True))
-    return agreed_replay(market(dict.fromkeys("ABC", [FLAT] * 6)), table(*rows), settings(6, instruments=contracts, leverage=10.0, **changes))
+    return agreed_replay(
+        market(dict.fromkeys("ABC", [FLAT] * 6)), table(*rows), settings(6, instruments=contracts, leverage=10.0, **changes)
+    )
 
 
 def lots(result: OracleResult) -> list[int]:

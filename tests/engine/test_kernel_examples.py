@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from engine.schema import AMBIGUOUS, Action, Intrabar, LevelKind, LimitGap, Reason, RecordKind, SizeKind, Timing
+from engine.schema import AMBIGUOUS, Action, Intrabar, LevelKind, LimitGap, OnHeld, Reason, RecordKind, SizeKind, Timing
 from engine.session import ReplayError, Session
+from engine.settings import StrategySettings
 from tests.differential import agreed_replay
 from tests.oracle.examples import (
     FLAT,
@@ -194,6 +195,21 @@ def test_money_that_float64_cannot_hold_stops_the_run_and_says_what_to_do() -> N
         run_one([FLAT, (100, 200, 100, 200)], **large | {"cash": 2**53 - 1})
     with pytest.raises(ReplayError, match=message.replace("of A", "of the account")):
         run_one([FLAT, FLAT], **large | {"cash": 2**53})
+
+
+def test_a_value_that_float64_cannot_hold_for_one_bar_stops_the_run() -> None:  # R6.3
+    """The entry writes records 0 to 6; the price comes back before anything else is written."""
+    with pytest.raises(ReplayError, match=r"money of A overflows .* record 7;"):
+        run_one([FLAT, FLAT, (100, 1e9, 100, 1e9), FLAT, FLAT], decimals=9, cash=9 * 10**15)
+
+
+def test_a_cost_of_just_what_float64_cannot_hold_stops_the_run() -> None:  # R4.3 R6.3
+    """2^45 lots at 130 and as many at 126 cost 2^53, and are worth less."""
+    candles = [(130.0,) * 4, (130.0, 130.0, 126.0, 126.0), (126.0,) * 4, (126.0,) * 4]
+    adding = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=2.0**45, on_held=OnHeld.ADD),)
+    chosen = settings(4, cash=2**52, decimals=0, leverage=10.0, strategies=adding)
+    with pytest.raises(ReplayError, match="money of A overflows"):
+        Session(market({"A": candles}), table(propose(1), propose(2)), chosen).run()
 
 
 def run_one(candles: Candles, **changes: Any) -> None:

@@ -9,7 +9,9 @@ from tests.oracle.examples import instrument, market, of_kind, propose, settings
 
 
 @pytest.mark.parametrize(("cash", "closed"), [(1_305, [("A", 100.5)]), (1_306, [])])
-def test_equity_short_of_maintenance_by_one_unit_closes_the_first_of_the_heaviest(cash: int, closed: list[tuple[str, float]]) -> None:  # R7.4
+def test_equity_short_of_maintenance_by_one_unit_closes_the_first_of_the_heaviest(
+    cash: int, closed: list[tuple[str, float]]
+) -> None:  # R7.4
     """A lot of A and of B, bought at 102.00 and now at 100.50: 5 % of that is 5.025, which makes 5.03 each; equity is 10.05, or 10.06."""
     candles = [(102.0,) * 4, (102.0,) * 4, (102.0, 102.0, 100.5, 100.5), (100.5,) * 4]
     contracts = tuple(instrument(symbol, maintenance=(MarginTier(0.0, 0.05, 0.0),)) for symbol in "AB")
