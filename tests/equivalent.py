@@ -52,6 +52,10 @@ SAME: tuple[tuple[str, str, str], ...] = (
         "the next sample takes this one's equity for the peak, being the last",
     ),
     (r"halts\.read_ledger", r"symbol \* n_strategies \+ strategy -> .* - strategy", "another place for each, but one of its own"),
+    (r"portfolio\.book_value", r"upkeep - position\['upkeep'\] -> upkeep \+ .*", "a higher bound on maintenance only takes time"),
+    (r"portfolio\.hold", r"state\.held\[i - 1\] > slot -> .* >= slot", "a slot is held once"),
+    (r"portfolio\.claim_slot", r"-NEVER -> NEVER", "no instant is at either end of time"),
+    (r"interest\.time_debt", r"account\['cash'\] < 0 -> .* (<= 0|< 1)", "a midnight without debt is visited in vain"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
 

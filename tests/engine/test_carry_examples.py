@@ -105,21 +105,24 @@ def test_each_symbol_pays_by_rates_of_its_own() -> None:  # R6.4
 
 
 def test_no_cash_is_no_debt() -> None:  # R6.4
-    """Ten units of spot cost all of it."""
+    """Ten units of spot cost all of it; an order at midnight sees to it that the instant is looked at."""
     sized = (strategy(SizeKind.FIXED_QTY, 10.0),)
     chosen = settings(26, instruments=(instrument(kind="spot"),), strategies=sized, interest=(DatedRate(at(-24), 0.365),))
-    result = agreed_replay(market({"A": [FLAT] * 26}), table(propose(1)), chosen)
+    result = agreed_replay(market({"A": [FLAT] * 26}), table(propose(1), propose(24, Action.EXIT)), chosen)
     assert of_kind(result, RecordKind.FILL)[0]["cash"] == 0
     assert paid(result, INTEREST) == []
 
 
-@pytest.mark.parametrize(("rate", "money"), [(0.0, []), (0.365, [-100]), (1.0, [-274])])
-def test_debt_pays_any_rate_a_year(rate: float, money: list[int]) -> None:  # R6.4
+@pytest.mark.parametrize(
+    ("since", "rate", "money"), [(-24, 0.0, []), (-24, 0.365, [-100]), (-24, 1.0, [-274]), (24, 0.365, [-100]), (24.001, 0.365, [])]
+)
+def test_debt_pays_any_rate_a_year_from_its_date_on(since: float, rate: float, money: list[int]) -> None:  # R6.4
     """Cash is at -1,000.00 after the loss of one of two hedged positions, which the other's profit backs."""
     bars = [*[FLAT] * 10, (100.0, 100.0, 75.0, 75.0), *flat(*[75.0] * 20)]
     hedged = (strategy(SizeKind.FIXED_QTY, 80.0, name="long"), strategy(SizeKind.FIXED_QTY, 80.0, name="short"))
-    rows = (propose(2, strategy="long"), propose(2, SHORT, strategy="short"), propose(12, Action.EXIT, strategy="long"))
-    chosen = settings(len(bars), strategies=hedged, leverage=20.0, interest=(DatedRate(at(-24), rate),))
+    rows = [propose(2, strategy="long"), propose(2, SHORT, strategy="short"), propose(12, Action.EXIT, strategy="long")]
+    rows.append(propose(24, Action.EXIT, strategy="short"))
+    chosen = settings(len(bars), strategies=hedged, leverage=20.0, interest=(DatedRate(at(since), rate),))
     result = agreed_replay(market({"A": bars}), table(*rows), chosen)
     assert [row["amount"] for row in of_kind(result, INTEREST)] == money
 
