@@ -59,8 +59,8 @@ def leave_if_touched(tape: Tape, state: State, slot: int, row: int, now: int) ->
 
 
 @kernel
-def close_candles(tape: Tape, state: State, now: int) -> bool:
-    """CANDLE_CLOSE: marks, stops that look at closes, positions grown too old; whether a bar of a held symbol closed.  # R3.6, R6.5"""
+def close_candles(tape: Tape, state: State, now: int) -> None:
+    """CANDLE_CLOSE: marks, stops that look at closes, positions grown too old.  # R3.6, R6.5"""
     account, closed = state.account[0], False
     at_close = state.rules[0]["stop_check"] == StopCheck.CLOSE
     expiring = expire_entries(state, tape, now, NONE) if state.rules[0]["resting"] else NEVER
@@ -87,7 +87,6 @@ def close_candles(tape: Tape, state: State, now: int) -> bool:
         expire_entries(state, tape, now, NEVER)
     if closed and abs(equity(state)) >= MONEY_LIMIT:
         note_overflow(account, state.positions[state.held[0]]["symbol"])
-    return closed
 
 
 @kernel

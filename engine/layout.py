@@ -139,7 +139,6 @@ ACCOUNT = np.dtype(
         ("ended", "<i8"),
         ("phase", "<i8"),  # EventKind under way, or OUTSIDE
         ("midway", "<i8"),  # whether the decisions of the instant are still to come
-        ("closed", "<i8"),  # whether a bar of a held symbol closed at this instant
         ("overflow", "<i8"),  # symbol number whose money overflowed first, n_symbols for the account's; NONE: none
         ("unrated", "<i8"),  # symbol number of the first entry whose currency has no rate yet; NONE: none
         ("overflow_seq", "<i8"),  # seq of the record under way then

@@ -84,11 +84,10 @@ def run(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, 
         post(state, start, RecordKind.DEPOSIT, Reason.NONE, -1, NONE, NONE, 0, 0, 0.0, 0, account["cash"], 0.0, NONE, 0, 0)
     while not account["ended"]:
         midway, now = account["midway"] != 0, account["now"]
-        if not midway:
-            coast(tape, proposals, state, min(until, visit - 1))
         if account["overflow"] != NONE or account["unpriced"] != NONE or account["unrated"] != NONE:
             return failure(state)
         if not midway:
+            coast(tape, proposals, state, min(until, visit - 1))
             now = min(next_instant(tape, proposals, state), visit)
             if now > until:
                 return PAUSED
@@ -101,12 +100,12 @@ def run(tape: Tape, proposals: Proposals, state: State, until: int, visit: int, 
             continue
         if not midway:
             account["now"] = now
-            account["closed"] = observe(tape, proposals, state, now)
+            observe(tape, proposals, state, now)
             if watched:
                 account["midway"] = 1
                 return DECIDING
         account["midway"] = 0
-        decide(tape, proposals, state, now, batch, account["closed"] != 0)
+        decide(tape, proposals, state, now, batch)
     return failure(state)
 
 
@@ -145,8 +144,8 @@ def proposals_at(proposals: Proposals, first: int, now: int) -> int:
 
 
 @kernel
-def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> bool:
-    """What happens at one timestamp before its decisions, in the order of R1.2; whether a bar of a held symbol closed."""
+def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> None:
+    """What happens at one timestamp before its decisions, in the order of R1.2."""
     account, resting = state.account[0], state.rules[0]["resting"]
     settle_tier(state, tape, now)
     learn_rates(tape, state, now)
@@ -162,7 +161,7 @@ def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> bool:
     if state.rules[0]["charging"]:
         pay_interest(tape, state, now)
     account["phase"] = EventKind.CANDLE_CLOSE
-    closed = close_candles(tape, state, now)
+    close_candles(tape, state, now)
     if resting:
         pass_bars(state, tape, now)
     if state.rules[0]["settling"]:
@@ -170,11 +169,10 @@ def observe(tape: Tape, proposals: Proposals, state: State, now: int) -> bool:
         settle_futures(tape, state, now)
     account["phase"] = EventKind.UNIVERSE_UPDATED
     update_universe(tape, state, now)
-    return closed
 
 
 @kernel
-def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int, closed: bool) -> None:
+def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int) -> None:
     """The decisions of one timestamp and what comes after them, in the order of R1.2."""
     account, timing = state.account[0], state.rules[0]["timing"]
     first = account["next_proposal"]
@@ -183,12 +181,10 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int,
     fetch_ahead(tape, proposals, first, stop)
     account["phase"] = EventKind.TRADE_PROPOSED
     fill_samples(tape, state, now)
-    sampled = is_sample(tape, account["sampled"], now)
-    if sampled or closed:
+    if is_sample(tape, account["sampled"], now):  # as it is wherever a bar closes
         close_if_ruined(tape, state, now)
         if account["ended"]:
             return
-    if sampled:
         sample_equity(state, tape, now)
     if timing == Timing.NEXT_CLOSE:
         fill_exits_at_close(tape, state, now)

@@ -102,12 +102,13 @@ def test_a_halt_for_a_while_ends_at_its_instant(scope: str) -> None:  # R5.3
     assert reasons(result, REJECTED) == [(2, "HALTED")]
 
 
+@pytest.mark.parametrize("others", [{}, {"strategy_halts": HaltLimits(drawdown=1.0), "symbol_halts": HaltLimits(drawdown=1.0)}])
 @pytest.mark.parametrize("scope", SCOPES)
-def test_a_cool_down_ends_with_the_close_of_its_last_bar(scope: str) -> None:  # R2.1 R5.3
+def test_a_cool_down_ends_with_the_close_of_its_last_bar(scope: str, others: Row) -> None:  # R2.1 R5.3
     """Stopped inside the bar that closes at 2: of two bars more the second closes at 4."""
     candles = [*flat(100), (100, 100, 94, 96), *flat(96, 96, 96, 96)]
     rows = [propose(1, stop_loss=95.0), propose(3.999), propose(4)]
-    result = halting(candles, *rows, strategies=BOTH, **{scope: HaltLimits(cooldown_bars=2)})
+    result = halting(candles, *rows, strategies=BOTH, **(others | {scope: HaltLimits(cooldown_bars=2)}))
     assert reasons(result, REJECTED) == [(1, "COOLDOWN")]
 
 

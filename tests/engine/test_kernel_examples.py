@@ -203,6 +203,15 @@ def test_a_value_that_float64_cannot_hold_for_one_bar_stops_the_run() -> None:  
         run_one([FLAT, FLAT, (100, 1e9, 100, 1e9), FLAT, FLAT], decimals=9, cash=9 * 10**15)
 
 
+def test_a_value_of_just_what_float64_cannot_hold_stops_the_run() -> None:  # R6.3
+    """2^45 lots cost less than 2^53 at 255.90, and are worth that at 256; equity is far below."""
+    candles = [(255.9,) * 4, (255.9, 256.0, 255.9, 256.0), (255.9,) * 4]
+    sized = (strategy(SizeKind.FIXED_QTY, 2.0**45),)
+    chosen = settings(3, cash=2**52, decimals=0, leverage=10.0, strategies=sized)
+    with pytest.raises(ReplayError, match="money of A overflows"):
+        Session(market({"A": candles}), table(propose(1)), chosen).run()
+
+
 def test_a_cost_of_just_what_float64_cannot_hold_stops_the_run() -> None:  # R4.3 R6.3
     """2^45 lots at 130 and as many at 126 cost 2^53, and are worth less."""
     candles = [(130.0,) * 4, (130.0, 130.0, 126.0, 126.0), (126.0,) * 4, (126.0,) * 4]

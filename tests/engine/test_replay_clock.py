@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.schema import RECORD, RecordKind, SizeKind
-from engine.session import ReplayResult, Session
+from engine.schema import RECORD, Action, Reason, RecordKind, SizeKind
+from engine.session import ReplayError, ReplayResult, Session
 from engine.settings import HaltLimits
 from tests.differential import left_behind, oracle_run
 from tests.markets import Case, random_case
@@ -106,3 +106,37 @@ def test_a_ledger_without_room_grows_before_an_instant_is_begun(make: Callable[[
 def test_the_alarms_are_as_many_as_they_are_said_to_be() -> None:
     records = Session(*alarms()).run().records
     assert sum(1 for row in records if row["kind"] == RecordKind.RISK_ALERT and row["ts"] == at(3)) == 84
+
+
+# what is due
+
+
+def test_money_that_overflows_stops_the_run_at_its_instant() -> None:  # R6.3
+    bars = [FLAT, FLAT, (100.0, 1e9, 100.0, 1e9), *[FLAT] * 4]
+    session = Session(market({"A": bars}), table(propose(1)), settings(7, decimals=9, cash=9 * 10**15))
+    assert not session.advance(at(2))
+    with pytest.raises(ReplayError, match="money of A overflows"):
+        session.advance(at(4))
+
+
+def test_a_trade_that_ends_at_the_mark_is_seen_by_the_next_sample() -> None:  # R5.3 R10.1
+    """Sold at the open of 2 for the close before it, so that equity stays and nothing is held; the sample at 3 finds the loss."""
+    bars = [FLAT, (100.0, 100.0, 99.0, 99.0), *[(99.0,) * 4] * 4]
+    rows = (propose(1), propose(2, Action.EXIT), propose(3.5))
+    chosen = settings(6, halts=HaltLimits(losses=1))
+    records = Session(market({"A": bars}), table(*rows), chosen).run().records
+    told = [(row["ts"], Reason(row["reason"]).name) for row in records if row["kind"] in (RecordKind.RISK_ALERT, RecordKind.REJECTED)]
+    assert told == [(at(3), "CONSECUTIVE_LOSSES"), (at(3.5), "HALTED")]
+
+
+def test_an_event_shows_no_bar_that_closes_after_it() -> None:  # R1.3 R9.5
+    """The spread of B is told 1 us before the bar that closes at 3, in which the three lots of A gain nothing yet."""
+    closes = (100.0, 101.0, 102.0, 103.0, 104.0)
+    bars = {"A": [(close,) * 4 for close in closes], "B": [FLAT] * 5}
+    spread = {"B": {"ts": [at(3) - 1, at(3)], "bid": [99.0, 99.0], "ask": [101.0, 101.0]}}
+    session = Session(market(bars, spread=spread), table(propose(1)), settings(5, symbols="AB"))
+    seen: list[tuple[int, int]] = []
+    session.subscribe("SPREAD_SNAPSHOT", lambda event: seen.append((event.ts - at(3), session.view.equity)))
+    result = session.run()
+    assert seen == [(-1, 100_000), (0, 100_300)]
+    assert result.equity.tolist() == [100_000, 100_000, 100_300, 100_600, 100_900]
