@@ -59,7 +59,11 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"replay\.run", r".* < room -> .* <= room|.* -> (.*\b65 \+ 24 .*|25 \* .*|5 \* .*)", "more room than enough"),
     (r"replay\.run", r"visit - 1 -> visit - 0", "a quiet bar that ends at a visit has been marked and sampled by then either way"),
     (r"replay\.next_instant", r"(.*\['watching'\]) and (.*) -> \1 or \2", "a sample of what it was is visited in vain"),
-    (r"replay\.observe", r"resting and (.*) -> resting or \1|account\['n_queue'\] > 0 -> .* >= 0", "without such entries the paths are the same"),
+    (
+        r"replay\.observe",
+        r"resting and (.*) -> resting or \1|account\['n_queue'\] > 0 -> .* >= 0",
+        "without such entries the paths are the same",
+    ),
     (r"replay\.observe", r"(.*) and (.*\['liquidates'\]) -> \1 or \2", "what has no tiers is never liquidated"),
     (r"replay\.observe", r"account\['n_levels'\] > 0 -> .* >= 0", "where nothing has levels, all are visited in vain"),
     (r"replay\.decide", r"(n_selected|batch) > 0 -> \1 >= 0", "none are selected of none, and none judged"),
