@@ -3,9 +3,9 @@
 import pytest
 
 from engine.instrument import MarginTier
-from engine.schema import Reason, RecordKind, SizeKind
+from engine.schema import MaintenanceBasis, Reason, RecordKind, SizeKind
 from tests.differential import agreed_replay
-from tests.oracle.examples import instrument, market, of_kind, propose, settings, strategy, table
+from tests.oracle.examples import FLAT, SHORT, fills, instrument, market, of_kind, propose, settings, strategy, table
 
 
 @pytest.mark.parametrize(("cash", "closed"), [(1_305, [("A", 100.5)]), (1_306, [])])
@@ -20,3 +20,25 @@ def test_equity_short_of_maintenance_by_one_unit_closes_the_first_of_the_heavies
     result = agreed_replay(market({"A": candles, "B": candles}), table(propose(1), propose(1, symbol="B")), chosen)
     forced = [row for row in of_kind(result, RecordKind.FILL) if row["reason"] == Reason.LIQUIDATED_AT_CLOSE]
     assert [("AB"[row["symbol"]], row["price"]) for row in forced] == closed
+
+
+@pytest.mark.parametrize(("low", "left"), [(62.6, "RUN_ENDED"), (62.5, "LIQUIDATED")])
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_symbol_that_all_of_the_account_secures_is_liquidated_at_its_price(low: float, left: str, others: int) -> None:  # R7.2 R7.3
+    """20 lots of A at 100, maintained by a fifth of the mark: (2000 - 1000) / (20 x 0.8) is 62.5.  B maintains itself with its own profit."""
+    contracts = tuple(instrument(symbol, maintenance=(MarginTier(0.0, 0.2, 0.0),)) for symbol in "AB")
+    fall, rise = [FLAT, FLAT, (100.0, 100.0, low, 100.0), FLAT], [FLAT, (100.0, 125.0, 100.0, 125.0), (125.0,) * 4, (125.0,) * 4]
+    rows = [propose(1), *([propose(1, symbol="B")] if others else [])]
+    chosen = settings(4, instruments=contracts, strategies=(strategy(SizeKind.FIXED_QTY, 20.0),), leverage=50.0)
+    result = agreed_replay(market({"A": fall, "B": rise}), table(*rows), chosen)
+    assert fills(result)[1 + others][2] == left
+
+
+@pytest.mark.parametrize("basis", list(MaintenanceBasis))
+def test_a_net_of_nothing_has_no_price(basis: MaintenanceBasis) -> None:  # R6.1 R7.3
+    contract = instrument(maintenance=(MarginTier(0.0, 0.01, 0.0),))
+    both = tuple(strategy(SizeKind.FIXED_QTY, 400.0, name=name) for name in "ab")
+    chosen = settings(4, instruments=(contract,), strategies=both, leverage=100.0, maintenance_basis=basis)
+    bars = [FLAT, FLAT, (100.0, 150.0, 50.0, 100.0), FLAT]
+    result = agreed_replay(market({"A": bars}), table(propose(1, strategy="a"), propose(1, SHORT, strategy="b")), chosen)
+    assert [fill[2] for fill in fills(result)[2:]] == ["RUN_ENDED", "RUN_ENDED"]
