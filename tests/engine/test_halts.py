@@ -92,6 +92,20 @@ BOTH = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0), StrategySett
 SCOPES = ("halts", "strategy_halts", "symbol_halts")
 
 
+@pytest.mark.parametrize(("symbol", "name"), [(symbol, name) for symbol in "ABC" for name in "rst"])
+def test_an_open_loss_is_that_of_its_strategy_and_its_symbol(symbol: str, name: str) -> None:  # R5.3
+    """Three units of 100 fall by 40 each: 12 % of 1,000.00.  What other strategies hold of other symbols does not move."""
+    desks = tuple(strategy(SizeKind.TARGET_WEIGHT, 1.0, name=one) for one in "rst")
+    bars = {one: [FLAT, FLAT, FLAT, *falling(60 if one == symbol else 100)] for one in "ABC"}
+    rows = [propose(1, symbol=symbol, strategy=name, weight=0.3)]
+    rows += [propose(1, symbol=one, strategy=other, weight=0.1) for one in "ABC" for other in "rst" if one != symbol and other != name]
+    halts = HaltLimits(drawdown=0.1)
+    changes: Row = {"strategies": desks, "leverage": 10.0, "strategy_halts": halts, "symbol_halts": halts}
+    result = agreed_replay(market(bars), table(*rows), settings(4, symbols="ABC", **changes))
+    found = [(row["ts"], row["symbol"], row["strategy"], row["value"]) for row in of_kind(result, ALERT)]
+    assert found == [(at(4), -1, "rst".index(name), 0.12), (at(4), "ABC".index(symbol), -1, 0.12)]
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_halt_for_a_while_ends_at_its_instant(scope: str) -> None:  # R5.3
     """A trade loses 1 by the open of 2; the sample at 3 starts a halt of two hours."""
