@@ -3,7 +3,8 @@
 import pytest
 
 from engine.instrument import MarginTier
-from engine.schema import MaintenanceBasis, Reason, RecordKind, SizeKind
+from engine.schema import MaintenanceBasis, MarginMode, Reason, RecordKind, SizeKind
+from engine.settings import HaltLimits
 from tests.differential import agreed_replay
 from tests.oracle.examples import FLAT, SHORT, fills, instrument, market, of_kind, propose, settings, strategy, table
 
@@ -42,3 +43,22 @@ def test_a_net_of_nothing_has_no_price(basis: MaintenanceBasis) -> None:  # R6.1
     bars = [FLAT, FLAT, (100.0, 150.0, 50.0, 100.0), FLAT]
     result = agreed_replay(market({"A": bars}), table(propose(1, strategy="a"), propose(1, SHORT, strategy="b")), chosen)
     assert [fill[2] for fill in fills(result)[2:]] == ["RUN_ENDED", "RUN_ENDED"]
+
+
+@pytest.mark.parametrize(("cash", "end"), [(5_001, (4.0, 60.0, "RUN_ENDED")), (5_000, (3.0, 50.0, "LIQUIDATED_AT_CLOSE"))])
+@pytest.mark.parametrize("halts", [HaltLimits(), HaltLimits(losses=9)])
+def test_ruin_is_equity_of_nothing(cash: int, end: tuple[float, float, str], halts: HaltLimits) -> None:  # R7.4
+    """A unit that falls from 100 to 50; where losses are counted each sample is looked at by itself."""
+    bars = [FLAT, FLAT, (100.0, 100.0, 50.0, 50.0), (60.0,) * 4]
+    chosen = settings(4, cash=cash, leverage=10.0, strategies=(strategy(SizeKind.FIXED_QTY, 1.0),), halts=halts)
+    assert fills(agreed_replay(market({"A": bars}), table(propose(1)), chosen))[-1] == end
+
+
+@pytest.mark.parametrize(("low", "left"), [(90.1, "RUN_ENDED"), (90.0, "LIQUIDATED")])
+def test_a_margin_that_is_gone_is_gone_at_its_price(low: float, left: str) -> None:  # R7.3
+    """Eight units at 100 on a margin of 80, without maintenance."""
+    bare = instrument(maintenance=(MarginTier(0.0, 0.0, 0.0),))
+    sized = (strategy(SizeKind.FIXED_QTY, 8.0),)
+    chosen = settings(3, instruments=(bare,), strategies=sized, leverage=10.0, margin=MarginMode.ISOLATED)
+    result = agreed_replay(market({"A": [FLAT, FLAT, (100.0, 100.0, low, 100.0)]}), table(propose(1)), chosen)
+    assert fills(result)[1][2] == left
