@@ -11,7 +11,11 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"money\.money", r"abs\(rounded\) < _LIMIT -> .*", "the limit itself is what a product beyond it becomes"),
     (r"money\.money", r"rounded > 0 -> rounded (>= 0|> 1)", "what is beyond the limit is not near 0"),
     (r"money\.whole_lots", r"steps > 0 -> steps >= 0", "no steps are no lots either way"),
-    (r"exits\.level_price", r"0\.0 < price < np\.inf -> 0\.0 <= .*", "a price of 0 is 0 on the tick, and refused after it"),
+    (
+        r"exits\.level_price|terms\.price_on_tick",
+        r"0\.0 < price < np\.inf -> 0\.0 <= .*",
+        "a price of 0 is 0 on the tick, and refused after it",
+    ),
     (r"exits\.watches", r"spec\['tier_first'\] < .* -> .* <= spec\['tier_stop'\]", "a position watched in vain only takes time"),
     (r"exits\.watches", r"position\['change'\] != NONE -> .* == NONE", "a position watched in vain only takes time"),
     (r"exits\.follow", r"position\['level_row'\] < row -> .* <= row", "the bar that opens has not closed"),
@@ -40,6 +44,15 @@ SAME: tuple[tuple[str, str, str], ...] = (
         r"(left|equity\(state\)) > .* -> .* >= .*",
         "at the bound the price itself is worked out, or is not reached",
     ),
+    (r"growth\.lots_that_fit", r"entry_price\((.*), 0\) -> entry_price\(\1, 1\)", "whether its bar is ambiguous is nothing to a price"),
+    (r"resting\.meet_open", r"side \* \(price - order\['limit'\]\) > 0 -> .* >= 0", "a price at the limit is the limit"),
+    (r"resting\.promised_lots", r"return 0 -> return 1", "what is promised is looked at only where volume is short"),
+    (
+        r"resting\.promised_lots",
+        r"position\['lots'\] != 0 and .* -> .* or .*",
+        "no lots promise none, no levels are none to reach, and all positions of a symbol are in the bar that ends",
+    ),
+    (r"terms\.next_row", r"row \+ LOOK_AHEAD -> .*", "a bar visited in vain only takes time"),
     (r"exits\.trailed_inside", r"side \* \(extreme - target\) > 0 -> .* >= 0", "an extreme at the target is the target"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
