@@ -53,6 +53,14 @@ SAME: tuple[tuple[str, str, str], ...] = (
         "no lots promise none, no levels are none to reach, and all positions of a symbol are in the bar that ends",
     ),
     (r"terms\.next_row", r"row \+ LOOK_AHEAD -> .*", "a bar visited in vain only takes time"),
+    (r"orders\.order_lots", r"position\['lots'\] \* order\['side'\] < 0 -> .*", "what is not held adds nothing"),
+    (r"orders\.time_position", r"position\['exit_id'\] != 0 -> .* != 1", "the first order of all is an entry; an open is visited in vain"),
+    (
+        r"life\.update_universe",
+        r"len\(tape\.universe_ts\) == 0 -> .* == 1",
+        "nothing is held before a first row, so one row lets nothing leave",
+    ),
+    (r"life\.leaves", r"at >= first -> at > first", "nothing is held before a first row"),
     (r"exits\.trailed_inside", r"side \* \(extreme - target\) > 0 -> .* >= 0", "an extreme at the target is the target"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""

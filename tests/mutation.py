@@ -42,6 +42,7 @@ EXAMPLES = [
     "choosers",
     "conversion",
     "costs",
+    "cuts",
     "dated_rules",
     "entry_fills",
     "exit_options",

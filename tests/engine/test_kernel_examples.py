@@ -198,3 +198,9 @@ def test_money_that_float64_cannot_hold_stops_the_run_and_says_what_to_do() -> N
 
 def run_one(candles: Candles, **changes: Any) -> None:
     Session(market({"A": candles}), table(propose(1)), settings(len(candles), **changes)).run()
+
+
+def test_a_run_without_a_sample_ends_at_its_start() -> None:  # R8.6
+    result = agreed_replay(market({"A": [FLAT] * 2}), table(propose(1)), settings(2, end_us=at(0.5)))
+    (end,) = of_kind(result, RecordKind.RUN_END)
+    assert (end["ts"], end["amount"], result.equity) == (at(0), 100_000, [])

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from engine.dataset import Dataset, from_columns
-from engine.schema import OrderType, Reason, RecordKind, SizeKind, TimeInForce
+from engine.schema import Action, OrderType, Reason, RecordKind, SizeKind, TimeInForce
+from engine.session import Session
 from tests.differential import agreed_replay
 from tests.oracle.examples import (
     FLAT,
@@ -17,6 +18,7 @@ from tests.oracle.examples import (
     Row,
     at,
     fills,
+    instrument,
     market,
     of_kind,
     propose,
@@ -124,6 +126,34 @@ def test_an_order_that_waited_meets_the_first_bar_that_reaches_it(bar: Any, pric
     result = agreed_replay(market({"A": candles if side > 0 else flipped(candles)}), table(order(side, **prices)), settings(5))
     assert fills(result)[0][0] in (3, 4)
     assert fills(result)[0][1] == (fill if side > 0 else 200 - fill)
+
+
+# what else there is at an instant
+
+
+@pytest.mark.parametrize("levels", [{}, {"stop_loss": 90.0}])
+def test_an_exit_waits_for_the_open_where_no_bar_begins_at_once(levels: Row) -> None:  # R2.3 R8.5
+    candles = dict(zip((0, 1, 4), [FLAT, FLAT, (101.0, 101.0, 101.0, 101.0)], strict=True))
+    result = agreed_replay(at_hours(candles), table(propose(1, **levels), propose(2, Action.EXIT)), settings(5))
+    assert fills(result) == [(1, 100.0, "FILLED"), (4, 101.0, "SIGNAL")]
+
+
+def test_an_entry_inside_a_bar_meets_what_happens_at_its_close() -> None:  # R1.2 R8.3
+    dip: Candles = [FLAT, (100.0, 101.0, 94.0, 99.0), FLAT]
+    left = {"A": {"ts": [at(0), at(2)], "listed": [1, 0]}}
+    row = order(1, limit=95.0)
+    leaves = agreed_replay(market({"A": dip}, universe=left), table(row), settings(3))
+    ended = agreed_replay(market({"A": dip}), table(row), settings(3, instruments=(instrument(kind="future", expiry=at(2)),)))
+    assert fills(leaves) == [(2, 95.0, "FILLED"), (2, 100.0, "LEFT_UNIVERSE")]
+    assert fills(ended) == [(2, 95.0, "FILLED"), (2, 99.0, "EXPIRED")]
+
+
+def test_no_order_is_pending_after_the_end() -> None:  # R8.6
+    session = Session(market({"A": [FLAT] * 3}), table(order(1, limit=95.0)), settings(3))
+    session.advance(at(2))
+    assert len(session.view.orders) == 1
+    session.run()
+    assert session.view.orders == ()
 
 
 # splits
