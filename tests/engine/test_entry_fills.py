@@ -10,6 +10,7 @@ from engine.schema import MAKER, LimitGap, OrderType, Reason, RecordKind, SizeKi
 from tests.differential import agreed_replay
 from tests.oracle.examples import (
     FLAT,
+    HOUR,
     LONG,
     SHORT,
     Candles,
@@ -94,6 +95,14 @@ def test_a_size_made_at_the_fill_is_at_most_half_of_what_money_can_hold(action: 
 def test_what_a_close_leaves_of_an_order_fills_at_the_next_opens() -> None:  # R2.3 R2.6
     result = one_symbol([FLAT] * 4, propose(1), participation=1.0, timing=Timing.NEXT_CLOSE)
     assert fills(result)[:3] == [(2, 100.0, "PARTIAL"), (2, 100.0, "PARTIAL"), (3, 100.0, "FILLED")]
+
+
+def test_what_a_close_leaves_of_an_order_comes_before_later_ones_at_the_next_open() -> None:  # R1.4 R2.6
+    both = tuple(strategy(SizeKind.FIXED_QTY, qty, name=name) for name, qty in (("a", 3.0), ("b", 1.0)))
+    rows = (propose(1, strategy="a"), propose(1.5, strategy="b", order_type=int(OrderType.LIMIT), limit_price=100.0))
+    result = one_symbol([FLAT] * 6, *rows, participation=1.0, timing=Timing.NEXT_CLOSE, strategies=both)
+    filled = [((one["ts"] - at(0)) / HOUR, one["strategy"]) for one in of_kind(result, RecordKind.FILL)]
+    assert filled[:4] == [(2, 0), (2, 0), (3, 0), (4, 1)]
 
 
 @pytest.mark.parametrize(
