@@ -44,9 +44,6 @@ def fill_entry(
     symbol = position["symbol"]
     if state.rules[0]["crowding"] and position["lots"] * order["side"] < 0:
         return reverse_position(state, tape, proposals, slot, ts, row, begins, raw, known, flags, promised)
-    if state.rules[0]["crowding"] and position["lots"] != 0 and position["exit_id"] != 0:
-        drop_entry(state, slot, ts, Reason.POSITION_CLOSED, position["exit_seq"])
-        return NOTHING
     step, unsized = tape.rules[rules_at(tape, symbol, ts)]["lot_step"], is_unsized(state, slot)
     if unsized:
         order["lots"] = most_payable(state, tape, symbol, raw)
@@ -204,13 +201,13 @@ def left_after(state: State, tape: Tape, slot: int, opened: int, raw: float, row
 @shared
 def most_lots_beyond(state: State, tape: Tape, slot: int, most: int, raw: float, row: int, known: int, flags: int, step: int) -> int:
     """Most whole lots, up to ``most``, of a pending reversal that cash pays for once the position is closed."""
-    low, high = 0, most // step + 1
+    low, middle, high = 0, most // step, most // step + 1
     while high - low > 1:
-        middle = most // step if high > most // step else (low + high) // 2
         if left_after(state, tape, slot, middle * step, raw, row, known, flags) >= 0:
             low = middle
         else:
             high = middle
+        middle = (low + high) // 2
     return low * step
 
 

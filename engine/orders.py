@@ -14,7 +14,6 @@ from engine.tape import Tape, known_until
 def first_row_after(tape: Tape, symbol: int, row: int, ts: int) -> int:
     """First bar from ``row`` on that opens at or after ``ts``; the end of the run's bars if there is none.  # R2.3"""
     stop = tape.stop[symbol]
-    row = max(row, tape.first[symbol])
     while row < stop and tape.open_ts[row] < ts:
         row += 1
     return row
@@ -23,7 +22,7 @@ def first_row_after(tape: Tape, symbol: int, row: int, ts: int) -> int:
 @kernel
 def is_unsized(state: State, slot: int) -> bool:
     """Whether an entry takes what cash pays for when it fills, and has not begun to.  # R5.1"""
-    sized_at_fill = state.rules[0]["size_at_fill"] and not (state.rules[0]["aiming"] and state.entries[slot]["aimed"])
+    sized_at_fill = state.rules[0]["size_at_fill"] and not state.entries[slot]["aimed"]
     sized_at_fill = sized_at_fill and state.desks[state.positions[slot]["strategy"]]["size"] == SizeKind.ALL_IN
     return sized_at_fill and state.entries[slot]["begun"] == 0
 
@@ -185,11 +184,7 @@ def order_to_close(
     account, position = state.account[0], state.positions[slot]
     symbol, row = state.positions[slot]["symbol"], position["row"]
     before, before_lots, before_proposal = position["exit_id"], position["exit_lots"], position["exit_proposal"]
-    if timing == Timing.CLOSE:
-        closes_now = row > tape.oldest[symbol] and tape.ts[row - 1] == ts
-        position["exit_row"] = row - 1 if closes_now else row
-    else:
-        position["exit_row"] = first_row_after(tape, symbol, row, ts + latency_us)
+    position["exit_row"] = row - 1 if timing == Timing.CLOSE else first_row_after(tape, symbol, row, ts + latency_us)
     position["next_ts"] = ts  # to be timed anew: the next open matters now
     position["exit_id"] = account["next_order_id"]
     account["next_order_id"] += 1
@@ -238,7 +233,7 @@ def drop_exit(state: State, slot: int, ts: int, lots: int, reason: int, cause: i
         position["exit_id"],
         position["exit_proposal"],
         -position["side"],
-        position["exit_lots"] if state.rules[0]["aiming"] and position["exit_lots"] != 0 else lots,
+        position["exit_lots"] if position["exit_lots"] != 0 else lots,
         0.0,
         0,
         0,
@@ -288,9 +283,7 @@ def time_life(state: State, tape: Tape, symbol: int) -> int:
     """When a symbol next meets its expiry, the universe or a corporate action; actions of this instant come in CORPORATE_ACTION, after its decisions."""
     account = state.account[0]
     met = account["now"] - 1 if account["phase"] == EventKind.BAR_PATH else account["now"]
-    due = NEVER
-    if state.rules[0]["settling"] and tape.specs[symbol]["expiry"] > met:
-        due = tape.specs[symbol]["expiry"]
+    due = tape.specs[symbol]["expiry"]
     at = known_until(tape.universe_ts, tape.universe_first[symbol], tape.universe_stop[symbol], met)
     if at < tape.universe_stop[symbol]:
         due = min(due, tape.universe_ts[at])

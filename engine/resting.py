@@ -75,15 +75,14 @@ def crosses(state: State, tape: Tape, slot: int, raw: float, row: int, known: in
 
 
 @kernel
-def path(tape: Tape, policy: int, side: int, of: int, row: int) -> tuple[float, float, float, float]:
-    """The four points that a bar's path is taken to visit; ``side`` is the position's, ``of`` that of the prices.  # R3.3"""
+def path(tape: Tape, policy: int, side: int, of: int, row: int) -> tuple[float, float, float]:
+    """The three points that a bar's path is taken to visit after its open; ``side`` is the position's, ``of`` that of the prices.  # R3.3"""
     rises = tape.bid_close[row] > tape.bid_open[row] if side > 0 else tape.ask_close[row] > tape.ask_open[row]
     low_first = policy == Intrabar.OLHC or (policy == Intrabar.ADAPTIVE and rises)
-    opened = tape.ask_open[row] if of > 0 else tape.bid_open[row]
     high = tape.ask_high[row] if of > 0 else tape.bid_high[row]
     low = tape.ask_low[row] if of > 0 else tape.bid_low[row]
     close = tape.ask_close[row] if of > 0 else tape.bid_close[row]
-    return (opened, low, high, close) if low_first else (opened, high, low, close)
+    return (low, high, close) if low_first else (high, low, close)
 
 
 @shared
@@ -91,17 +90,17 @@ def meet_path(state: State, tape: Tape, proposals: Proposals, slot: int, ts: int
     """What the inside of a bar does to an entry that may act in it.  # R2.4, R3.4"""
     order, side = state.entries[slot], state.entries[slot]["side"]
     points = path(tape, state.rules[0]["intrabar"], side, side, row)
-    segment = 1
+    segment = 0
     if order["kind"] == OrderType.LIMIT:
-        while segment < 4 and not meets_limit(state, slot, points[segment]):
+        while segment < 3 and not meets_limit(state, slot, points[segment]):
             segment += 1
-        if segment < 4:
+        if segment < 3:
             certain = LOW if side > 0 else HIGH
             fill_inside(state, tape, proposals, slot, ts, row, order["limit"], MAKER, certain, segment, promised)
     elif order["kind"] >= OrderType.STOP:
-        while segment < 4 and not meets_trigger(state, slot, points[segment]):
+        while segment < 3 and not meets_trigger(state, slot, points[segment]):
             segment += 1
-        if segment < 4:
+        if segment < 3:
             trigger_inside(state, tape, proposals, slot, ts, row, segment, promised)
 
 
@@ -128,12 +127,11 @@ def return_to_limit(state: State, tape: Tape, proposals: Proposals, slot: int, t
     """What a stop-limit does whose price has to come back to its limit after the trigger.  # R3.4"""
     order, side, policy = state.entries[slot], state.entries[slot]["side"], state.rules[0]["intrabar"]
     points = path(tape, policy, side, side, row)
-    segment += 1
-    while segment < 4 and not meets_limit(state, slot, points[segment]):
+    while segment < 3 and not meets_limit(state, slot, points[segment]):
         segment += 1
     surely = meets_limit(state, slot, close_price(tape, side, row))
     maybe = meets_limit(state, slot, tape.ask_low[row] if side > 0 else tape.bid_high[row])
-    fills = segment < 4
+    fills = segment < 3
     if policy == Intrabar.PESSIMISTIC:
         fills = surely
     elif policy == Intrabar.OPTIMISTIC:
@@ -142,7 +140,7 @@ def return_to_limit(state: State, tape: Tape, proposals: Proposals, slot: int, t
         # had the close not come back, only the extreme beyond the limit can have filled it, and so it came after
         certain = 0 if surely else (LOW if side > 0 else HIGH)
         flags = MAKER | (AMBIGUOUS if maybe != surely else 0)
-        fill_inside(state, tape, proposals, slot, ts, row, order["limit"], flags, certain, min(segment, 3), promised)
+        fill_inside(state, tape, proposals, slot, ts, row, order["limit"], flags, certain, segment, promised)
 
 
 @shared
@@ -247,7 +245,7 @@ def leave_inside(tape: Tape, state: State, slot: int, row: int, now: int) -> Non
     if policy != Intrabar.PESSIMISTIC and policy != Intrabar.OPTIMISTIC:
         points = path(tape, policy, side, -side, row)
         reason = Reason.NONE
-        for k in range(position["reach_segment"], 4):
+        for k in range(position["reach_segment"], 3):
             if reason == Reason.NONE:
                 reason = reached_by_open(side, points[k], stop, target, limit_touch)
     flags = AMBIGUOUS if worst != best else 0

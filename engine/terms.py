@@ -113,7 +113,7 @@ def is_old(state: State, tape: Tape, slot: int, row: int) -> bool:
     order = state.entries[slot]
     if order["tif"] == TimeInForce.BARS:
         return row >= order["expire_row"]
-    return order["good_till"] < NEVER and tape.ts[row] > order["good_till"] - tape.specs[state.positions[slot]["symbol"]]["interval_us"]
+    return tape.ts[row] > order["good_till"] - tape.specs[state.positions[slot]["symbol"]]["interval_us"]
 
 
 @shared

@@ -223,3 +223,19 @@ def test_a_cost_of_just_what_float64_cannot_hold_stops_the_run() -> None:  # R4.
 
 def run_one(candles: Candles, **changes: Any) -> None:
     Session(market({"A": candles}), table(propose(1)), settings(len(candles), **changes)).run()
+
+
+def test_a_run_without_a_sample_ends_at_its_start() -> None:  # R8.6
+    result = agreed_replay(market({"A": [FLAT] * 2}), table(propose(1)), settings(2, end_us=at(0.5)))
+    (end,) = of_kind(result, RecordKind.RUN_END)
+    assert (end["ts"], end["amount"], result.equity) == (at(0), 100_000, [])
+
+
+@pytest.mark.parametrize(("cash", "end"), [(10_001, "RUN_ENDED"), (10_000, "BANKRUPT")])
+def test_two_positions_that_leave_one_unit_are_no_ruin(cash: int, end: str) -> None:  # R7.4
+    # two that each lose 50.00
+    both = (strategy(SizeKind.FIXED_QTY, 1.0), strategy(SizeKind.FIXED_QTY, 1.0, name="t"))
+    candles: Candles = [FLAT, FLAT, (100, 100, 50, 50), (60, 60, 60, 60)]
+    rows = (propose(1), propose(1, strategy="t"))
+    result = agreed_replay(market({"A": candles}), table(*rows), settings(4, cash=cash, leverage=10.0, strategies=both))
+    assert Reason(of_kind(result, RecordKind.RUN_END)[0]["reason"]).name == end

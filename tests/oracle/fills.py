@@ -74,9 +74,6 @@ def fill_entry(
     held = account.positions.get(entry.proposal.key)
     if held is not None and held.side != side:
         return reverse_position(account, held, entry, market, bar, met, maker=maker, flags=flags)
-    if held is not None and held.exit is not None:
-        account.cancel_entry(entry, Reason.POSITION_CLOSED, held.exit.seq)
-        return None
     step, unsized = contract.step(account.now), account.is_unsized(entry)
     if unsized:
         entry.lots = side * most_payable(contract, met.price)
