@@ -41,6 +41,17 @@ SAME: tuple[tuple[str, str, str], ...] = (
         "at the bound the price itself is worked out, or is not reached",
     ),
     (r"exits\.trailed_inside", r"side \* \(extreme - target\) > 0 -> .* >= 0", "an extreme at the target is the target"),
+    (r"selector\.drop_group", r"if side_of\(.*\) > 0: -> if not .*", "that there are both sides is asked, not which is which"),
+    (r".*", r"side_of\((.*)\) > 0 -> side_of\(\1\) >= 0", "a side is +1 or -1, never 0"),
+    (r"selector\.rank_before", r"(.*) > (.*) -> \1 >= \2", "keys that are equal are looked at no more"),
+    (r"selector\.rank_before", r"i < j -> i <= j", "no proposal is compared with itself"),
+    (r"selector\.sort_by_rank", r"\(701, .*\) -> \(.*, 1\)", "any gaps sort, of which the last is 1"),
+    (r"selector\.drop", r"start \+ 1 -> start \+ 0", "the first belongs with itself"),
+    (r"selector\.select", r"n > 1 -> n (>= 1|> 0)", "one is sorted as it is"),
+    (r"(decisions|bars)\..*", r".*\['n_(exits|levels)'\] > 0 -> .* >= 0", "positions are looked at in vain"),
+    (r"decisions\.propose_exits", r"lots (<|>) 0 -> lots (<=|>=) 0", "no lots are told apart before"),
+    (r"decisions\.propose_exits", r"lots < 0 -> lots < 1", "no lots are told apart before"),
+    (r"decisions\.fill_entries", r"met = False -> met = True", "a queue without gaps is swept in vain"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
 

@@ -60,6 +60,8 @@ EXAMPLES = [
     "selection_examples",
     "settlement",
     "signals",
+    "slots",
+    "tape",
     "targets",
 ]
 
