@@ -99,7 +99,7 @@ def fill_entries(tape: Tape, proposals: Proposals, state: State, now: int, at_op
             elif order["at_close"] and not at_open:
                 meet_close(state, tape, proposals, slot, now, row)
                 met = True
-        if i < account["n_queue"] and state.queue[i] == slot:  # a position that closes at once takes the rest of its entry along
+        if state.queue[i] == slot:  # a position that closes at once takes the rest of its entry along
             i += 1
     if met:
         sweep_queue(state)

@@ -52,6 +52,12 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"decisions\.propose_exits", r"lots (<|>) 0 -> lots (<=|>=) 0", "no lots are told apart before"),
     (r"decisions\.propose_exits", r"lots < 0 -> lots < 1", "no lots are told apart before"),
     (r"decisions\.fill_entries", r"met = False -> met = True", "a queue without gaps is swept in vain"),
+    (r"bars\.touch", r"\(Reason\.NONE, False\) -> .*", "without an exit there is nothing to mark"),
+    (r"bars\.close_candles", r"(if )?position\['levels'\] and row & 7 == 0:? -> .*", "bars asked for early only make it faster"),
+    (r"bars\.close_candles", r"row & 7.* -> .*|row \+ (8|15) -> .*", "bars asked for early only make it faster"),
+    (r"bars\.close_candles", r"state.rules\[0\]\['resting'\] and .* -> .* or .*", "orders that expire are looked for in vain"),
+    (r"bars\.close_candles", r"position\['symbol'\] > expiring -> .* >= .*", "orders that expire are looked for in vain"),
+    (r"bars\.close_candles", r"expiring < NEVER -> .*", "orders that expire are looked for in vain"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
 

@@ -45,6 +45,7 @@ EXAMPLES = [
     "dated_rules",
     "exit_options",
     "funding",
+    "instants",
     "interest",
     "inverse",
     "kernel_examples",
@@ -102,7 +103,7 @@ RULES = [
     "replay",
 ]
 
-UNTOLD = ("prefetch", "fetch_ahead")
+UNTOLD = ("prefetch", "fetch_ahead", "bring_near")
 """Functions that only make the replay faster."""
 
 QUICK = 0.5  # seconds, while its lines are kept, of a trial that is worth running again and again

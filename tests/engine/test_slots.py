@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from engine.dataset import from_columns
-from engine.schema import Action, Reason, RecordKind, SizeKind, Timing
-from engine.settings import StrategySettings
+from engine.schema import Action, Reason, RecordKind, Timing
 from tests.differential import agreed_replay
 from tests.oracle.examples import FLAT, HOUR, LONG, SHORT, Row, at, fills, market, of_kind, propose, reasons, settings, table
 from tests.oracle.replay import OracleResult
@@ -119,27 +118,3 @@ def test_who_makes_room_leaves_when_the_other_comes(timing: Timing, hour: int, e
     rows = [propose(1, score=1.0), propose(hour, symbol="B", score=2.0)]
     result = agreed_replay(dataset, table(*rows), settings(4, symbols="AB", max_positions=1, rotate_margin=0.0, timing=timing))
     assert fills(result)[:3] == expected
-
-
-# orders of one instant
-
-
-@pytest.mark.parametrize(("side", "exits"), [(LONG, Action.EXIT_SHORT), (SHORT, Action.EXIT_LONG)])
-def test_an_exit_of_the_other_side_has_nothing_to_close(side: Action, exits: Action) -> None:  # R4.1 R5.4
-    single = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0),)
-    result = many("A", 4, propose(1, side), propose(2, exits), strategies=single)
-    assert result.outcomes == [0, Reason.NOT_HELD]
-    assert fills(result)[1] == (4, 100.0, "RUN_ENDED")
-
-
-def test_an_entry_after_one_that_ends_at_once_has_its_turn() -> None:  # R1.4 R2.1 R2.6
-    # A has volume for one of its three at 94, under its stop: the rest ends with the position, and B fills at the same open
-    dataset = market({"A": [FLAT, (94, 94, 94, 94), (94, 94, 94, 94)], "B": [FLAT] * 3})
-    rows = [propose(1, score=2.0, stop_loss=95.0), propose(1, symbol="B", score=1.0)]
-    result = agreed_replay(dataset, table(*rows), settings(3, symbols="AB", participation=1.0))
-    assert [(record["ts"], record["symbol"], record["qty"]) for record in of_kind(result, FILL)][:3] == [
-        (at(1), 0, 1),
-        (at(1), 1, 1),
-        (at(2), 0, 1),
-    ]
-    assert reasons(result, CANCELLED)[0] == (0, "POSITION_CLOSED")
