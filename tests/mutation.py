@@ -62,6 +62,7 @@ EXAMPLES = [
     "settlement",
     "signals",
     "slots",
+    "specs",
     "tape",
     "targets",
 ]
