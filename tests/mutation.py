@@ -57,6 +57,7 @@ EXAMPLES = [
     "models",
     "oracle_account",
     "orders",
+    "prices",
     "review_cases",
     "selection_examples",
     "settlement",
