@@ -1,7 +1,5 @@
 """What a taker pays and what a position is worth, where it hangs on the bar that is known, worked by hand.  # R2.2 R2.5 R2.6 R2.8"""
 
-from typing import Any
-
 import pytest
 
 from engine.dataset import Dataset, from_columns
