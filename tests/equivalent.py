@@ -21,7 +21,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r".*", r"(state\.)?account(\[0\])?\['n_levels'\] -= .* -> .*", "levels counted too often are visited in vain"),
     (r"levels\.append_change", r"1 - position\['levels'\] -> 1 \+ .*", "levels counted too often are visited in vain"),
     (r".*", r"(state\.)?account(\[0\])?\['n_exits'\] -= 1 -> .*", "exits counted too often are looked for in vain"),
-    (r"execution\.entry_price", r".* > 0 -> .* >= 0", "a price at the limit is the limit"),
+    (r"prices\.entry_price", r".* > 0 -> .* >= 0", "a price at the limit is the limit"),
     (r"fees\.move_window", r"state\.ledger\[account\['traded_from'\]\] -> .*", "a FILL is followed by its POSITION of the same time"),
     (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),
     (
@@ -59,6 +59,9 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"bars\.close_candles", r"position\['symbol'\] > expiring -> .* >= .*", "orders that expire are looked for in vain"),
     (r"bars\.close_candles", r"expiring < NEVER -> .*", "orders that expire are looked for in vain"),
     (r"actions\.corporate_actions", r"len\(tape.universe_ts\) == 0 -> .* == 1", "before its only row nobody holds a symbol"),
+    (r"actions\.split_level", r"level > 0\.0 -> level >= 0\.0", "a level at 0 is never reached"),
+    (r"specs\.(specs|rules)_of", r"strict=True -> strict=False", "there are as many of the one as of the other"),
+    (r"specs\.bounded", r".* < 0\.999 -> .* <= 0\.999", "any part less than the whole will do"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
 

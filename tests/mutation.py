@@ -64,6 +64,7 @@ EXAMPLES = [
     "signals",
     "slots",
     "specs",
+    "splits_of_what_waits",
     "tape",
     "targets",
 ]

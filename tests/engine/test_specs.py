@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from engine.dataset import from_columns
+from engine.dataset import Dataset, from_columns
 from engine.instrument import DatedRate, Decimals, Instrument, MarginTier, Rules
 from engine.schema import NEVER, NONE, Accounting, LimitGap, MaintenanceBasis, MaintenanceFee
 from engine.settings import Conversion, FeeTier, Settings
@@ -14,14 +14,20 @@ from tests.oracle.examples import FLAT, HOUR, at, instrument, market, settings
 TIERS = (MarginTier(0.0, 0.01, 0.0), MarginTier(1_000.0, 0.02, 10.0), MarginTier(9_000.0, 0.015, 5.0))
 
 
-def spec(settled: Settings | None = None, **changes: Any) -> Any:
-    """The row of one symbol."""
-    one = instrument(**changes)
-    return specs_of(market({"A": [FLAT]}), (one,), settled or settings(1, instruments=(one,)))[0]
-
-
 def run_of(*instruments: Instrument, **changes: Any) -> Settings:
     return settings(1, instruments=instruments, **changes)
+
+
+def rows_of(dataset: Dataset, *instruments: Instrument, **changes: Any) -> Any:
+    """One row a symbol."""
+    run = run_of(*instruments, **changes)
+    found = [dataset.find("bars", one.symbol, run.interval) for one in instruments]
+    return specs_of(dataset, instruments, [series for series in found if series is not None], run)
+
+
+def spec(run: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """The row of one symbol."""
+    return rows_of(market({"A": [FLAT]}), instrument(**changes), **(run or {}))[0]
 
 
 @pytest.mark.parametrize(
@@ -49,8 +55,8 @@ def test_a_future_alone_expires_and_is_settled() -> None:  # R6.2
 
 
 def test_numbers_of_an_instrument_stand_in_for_those_of_the_account() -> None:  # R7.2
-    assert spec(settings(1, leverage=4.0))["leverage"] == 4.0
-    assert spec(settings(1, leverage=4.0), leverage=20.0)["leverage"] == 20.0
+    assert spec({"leverage": 4.0})["leverage"] == 4.0
+    assert spec({"leverage": 4.0}, leverage=20.0)["leverage"] == 20.0
     fine = spec(lot=Decimals(25, 1000), multiplier=Decimals(5, 100))
     assert (fine["lot_units"], fine["lot_power"], fine["multiplier"]) == (25.0, 1000.0, 0.05)
     assert (spec()["converts"], spec(quote="EUR")["converts"]) == (0, 1)
@@ -65,7 +71,7 @@ def test_numbers_of_an_instrument_stand_in_for_those_of_the_account() -> None:  
     ],
 )
 def test_sessions_decide_where_a_passed_limit_fills_unless_told(chosen: LimitGap | None, with_sessions: int, without: int) -> None:  # R2.4
-    told = settings(1, limit_gap=chosen)
+    told = {"limit_gap": chosen}
     assert (spec(told, sessions=True)["limit_gap"], spec(told)["limit_gap"]) == (with_sessions, without)
 
 
@@ -80,13 +86,13 @@ def test_tiers_groups_and_series_are_each_symbols_own() -> None:  # R1.8 R4.2 R7
     half = times | {"ts": [at(0.5)]}
     bars = {(symbol, "1h", HOUR): times for symbol in "ABCD"} | {("B", "30m", HOUR // 2): half}
     tables: Any = {"bars": bars, "universe": {("C", "", 0): {"ts": [at(0)], "listed": [1]}}}
-    found = specs_of(from_columns(tables), instruments, run_of(*instruments))
+    found = rows_of(from_columns(tables), *instruments)
     assert list(zip(found["tier_first"].tolist(), found["tier_stop"].tolist(), strict=True)) == [(0, 2), (2, 2), (2, 5), (5, 5)]
     assert found["group"].tolist() == [1, NONE, 0, 1]
     assert found["interval_us"].tolist() == [HOUR, HOUR // 2, HOUR, HOUR]
     assert found["has_universe"].tolist() == [0, 0, 1, 0]
     assert found["top_rate"].tolist() == [0.02, 0.0, 0.02, 0.0]
-    by_hour = specs_of(from_columns(tables), instruments, run_of(*instruments, interval="1h"))
+    by_hour = rows_of(from_columns(tables), *instruments, interval="1h")
     assert by_hour["interval_us"].tolist() == [HOUR] * 4
 
 
