@@ -62,6 +62,11 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"actions\.split_level", r"level > 0\.0 -> level >= 0\.0", "a level at 0 is never reached"),
     (r"specs\.(specs|rules)_of", r"strict=True -> strict=False", "there are as many of the one as of the other"),
     (r"specs\.bounded", r".* < 0\.999 -> .* <= 0\.999", "any part less than the whole will do"),
+    (r"proposals\._refuse_twins", r"table\['\w+'\]\[i\] -> table\['\w+'\]\[i \+ 1\]", "twins have it in common"),
+    (r"proposals\._is_sorted", r"return True -> .*", "one row is sorted in vain"),
+    (r"proposals\._is_sorted", r"(.*) \| (\(.*\) & ordered) -> \1 & \(\2\)", "what is sorted is sorted again, which keeps it"),
+    (r"proposals\.build_proposals", r"table\['available_ts'\]\.max\(\) > end -> .* >= end", "none is left out in vain"),
+    (r"proposals\._codes", r"NDArray\[np\.int32\] -> .*", "the types of names are not evaluated"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
 

@@ -58,6 +58,7 @@ EXAMPLES = [
     "oracle_account",
     "orders",
     "prices",
+    "proposal_table",
     "review_cases",
     "selection_examples",
     "settlement",
