@@ -67,6 +67,8 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"proposals\._is_sorted", r"(.*) \| (\(.*\) & ordered) -> \1 & \(\2\)", "what is sorted is sorted again, which keeps it"),
     (r"proposals\.build_proposals", r"table\['available_ts'\]\.max\(\) > end -> .* >= end", "none is left out in vain"),
     (r"proposals\._codes", r"NDArray\[np\.int32\] -> .*", "the types of names are not evaluated"),
+    (r"proposals\._last_closed", r"Ints \| None -> .*", "the types of names are not evaluated"),
+    (r"proposals\._last_closed", r"given >= (.*) -> given > \1", "the same row is looked up in vain"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
 

@@ -109,8 +109,9 @@ def test_of_one_instant_symbol_and_strategy_the_sequence_decides() -> None:  # R
     assert built(late).score.tolist() == [4.0, 3.0, 2.0, 1.0]
 
 
-@pytest.mark.parametrize("given", [[NONE, 1], [0, 1], [7, 7], [1, 0], [0, 4]])
+@pytest.mark.parametrize("given", [[NONE, 1], [0, 1], [7, 7], [1, 0], [0, 4], [4, 1]])
 def test_the_last_bar_closed_is_looked_up_where_a_given_one_is_not_it(given: list[int]) -> None:
     # A has rows 0 to 3 and B rows 4 to 7; a row of B is none of A's, though it closes at the same time
     assert built(rows({"row": given}), "AB").row.tolist() == [0, 1]
     assert built(rows({"symbol": ["A", "B"], "row": given}), "AB").row.tolist() == [0, 5]
+    assert built(table(propose(2)) | {"row": [0]}, "AB").row.tolist() == [1]
