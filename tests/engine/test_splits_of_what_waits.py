@@ -40,7 +40,7 @@ def replayed(candles: Candles, hour: float, num: int, den: int, *proposals: Row,
         (SHORT, {"take_profit": 89.9}, [(150, 150, 134, 140)], (4, 134.8, "TAKE_PROFIT")),
         (LONG, {"trailing": 5.0}, [(147, 147, 142, 142)], (4, 142.5, "TRAILING_STOP")),  # 150 less 7.5
         (SHORT, {"trailing": 5.0}, [(153, 158, 153, 153)], (4, 157.5, "TRAILING_STOP")),
-        (LONG, {"break_even": 8.0}, [(150, 161.9, 149, 155), (155, 162, 151, 155), (155, 155, 149, 152)], (6, 150.0, "BREAK_EVEN")),
+        (LONG, {"break_even": 8.0}, [(150, 161.9, 149, 155), (155, 162, 149.5, 155), (155, 155, 149, 152)], (6, 150.0, "BREAK_EVEN")),
     ],
 )
 def test_levels_follow_a_split_of_two_for_three(side: Action, levels: Row, then: list[Any], expected: tuple[float, float, str]) -> None:
