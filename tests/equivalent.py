@@ -69,6 +69,14 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"proposals\._codes", r"NDArray\[np\.int32\] -> .*", "the types of names are not evaluated"),
     (r"proposals\._last_closed", r"Ints \| None -> .*", "the types of names are not evaluated"),
     (r"proposals\._last_closed", r"given >= (.*) -> given > \1", "the same row is looked up in vain"),
+    (r"targets\.missing_quantity", r"position\['lots'\] \* side > 0 -> .* >= 0", "no lots are no quantity"),
+    (r"targets\.turned", r"wanted > 0\.0 -> wanted >= 0\.0", "nothing becomes no entry of either side"),
+    (
+        r"targets\.turned",
+        r"has \* wanted -> has / wanted",
+        "what is wanted of the other side is not nothing, and only the sign is asked for",
+    ),
+    (r"targets\.turned", r"more > 0\.0 -> more >= 0\.0", "what is neither more nor less by a lot is told apart before"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
 

@@ -67,6 +67,7 @@ EXAMPLES = [
     "specs",
     "splits_of_what_waits",
     "tape",
+    "target_bounds",
     "targets",
 ]
 
