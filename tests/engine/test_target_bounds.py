@@ -72,3 +72,14 @@ def test_only_the_last_close_is_asked_for() -> None:  # R4.1
     result = replayed([FLAT, NO_CLOSE, FLAT, FLAT, FLAT], target(1, 0.5), target(2, 0.8), latency_us=HOUR + 1)
     assert reasons(result, REJECTED) == [(1, "INVALID")]
     assert trades(result) == [(3, 5, 5), (5, -5, 0)]
+    assert replayed([FLAT, NO_CLOSE, FLAT], target(1, 0.05)).outcomes == [Reason.NO_CHANGE]
+
+
+@pytest.mark.parametrize(("weight", "outcome"), [(0.1, Reason.NO_CHANGE), (0.15, Reason.NO_CHANGE), (0.05, Reason.NO_CHANGE), (0.2, 0)])
+def test_one_lot_is_what_a_tenth_wants(weight: float, outcome: int) -> None:  # R5.4
+    assert replayed([FLAT] * 4, target(1, 0.1), target(2, weight)).outcomes == [0, outcome]
+
+
+def test_what_is_sold_needs_no_score() -> None:  # R4.1
+    result = replayed([FLAT] * 4, target(1, 0.5), target(2, 0.2, score=math.nan))
+    assert [record["value"] for record in of_kind(result, RecordKind.PROPOSAL)] == [1.0, 0.0]
