@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from engine.dataset import from_columns
-from engine.schema import Action, Reason, RecordKind, Timing
+from engine.schema import Action, OnHeld, Reason, RecordKind, SizeKind, Timing
+from engine.settings import StrategySettings
 from tests.differential import agreed_replay
 from tests.oracle.examples import FLAT, HOUR, LONG, SHORT, Row, at, fills, market, of_kind, propose, reasons, settings, table
 from tests.oracle.replay import OracleResult
@@ -118,3 +119,17 @@ def test_who_makes_room_leaves_when_the_other_comes(timing: Timing, hour: int, e
     rows = [propose(1, score=1.0), propose(hour, symbol="B", score=2.0)]
     result = agreed_replay(dataset, table(*rows), settings(4, symbols="AB", max_positions=1, rotate_margin=0.0, timing=timing))
     assert fills(result)[:3] == expected
+
+
+# no leg of any decision
+
+
+@pytest.mark.parametrize(("leg", "alone"), [(0, True), (-1, True), (1, False), (2, False)])
+def test_a_leg_is_a_number_above_nothing(leg: int, alone: bool) -> None:  # R4.2 R4.3
+    # what is no leg changes the levels of what is held, and takes the place of another; a leg does neither
+    holds = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=3.0, on_held=OnHeld.REPLACE_LEVELS),)
+    changed = many("A", 4, propose(1, leg=0), propose(2, leg=leg, stop_loss=90.0), strategies=holds)
+    assert len(of_kind(changed, RecordKind.LEVELS)) == alone
+    assert changed.outcomes == [0, 0 if alone else Reason.ALREADY_HELD]
+    turned = many("AB", 4, propose(1, leg=0), propose(2, symbol="B", score=2.0, leg=leg), max_positions=1, rotate_margin=0.0)
+    assert reasons(turned, REJECTED) == ([] if alone else [(1, "NOT_SELECTED")])
