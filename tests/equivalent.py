@@ -77,6 +77,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
         "what is wanted of the other side is not nothing, and only the sign is asked for",
     ),
     (r"targets\.turned", r"more > 0\.0 -> more >= 0\.0", "what is neither more nor less by a lot is told apart before"),
+    (r"targets\.turned", r"weight < 0\.0 -> weight <= 0\.0", "a weight of nothing is never without what it needs"),
 )
 """File and function as ``file.function``, the change, and why it changes nothing; the first two are regular expressions."""
 
