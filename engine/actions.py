@@ -160,8 +160,8 @@ def pay_rest(
     )
     if spot:
         worth = in_account(tape, state, symbol, worth)
-    released = share(position["cost"], rest, before) if lots > 0 else position["cost"]
-    kept = position["margin"] - share(position["margin"], rest, before) if lots > 0 else 0
+    released = share(position["cost"], rest, before)
+    kept = position["margin"] - share(position["margin"], rest, before)
     realised = worth - released if spot else in_account(tape, state, symbol, worth - released)
     amount = worth if spot else realised
     state.account[0]["cash"] += amount

@@ -42,7 +42,7 @@ def count_held(state: State, symbol: int, strategy: int) -> tuple[int, int]:
 @kernel
 def held_quantity(state: State, slot: int) -> float:
     """Signed quantity of a position; 0 where there is none."""
-    return state.positions[slot]["qty"] if state.positions[slot]["lots"] != 0 else 0.0
+    return state.positions[slot]["qty"]
 
 
 @shared

@@ -57,7 +57,7 @@ def rotate_out(state: State, tape: Tape, slot: int, now: int, cause: int) -> Non
     rules, position = state.rules[0], state.positions[slot]
     order_exit(state, tape, slot, now, Reason.ROTATED, rules["timing"], rules["latency_us"], NONE, cause)
     row = position["row"] - 1
-    if rules["timing"] == Timing.CLOSE and row >= position["exit_row"] and tape.ts[row] == now:
+    if row >= position["exit_row"]:  # under ``close`` alone, and where the bar closes now
         close_by_order(state, tape, slot, now, close_price(tape, -position["side"], row), row)
 
 
@@ -70,7 +70,7 @@ def execute(tape: Tape, proposals: Proposals, state: State, n_selected: int, now
         if i < 0:
             continue
         slot, row = proposals.symbol[i] * n_strategies + proposals.strategy[i], proposals.row[i]
-        if state.rules[0]["crowding"] and state.positions[slot]["lots"] == 0 and state.entries[slot]["victim"] != NONE:
+        if state.rules[0]["crowding"] and state.entries[slot]["victim"] != NONE:
             rotate_out(state, tape, state.entries[slot]["victim"], now, state.entries[slot]["cause"])
         take_terms(state, tape, proposals, slot, now, row + 1)
         queue_entry(state, tape, slot, now)
@@ -99,7 +99,7 @@ def fill_entries(tape: Tape, proposals: Proposals, state: State, now: int, at_op
             elif order["at_close"] and not at_open:
                 meet_close(state, tape, proposals, slot, now, row)
                 met = True
-        if i < account["n_queue"] and state.queue[i] == slot:  # a position that closes at once takes the rest of its entry along
+        if state.queue[i] == slot:  # a position that closes at once takes the rest of its entry along
             i += 1
     if met:
         sweep_queue(state)

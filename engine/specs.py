@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arrays import frozen, ints
-from engine.dataset import Dataset
+from engine.dataset import Dataset, Series
 from engine.instrument import Instrument, Rules
 from engine.schema import NEVER, NONE, Accounting, LimitGap, MaintenanceBasis, MaintenanceFee
 from engine.settings import Settings
@@ -52,11 +52,11 @@ RULE = np.dtype(
 """What an exchange asks of the orders of one symbol from a time on.  # R2.7"""
 
 
-def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings) -> NDArray[Any]:
-    """One row a symbol, in order."""
+def specs_of(dataset: Dataset, instruments: Sequence[Instrument], bars: Sequence[Series], settings: Settings) -> NDArray[Any]:
+    """One row a symbol, in order; ``bars`` are the series that each trades on."""
     specs, tier = np.zeros(len(instruments), SPEC), 0
     groups = sorted({instrument.group for instrument in instruments} - {""})
-    for spec, instrument in zip(specs, instruments, strict=True):
+    for spec, instrument, series in zip(specs, instruments, bars, strict=True):
         spec["lot_units"], spec["lot_power"] = instrument.base_lot
         spec["multiplier"] = float(instrument.multiplier)
         spec["leverage"] = settings.leverage if instrument.leverage is None else instrument.leverage
@@ -74,8 +74,7 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], settings: Sett
         spec["converts"] = instrument.quote != ""
         spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
         spec["group"] = groups.index(instrument.group) if instrument.group else NONE
-        series = dataset.find("bars", instrument.symbol, settings.interval)
-        spec["interval_us"] = series.interval_us if series is not None else 0
+        spec["interval_us"] = series.interval_us
     return frozen(specs)
 
 

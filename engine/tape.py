@@ -185,7 +185,7 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
         action_den=actions["den"],
         action_first=actions["first"],
         action_stop=actions["stop"],
-        specs=specs_of(dataset, instruments, settings),
+        specs=specs_of(dataset, instruments, bars, settings),
         **rules_of(instruments),
         margin_tiers=tiers,
         **_rates(dataset, instruments, settings),

@@ -52,6 +52,7 @@ EXAMPLES = [
     "gate_exposure",
     "halts",
     "inside_bars",
+    "instants",
     "interest",
     "inverse",
     "kernel_examples",
@@ -67,10 +68,17 @@ EXAMPLES = [
     "orders",
     "replay_clock",
     "reversals",
+    "prices",
+    "proposal_table",
     "review_cases",
     "selection_examples",
     "settlement",
     "signals",
+    "slots",
+    "specs",
+    "splits_of_what_waits",
+    "tape",
+    "target_bounds",
     "targets",
 ]
 
@@ -111,7 +119,7 @@ RULES = [
     "replay",
 ]
 
-UNTOLD = ("prefetch", "fetch_ahead")
+UNTOLD = ("prefetch", "fetch_ahead", "bring_near")
 """Functions that only make the replay faster."""
 
 QUICK = 0.5  # seconds, while its lines are kept, of a trial that is worth running again and again

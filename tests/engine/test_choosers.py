@@ -13,11 +13,27 @@ from hypothesis import strategies as st
 from engine.instrument import Decimals
 from engine.model_call import draw, event_key
 from engine.models import Candidate, Model, ModelKind, Selected, compile_model
-from engine.schema import LevelKind, OnHeld, Reason, RecordKind, SizeKind
+from engine.schema import Action, LevelKind, OnHeld, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
 from tests.differential import agreed_replay, kernel_run, oracle_run, outcome_of
 from tests.markets import random_case
-from tests.oracle.examples import FLAT, HOUR, MIDNIGHT, Row, at, instrument, market, of_kind, propose, reasons, settings, strategy, table
+from tests.oracle.examples import (
+    FLAT,
+    HOUR,
+    LONG,
+    MIDNIGHT,
+    SHORT,
+    Row,
+    at,
+    instrument,
+    market,
+    of_kind,
+    propose,
+    reasons,
+    settings,
+    strategy,
+    table,
+)
 from tests.oracle.replay import OracleResult
 
 SELECTED, APPROVED, REJECTED, FILL = RecordKind.SELECTED, RecordKind.APPROVED, RecordKind.REJECTED, RecordKind.FILL
@@ -111,6 +127,11 @@ def by_score(entry: Selected) -> float:
     return entry.score if entry.score != 9.0 else math.nan
 
 
+def by_loss(entry: Selected) -> float:
+    """Two units where a stop says what one may lose, else one."""
+    return 1.0 if math.isnan(entry.loss) else 2.0
+
+
 # the selector
 
 
@@ -184,6 +205,15 @@ def test_a_held_quantity_is_that_of_the_entrys_own_position() -> None:  # R2.8 R
     strategies = (StrategySettings("s", 1.0, SizeKind.FIXED_QTY, 3.0, on_held=OnHeld.ADD),)
     result = many("A", 4, *rows, models=ranking(told), strategies=strategies)
     assert [record["value"] for record in of_kind(result, SELECTED)] == [1.0, 3.0]
+    single = (replace(strategies[0], amount=1.0),)
+    result = many("A", 4, *rows, models=ranking(told), strategies=single)
+    assert [record["value"] for record in of_kind(result, SELECTED)] == [1.0, 1.0]
+
+
+def test_a_column_of_one_proposal_is_told_too() -> None:  # R2.8
+    result = many("A", 3, propose(1, score=4.0), columns={"weight": [0.4]}, models=ranking(told))
+    assert [record["value"] for record in of_kind(result, SELECTED)] == [0.4]
+    assert reasons(many("A", 3, propose(1, score=4.0), models=ranking(told)), REJECTED) == [(0, "NO_RANK")]
 
 
 def test_rotation_compares_keys() -> None:  # R4.2
@@ -230,6 +260,14 @@ def test_the_model_takes_the_place_of_any_size(size: SizeKind) -> None:  # R5.1
         (RecordKind.ORDER, 4),
         (FILL, 4),
     ]
+
+
+@pytest.mark.parametrize(
+    ("side", "stop", "lots"), [(LONG, 99.5, 2), (LONG, 100.0, 1), (LONG, 100.5, 1), (SHORT, 100.5, 2), (LONG, math.nan, 1)]
+)
+def test_a_loss_is_told_of_a_stop_on_the_losing_side(side: Action, stop: float, lots: int) -> None:  # R2.8 R5.1
+    result = many("A", 3, propose(1, side, stop_loss=stop), models=sizing(by_loss))
+    assert [record["qty"] for record in of_kind(result, APPROVED)] == [lots]
 
 
 SIZED = {

@@ -9,7 +9,8 @@ from engine.instrument import Decimals, Instrument
 from engine.schema import Reason, RecordKind, SizeKind
 from engine.session import ReplayError, replay
 from engine.settings import StrategySettings
-from tests.differential import agreed_replay
+from tests.differential import agreed_replay, kernel_run, oracle_run, outcome_of
+from tests.markets import Case
 from tests.oracle.examples import FLAT, HOUR, at, instrument, market, of_kind, propose, settings, table
 
 
@@ -69,3 +70,14 @@ def test_equity_that_float64_cannot_hold_is_an_overflow() -> None:  # R6.3
     up = [FLAT, FLAT, (100, 300, 100, 300), (300, 300, 100, 100), FLAT]
     with pytest.raises(ReplayError, match="overflows"):
         replay(market({"A": up}), table(propose(1)), settings(5, **large, **sized))
+
+
+@pytest.mark.parametrize(("price", "fits"), [(199.0, True), (200.0, False)])
+def test_equity_at_the_limit_is_an_overflow_and_one_unit_below_it_is_not(price: float, fits: bool) -> None:  # R6.3
+    # one unit bought at 100 with 100 less than 2**53: at 199 equity is 2**53 - 1, at 200 it is 2**53
+    one = {"decimals": 0, "cash": 2**53 - 100, "strategies": (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0),)}
+    case = Case(market({"A": [FLAT, (100, price, 100, price), FLAT]}), table(propose(1)), settings(3, **one))
+    found = outcome_of(kernel_run, case)
+    assert found == outcome_of(oracle_run, case)
+    assert found.get("equity") == ([2**53 - 100, 2**53 - 1, 2**53 - 100] if fits else None)
+    assert found.get("error") == (None if fits else "overflow")

@@ -92,7 +92,7 @@ class Walk:
             return
         victim = None
         if len(new) > self.free:
-            victim = self.weakest(unit[0]) if unit[0].leg == 0 else None
+            victim = self.weakest(unit[0]) if unit[0].leg <= 0 else None
             if victim is None:
                 return
             self.in_group[self.groups[victim[0]]] -= 1
@@ -177,7 +177,7 @@ def _changes(account: Account, position: Position, proposal: Proposal) -> bool:
         return same and position.exit is None and position.adds < most
     if mode == OnHeld.REVERSE:
         return not same and position.exit is None
-    return mode == OnHeld.REPLACE_LEVELS and same and proposal.leg == 0
+    return mode == OnHeld.REPLACE_LEVELS and same and proposal.leg <= 0
 
 
 def _replace_levels(account: Account, proposal: Proposal) -> None:
