@@ -17,6 +17,7 @@ from engine.schema import NEVER, NONE, Accounting, Reason, RecordKind
 from engine.splits import DELIST, DIVIDEND, SPLIT, across_splits
 from engine.state import State
 from engine.tape import Tape, known_until
+from engine.targets import close_turned_back
 from engine.terms import split_terms
 
 
@@ -97,6 +98,8 @@ def split_entry(tape: Tape, state: State, slot: int, at: int, now: int) -> None:
     lots = order["lots"] * num // den
     if lots == 0:
         drop_entry(state, slot, now, Reason.BELOW_MIN_QTY, order["seq"])
+        if state.rules[0]["aiming"]:
+            close_turned_back(state, tape, slot, now)
         return
     if not split_terms(state, tape, slot, den, num, now):
         drop_entry(state, slot, now, Reason.INVALID, order["seq"])

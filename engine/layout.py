@@ -92,6 +92,7 @@ ENTRY = np.dtype(
         ("life_ts", "<i8"),  # when its symbol next meets the universe or a corporate action
         ("rank", "<i8"),
         ("victim", "<i8"),  # slot of the position whose place it takes; NONE: none
+        ("refused", "<i8"),  # seq of the record by which a target that was to turn the slot's position round came to nothing; NONE: none
         ("side", "i1"),
         ("begun", "u1"),  # whether any of it has filled
         ("kind", "u1"),  # OrderType it is by now: a triggered stop is a market order

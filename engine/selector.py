@@ -7,6 +7,7 @@ from engine.crowd import choose, drop_broken_legs, leg_of, rescore
 from engine.halts import stopped_entries
 from engine.kernel import kernel, shared
 from engine.levels import replace_levels
+from engine.orders import note_refusal
 from engine.proposals import Proposals
 from engine.records import post
 from engine.risk import side_of
@@ -186,7 +187,9 @@ def keep_or_record(state: State, tape: Tape, proposals: Proposals, start: int, s
         elif reason != Reason.NONE:
             score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]
             side = side_of(turn_of(state, proposals, i))
-            post(state, now, RecordKind.REJECTED, reason, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
+            seq = post(state, now, RecordKind.REJECTED, reason, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
+            if is_target(state, proposals, i) and np.isfinite(proposals.weight[i]):
+                note_refusal(state, slot, side, reason, seq)
         elif state.rules[0]["crowding"] and replaces(state, proposals, i, slot):
             replace_levels(state, tape, proposals, slot, i, now)
         else:
@@ -224,9 +227,11 @@ def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int
             order = state.entries[slot]
             order["cause"], order["rank"], order["key"] = seq, rank + 1, key
             if state.rules[0]["aiming"]:
-                order["aimed"] = is_target(state, proposals, i)
+                order["aimed"], order["refused"] = is_target(state, proposals, i), NONE
             state.ranked[chosen] = i
             chosen += 1
         else:
-            post(state, now, RecordKind.REJECTED, Reason.NOT_SELECTED, slot, NONE, i, side, 0, 0.0, 0, 0, key, NONE, rank + 1, 0)
+            seq = post(state, now, RecordKind.REJECTED, Reason.NOT_SELECTED, slot, NONE, i, side, 0, 0.0, 0, 0, key, NONE, rank + 1, 0)
+            if is_target(state, proposals, i):
+                note_refusal(state, slot, side, Reason.NOT_SELECTED, seq)
     return chosen

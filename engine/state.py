@@ -94,7 +94,7 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     )
     slots = np.arange(n_slots)
     state.positions["symbol"], state.positions["strategy"] = slots // len(desks), slots % len(desks)
-    state.entries["victim"] = NONE
+    state.entries["victim"] = state.entries["refused"] = NONE
     state.positions["clock"] = tape.shared_clock[state.positions["symbol"]]
     rules = state.rules[0]
     for name in RULES.names or ():

@@ -1,11 +1,10 @@
 """What became of a trade: fills, levels, payments, exit, result."""
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engine.round_trips import Row, causes
-from engine.schema import AMBIGUOUS, MAKER, EventKind, OrderType, Reason, RecordKind
+from engine.schema import AMBIGUOUS, MAKER, NONE, EventKind, OrderType, Reason, RecordKind
 from pipeline.bar_lookup import bar_dict
 from pipeline.entry_order import EntryOrder, entry_order
 from pipeline.trade_story import MOST_LISTED, Part, Story
@@ -172,7 +171,6 @@ def _why(story: Story, row: Row) -> str:
     rule = story.rule(f"exit_{'long' if side > 0 else 'short'}") or story.rule("exit")
     plain = {
         Reason.SIGNAL: f"the exit rule was true ({rule})" if rule else "the strategy proposed to leave",
-        Reason.REBALANCED: f"its target was {number(_weight(story, row))} of budget x equity" if story.market else "its target was less",
         Reason.REVERSED: "an entry of the other side turned the position round",
         Reason.ROTATED: "a better proposal took its place",
         Reason.MAX_BARS: "it was held for as many bars as its proposal allowed",
@@ -187,13 +185,19 @@ def _why(story: Story, row: Row) -> str:
     }
     if reason in plain:
         return plain[reason]
+    if reason == Reason.REBALANCED:
+        return _rebalanced(story, row)
     return _reached(story, row) if reason in LEVEL_REASONS else "forced, not decided"
 
 
-def _weight(story: Story, row: Row) -> float:
-    """Weight of the target that closed a position or some of it."""
-    known = story.market is not None and row["reason"] == Reason.REBALANCED
-    return float(story.market.proposals.weight[row["proposal"]]) if known and story.market else math.nan
+def _rebalanced(story: Story, row: Row) -> str:
+    """The target that closed a position or some of it, and what refused the other side of one that was to turn it round."""
+    refused = next((story.rows[seq] for seq in causes(story.rows, row["cause"]) if story.rows[seq]["proposal"] != NONE), None)
+    said = refused if row["proposal"] == NONE and refused is not None else row
+    weight = "of the other side" if said is not row else "less"
+    if story.market is not None and said["proposal"] != NONE:
+        weight = f"{number(float(story.market.proposals.weight[said['proposal']]))} of budget x equity"
+    return f"its target was {weight}" + (f", whose own side was refused ({reason_of(said['reason'])})" if said is not row else "")
 
 
 def _reached(story: Story, row: Row) -> str:

@@ -112,7 +112,6 @@ def test_shares_to_hold_are_bought_and_sold_and_explained(tmp_path: Path) -> Non
     fills = [row for row in stored.rows if row["kind"] == RecordKind.FILL]
     assert sum(row["reason"] == Reason.REBALANCED and row["position"] != 0 for row in fills) > 10
     assert sum(row["reason"] == Reason.REVERSED for row in fills) > 10
-    assert found.rejected["no_change"] > 0
     seen = set()
     for number in range(1, len(stored.fold.trips) + 1):
         story = Story(stored, number, found)
@@ -126,6 +125,24 @@ def test_shares_to_hold_are_bought_and_sold_and_explained(tmp_path: Path) -> Non
     assert verify_run(folder).result_hash == found.result_hash
     with pytest.raises(RunError, match="the run has targets, of which none stands alone"):
         regret(folder)
+
+
+def test_a_turn_that_a_limit_refuses_is_explained(tmp_path: Path) -> None:  # R5.3
+    market, weight = (
+        "demo://perps?symbols=8&days=40&interval=1h&seed=7",
+        "strategies.drift.propose.weight=0.3 * (close - slow) / abs(close - slow) - 0.2",
+    )
+    found = run(load_config(ROOT / "configs/rebalance.yaml", [f"dataset={market}", weight, "risk.on_limit=reject"]))
+    stored = open_run(save(found, tmp_path))
+    told = [parts_of(Story(stored, number, found)) for number in range(1, len(stored.fold.trips) + 1)]
+    exits = [part.lines for parts in told for part in parts if part.name == "exit"]
+    refused = [
+        lines
+        for lines in exits
+        if lines[0] == "rebalanced: its target was -0.5 of budget x equity, whose own side was refused (max_position)"
+    ]
+    assert len(refused) > 5
+    assert all("to leave (rebalanced)" in lines[-1] for lines in refused)
 
 
 def test_the_functions_of_the_page_are_those_of_the_files() -> None:
