@@ -134,7 +134,8 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     end = int(grid[-1]) if len(grid) else settings.start_us
     sides, quoted = _both_sides(columns)
     tiers = frozen(np.array([tier for instrument in instruments for tier in instrument.tiers], MARGIN_TIER))
-    funding = _events(dataset, "funding", ("ts", "rate", "mark"), instruments, end)
+    funded = any(one.is_funded for one in instruments)
+    funding = _events(dataset, "funding", ("ts", "rate", "mark"), instruments if funded else [], end, len(instruments))
     spread = _events(dataset, "spread", ("ts", "bid", "ask"), instruments if settings.spread_events else [], end, len(instruments))
     universe = _events(dataset, "universe", ("ts", "listed"), instruments, end)
     actions = _events(dataset, "actions", COLUMNS["actions"], instruments, end)
@@ -305,7 +306,7 @@ def _events(
         empty = {name: columns[name] for name in names}
         for i, instrument in enumerate(instruments):
             found = dataset.find(kind, instrument.symbol)
-            if found is not None:
+            if found is not None and (kind != "funding" or instrument.is_funded):
                 past = found.start + int(np.searchsorted(columns["ts"][found.start : found.stop], end, "right"))
                 ranges[:, i] = found.start, past
     return empty | {"first": frozen(ranges[0].copy()), "stop": frozen(ranges[1].copy())}

@@ -32,6 +32,13 @@ def test_trades_add_up_to_the_equity_and_the_folder_is_verified(futures: Result,
     assert verify_run(save(futures, tmp_path)).final_equity == futures.metrics.final_equity
 
 
+def test_funding_of_what_is_run_as_a_future_is_not_paid_and_said(futures: Result) -> None:  # R7.1
+    assert not (futures.replay.records["kind"] == RecordKind.FUNDING).any()
+    (said,) = [notice for notice in futures.notices if notice.startswith("funding is in the data")]
+    assert "ALFAUSDT (future), " in said
+    assert "instruments.SYMBOL.kind" in said
+
+
 def test_a_perpetual_without_funding_earns_the_same_until_something_expires(market: Dataset) -> None:  # R6.2
     silent = replace(market, series={kind: series for kind, series in market.series.items() if kind != "funding"})
     plain, daily = (run(config(f"instruments.default={{kind: {kind}}}"), dataset=silent) for kind in ("linear_perp", "future"))
