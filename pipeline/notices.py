@@ -25,7 +25,17 @@ MOST_NAMED = 8  # in a notice
 
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
-    of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _unpaid_funding, _splits, _adjusted, _unquoted)
+    of_data: tuple[Test, ...] = (
+        _simulated,
+        _survivorship,
+        _rules_of_today,
+        _funding_holes,
+        _unpaid_funding,
+        _expired,
+        _splits,
+        _adjusted,
+        _unquoted,
+    )
     of_choices: tuple[Test, ...] = (
         _external,
         _streamed,
@@ -200,8 +210,20 @@ def _unpaid_funding(result: "Result") -> str:
             found += [f"{one.symbol} ({one.kind})"] if ((ts >= begin) & (ts <= end)).any() else []
     if not found:
         return ""
-    shown = ", ".join(found[:MOST_NAMED]) + (f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else "")
-    return f"funding is in the data and is not paid, for this kind of instrument has none: {shown}; instruments.SYMBOL.kind says the kind"
+    return f"funding is in the data and is not paid, for this kind of instrument has none: {_few(found)}; instruments.SYMBOL.kind says the kind"
+
+
+def _expired(result: "Result") -> str:
+    """Contracts that ended before the run began."""
+    ended = [
+        one for one in result.replay.settings.instruments if one.is_future and one.expiry is not None and one.expiry <= result.period[0]
+    ]
+    names = _few([f"{one.symbol} ({iso(one.expiry or 0)[:10]})" for one in sorted(ended, key=lambda one: one.symbol)])
+    return f"expired before the run begins, so none of their entries are taken (instruments.SYMBOL.expiry): {names}" if ended else ""
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
 
 
 def _splits(result: "Result") -> str:
@@ -216,10 +238,9 @@ def _splits(result: "Result") -> str:
         found += [f"{name} {iso(int(tape.action_ts[at]))[:10]} {tape.action_num[at]}:{tape.action_den[at]}" for at in rows]
     if not found:
         return ""
-    shown = ", ".join(found[:MOST_NAMED]) + (f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else "")
     return (
         "prices are unadjusted: positions, orders and the prices of proposals are restated at a split, "
-        f"but indicators that look back past one see a jump, unless they read adj_close and its like ({shown})"
+        f"but indicators that look back past one see a jump, unless they read adj_close and its like ({_few(found)})"
     )
 
 
