@@ -1,6 +1,6 @@
 """Users' own models: their form, their errors, and how the replay calls them.  # R2.8 R9.2"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -108,9 +108,41 @@ def of_the_other_record(entry: Selected) -> float:
     return entry.rank
 
 
+def of_many(*entry: Candidate) -> float:
+    return entry[0].score
+
+
+def by_name(*, entry: Candidate) -> float:
+    return entry.score
+
+
+async def later(entry: Candidate) -> float:
+    return entry.score
+
+
+def one_by_one(entry: Candidate) -> Iterator[float]:
+    yield entry.score
+
+
+def that_writes(entry: Candidate) -> float:
+    entry.score = 1.0  # type: ignore[misc]
+    return entry.score
+
+
+def that_adds(entry: Candidate) -> float:
+    entry.score += 1.0  # type: ignore[misc]
+    return entry.score
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [
+        (of_many, "takes (*entry); a selector model is selector(entry) -> float"),
+        (by_name, "takes (*, entry); a selector model is selector(entry) -> float"),
+        (later, "is async, or yields; a selector model is a plain function that returns a number: selector(entry) -> float"),
+        (one_by_one, "is async, or yields"),
+        (that_writes, "line 2: a model cannot write to its entry; give the value a name of its own: score = ..."),
+        (that_adds, "line 2: a model cannot write to its entry"),
         (of_the_score, "takes (score); a selector model is selector(entry) -> float"),
         (of_a_misspelt_column, "the entry of a selector model has no 'volatilty'; perhaps 'volatility'; it has score, side, close"),
         (of_the_other_record, "the entry of a selector model has no 'rank'; it has score, side, close"),
