@@ -255,8 +255,11 @@ PLAIN: dict[str, float] = {
 }
 """Rules of a plain run: market orders at the next open, with stops and targets, and nothing besides."""
 
-DESK = np.dtype([("budget", "<f8"), ("amount", "<f8"), ("cap", "<f8"), ("max_adds", "<i8"), ("size", "u1"), ("on_held", "u1")], align=True)
-"""One strategy's share, its sizing and what it does with what it holds."""
+DESK = np.dtype(
+    [("budget", "<f8"), ("amount", "<f8"), ("cap", "<f8"), ("max_adds", "<i8"), ("name_key", "<i8"), ("size", "u1"), ("on_held", "u1")],
+    align=True,
+)
+"""One strategy's share, its sizing, what it is in the keys of draws, and what it does with what it holds."""
 
 WATCH = np.dtype(
     [

@@ -137,7 +137,7 @@ def sized(
     if aimed:
         qty = missing_quantity(state, tape, proposals, i, side, capital, reference)
     elif rules["size_model"] != 0:
-        qty = own_quantity(state, proposals, i, side, own, free, reference, stop, each, at_risk)
+        qty = own_quantity(state, tape, proposals, i, side, own, free, reference, stop, each, at_risk)
     elif desk["size"] > SizeKind.ALL_IN:
         qty = own * own_share(proposals, desk, i) / each
     else:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engine.block import Block, column
 from engine.dataset import ACTIONS
 from engine.layout import ACCOUNT, CHANGE, DESK, ENTRY, PLAIN, POSITION, RATE, RULES, TAKEN, TIER, WATCH
+from engine.model_call import name_key
 from engine.proposals import Proposals
 from engine.schema import (
     NEVER,
@@ -68,7 +69,9 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     batch = largest_batch(proposals.available_ts)
     state = State(
         rules=np.zeros(1, RULES),
-        desks=np.array([(desk.budget, desk.amount, desk.cap, desk.max_adds, desk.size, desk.on_held) for desk in desks], DESK),
+        desks=np.array(
+            [(desk.budget, desk.amount, desk.cap, desk.max_adds, name_key(desk.id), desk.size, desk.on_held) for desk in desks], DESK
+        ),
         tiers=np.array(
             [(round(one.from_notional * settings.scale), one.maker_bps / 10000.0, one.taker_bps / 10000.0) for one in settings.fee_tiers],
             TIER,

@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from engine.model_call import event_key
 from engine.models import ModelKind
 from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, MarginMode, OrderType, Reason, RecordKind, SizeKind
 from engine.settings import Settings
-from tests.oracle.contract import Contract, checked
+from tests.oracle.contract import Contract, checked, name_number
 from tests.oracle.events import Market
 from tests.oracle.proposals import Proposal
 
@@ -191,6 +192,10 @@ class Account:
         record |= {name: float(value) if name in FLOATS else int(value) for name, value in fields.items()}
         self.records.append(record)
         return len(self.records) - 1
+
+    def event_key(self, seed: int, ts: int, key: Key) -> int:
+        """Key of what happens to a (symbol, strategy) at a time, for draws.  # R9.2"""
+        return event_key(seed, ts, name_number(key[0]), name_number(key[1]))
 
     def places(self, key: Key) -> tuple[int, int]:
         """Numbers of a symbol and a strategy, as the ledger writes them."""
