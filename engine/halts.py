@@ -80,7 +80,7 @@ def sample_equity(state: State, tape: Tape, now: int) -> None:
     before = tape.grid[k - 1] if k > 0 else -NEVER
     state.equity[k] = current
     if rules["watching"]:
-        read_ledger(state, tape)
+        read_new_records(state, tape)
     watch_scope(state, 0, now, current, before)
     watch["last"] = current
     if rules["parts"]:
@@ -167,7 +167,7 @@ def watch_parts(state: State, now: int, sample_before: int) -> None:
 
 
 @shared
-def read_ledger(state: State, tape: Tape) -> None:
+def read_new_records(state: State, tape: Tape) -> None:
     """What the records since the last sample say: money earned, trades that ended, stops that filled."""
     account, n_strategies = state.account[0], len(state.desks)
     for seq in range(account["watched_seq"], account["seq"]):

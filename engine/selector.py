@@ -32,7 +32,7 @@ def listed(tape: Tape, symbol: int, ts: int) -> bool:
 
 
 @kernel
-def priced(state: State, tape: Tape, proposals: Proposals, i: int) -> bool:
+def has_order_prices(state: State, tape: Tape, proposals: Proposals, i: int) -> bool:
     """Whether an entry has the prices that its type of order needs."""
     side = side_of(turn_of(state, proposals, i))
     return proposals.order_type[i] == OrderType.MARKET or not np.isnan(reference_price(state, tape, proposals, i, side))
@@ -46,7 +46,7 @@ def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int
         return Reason.INVALID
     if np.isnan(proposals.score[i]) or row < 0 or not np.isfinite(tape.close[max(row, 0)]):
         return Reason.INVALID
-    if state.rules[0]["ordered"] and (lapsed(proposals, i, now) or not priced(state, tape, proposals, i)):
+    if state.rules[0]["ordered"] and (lapsed(proposals, i, now) or not has_order_prices(state, tape, proposals, i)):
         return Reason.INVALID
     if not listed(tape, proposals.symbol[i], now):
         return Reason.NOT_IN_UNIVERSE
