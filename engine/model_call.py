@@ -77,6 +77,12 @@ def answer(address: int, record: Any) -> float:
     return ask(address, record)
 
 
+@entry
+def charge(address: int, notional: float, qty: float, maker: float) -> float:
+    """What a fee model charges outside of a replay, by the code that the replay calls."""
+    return call(address, (notional, qty, maker))
+
+
 @intrinsic
 def _call(context: Any, address: Any, arguments: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

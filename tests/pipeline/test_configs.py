@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.schema import Reason, RecordKind
+from pipeline import trade_entry
 from pipeline.configfile import load_config, read_yaml
 from pipeline.errors import RunError
 from pipeline.explain import parts_of
@@ -82,6 +83,20 @@ def test_models_of_the_users_own_decide_fees_and_exits_and_are_named_beside_the_
     assert (fills["reason"] == Reason.MODEL_STOP).any()
     assert any("fee = costs.py:fee" in notice and "exit = costs.py:chandelier" in notice for notice in found.notices)
     assert verify_run(save(found, tmp_path)).result_hash == found.result_hash
+
+
+def test_a_size_that_cash_limits_is_worked_out_with_the_fee_of_ones_own(tmp_path: Path) -> None:  # R2.8 R5.2
+    dear = tmp_path / "dear.py"
+    dear.write_text("def fee(notional, qty, maker):\n    return 0.03 * notional + 5.0\n")
+    given = [f"execution.models={{fee: {dear}:fee}}", "risk.size=all_in", "dataset=demo://perps?symbols=6&days=40&interval=1h&seed=7"]
+    found = run(load_config(ROOT / "configs/own_models.yaml", given))
+    stored = open_run(save(found, tmp_path))
+    sizes = [trade_entry.gate(Story(stored, number, found)).data for number in range(1, len(stored.fold.trips) + 1)]
+    assert len(sizes) > 3
+    assert all(one["wanted"] == pytest.approx(one["approved"]) and one["cut_by"] is None for one in sizes)
+    assert all(
+        limit["quantity"] == pytest.approx(one["approved"]) for one in sizes for limit in one["limits"] if limit["limit"] == "free cash"
+    )
 
 
 def test_choosers_of_the_users_own_rank_and_size_and_are_explained(tmp_path: Path) -> None:  # R2.8 R4.2 R5.1
