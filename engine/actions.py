@@ -17,6 +17,7 @@ from engine.schema import NEVER, NONE, Accounting, Reason, RecordKind
 from engine.splits import DELIST, DIVIDEND, SPLIT, across_splits
 from engine.state import State
 from engine.tape import Tape, known_until
+from engine.targets import close_turned_back
 from engine.terms import split_terms
 
 
@@ -55,7 +56,7 @@ def act(tape: Tape, state: State, symbol: int, at: int, now: int) -> None:
         elif kind == DIVIDEND:
             pay_dividend(tape, state, slot, tape.action_value[at], now)
         else:
-            last = last_close(tape, symbol, position["row"] - 1, at)
+            last = close_in_new_units(tape, symbol, position["row"] - 1, at)
             price = last * (1.0 - position["side"] * state.rules[0]["delist_haircut"])
             close_position(state, tape, slot, now, price, Reason.DELISTED, 0, position["entry_id"], NONE, position["opened_seq"])
 
@@ -71,7 +72,7 @@ def plan_ahead(tape: Tape, state: State, symbol: int) -> None:
 
 
 @kernel
-def last_close(tape: Tape, symbol: int, row: int, stop: int) -> float:
+def close_in_new_units(tape: Tape, symbol: int, row: int, stop: int) -> float:
     """The close of a bar after the splits since, up to action ``stop``."""
     return across_splits(tape, symbol, tape.close[row], tape.ts[row], stop)
 
@@ -97,12 +98,14 @@ def split_entry(tape: Tape, state: State, slot: int, at: int, now: int) -> None:
     lots = order["lots"] * num // den
     if lots == 0:
         drop_entry(state, slot, now, Reason.BELOW_MIN_QTY, order["seq"])
+        if state.rules[0]["aiming"]:
+            close_turned_back(state, tape, slot, now)
         return
     if not split_terms(state, tape, slot, den, num, now):
         drop_entry(state, slot, now, Reason.INVALID, order["seq"])
         return
     order["lots"] = lots
-    price = last_close(tape, symbol, known_until(tape.ts, tape.oldest[symbol], tape.stop[symbol], now) - 1, at + 1)
+    price = close_in_new_units(tape, symbol, known_until(tape.ts, tape.oldest[symbol], tape.stop[symbol], now) - 1, at + 1)
     order_id, proposal, side, cause = order["order_id"], order["proposal"], order["side"], order["seq"]
     post(state, now, RecordKind.SPLIT, Reason.NONE, slot, order_id, proposal, side, lots, price, 0, 0, num / den, cause, 0, 0)
 
@@ -116,7 +119,7 @@ def split_position(tape: Tape, state: State, slot: int, at: int, now: int) -> No
     lots, rest = held * num // den, held * num % den
     if lots >= MONEY_LIMIT:
         note_overflow(state.account[0], symbol)
-    price, mark = last_close(tape, symbol, row, at + 1), across_splits(tape, symbol, tape.mark[row], tape.ts[row], at + 1)
+    price, mark = close_in_new_units(tape, symbol, row, at + 1), across_splits(tape, symbol, tape.mark[row], tape.ts[row], at + 1)
     set_lots(state, tape, slot, side * lots)
     split_levels(tape, state, slot, den, num)
     cause = position["opened_seq"]

@@ -23,9 +23,10 @@ def cell(column: Floats, i: int) -> float:
 
 
 @kernel
-def own_event_key(seed: int, kind: int, now: int, symbol: int, strategy: int) -> int:
-    """Key of a decision about one (symbol, strategy) at one instant; each kind of model has its own.  # R9.2"""
-    return event_key(event_key(seed, kind, 0, 0), now, symbol, strategy)
+def own_event_key(state: State, tape: Tape, kind: int, symbol: int, strategy: int) -> int:
+    """Key of a decision about one (symbol, strategy) at this instant; each kind of model has its own.  # R9.2"""
+    own, now = event_key(state.rules[0]["seed"], kind, 0, 0), state.account[0]["now"]
+    return event_key(own, now, tape.specs[symbol]["name_key"], state.desks[strategy]["name_key"])
 
 
 @kernel
@@ -70,7 +71,7 @@ def own_rank_key(state: State, tape: Tape, proposals: Proposals, i: int, side: i
         now,
         symbol,
         strategy,
-        own_event_key(rules["seed"], SELECTOR, now, symbol, strategy),
+        own_event_key(state, tape, SELECTOR, symbol, strategy),
     )
     return ask(rules["selector_model"], candidate)
 
@@ -78,6 +79,7 @@ def own_rank_key(state: State, tape: Tape, proposals: Proposals, i: int, side: i
 @shared
 def own_quantity(
     state: State,
+    tape: Tape,
     proposals: Proposals,
     i: int,
     side: int,
@@ -113,6 +115,6 @@ def own_quantity(
         now,
         symbol,
         strategy,
-        own_event_key(rules["seed"], SIZE, now, symbol, strategy),
+        own_event_key(state, tape, SIZE, symbol, strategy),
     )
     return ask(rules["size_model"], selected)

@@ -122,7 +122,8 @@ def move_by_model(state: State, tape: Tape, slot: int, row: int) -> None:
     if row == position["reach_row"]:  # of the bar of a touch the close alone came after for certain
         high = low = close
     high, low = restated(state, tape, symbol, high, ts), restated(state, tape, symbol, low, ts)
-    close, key = restated(state, tape, symbol, close, ts), event_key(rules["seed"], ts, symbol, position["strategy"])
+    close, owner = restated(state, tape, symbol, close, ts), state.desks[position["strategy"]]
+    key = event_key(rules["seed"], ts, tape.specs[symbol]["name_key"], owner["name_key"])
     told = (position["entry_price"], high, low, close, position["stop"], position["target"], float(bars), float(side), key)
     level = call(rules["exit_model"], told)
     if level < np.inf:

@@ -78,7 +78,7 @@ def sample_equity(state: State, tape: Tape, now: int) -> None:
     k, current = account["sampled"], equity(state)
     state.equity[k] = current
     if rules["watching"]:
-        read_ledger(state, tape)
+        read_new_records(state, tape)
     watch_scope(state, tape, 0, now, current)
     watch["last"] = current
     if rules["parts"]:
@@ -166,7 +166,7 @@ def watch_parts(state: State, tape: Tape, now: int) -> None:
 
 
 @shared
-def read_ledger(state: State, tape: Tape) -> None:
+def read_new_records(state: State, tape: Tape) -> None:
     """What the records since the last sample say: money earned, trades that ended, stops that filled."""
     account, n_strategies = state.account[0], len(state.desks)
     for seq in range(account["watched_seq"], account["seq"]):

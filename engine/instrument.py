@@ -167,6 +167,11 @@ class Instrument:
         return self.kind == "future"
 
     @property
+    def is_funded(self) -> bool:
+        """Whether what holds it pays or gets funding: what is held for as long as one likes, on credit.  # R7.1"""
+        return self.kind in ("linear_perp", "inverse_perp", "fx")
+
+    @property
     def borrow_rates(self) -> tuple[DatedRate, ...]:
         """What a short of it pays; there is nothing to borrow where contracts are sold."""
         return self.borrow if self.accounting == Accounting.SPOT else ()

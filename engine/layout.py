@@ -92,6 +92,7 @@ ENTRY = np.dtype(
         ("life_ts", "<i8"),  # when its symbol next meets the universe or a corporate action
         ("rank", "<i8"),
         ("victim", "<i8"),  # slot of the position whose place it takes; NONE: none
+        ("refused", "<i8"),  # seq of the record by which a target that was to turn the slot's position round came to nothing; NONE: none
         ("side", "i1"),
         ("begun", "u1"),  # whether any of it has filled
         ("kind", "u1"),  # OrderType it is by now: a triggered stop is a market order
@@ -253,8 +254,11 @@ PLAIN: dict[str, float] = {
 }
 """Rules of a plain run: market orders at the next open, with stops and targets, and nothing besides."""
 
-DESK = np.dtype([("budget", "<f8"), ("amount", "<f8"), ("cap", "<f8"), ("max_adds", "<i8"), ("size", "u1"), ("on_held", "u1")], align=True)
-"""One strategy's share, its sizing and what it does with what it holds."""
+DESK = np.dtype(
+    [("budget", "<f8"), ("amount", "<f8"), ("cap", "<f8"), ("max_adds", "<i8"), ("name_key", "<i8"), ("size", "u1"), ("on_held", "u1")],
+    align=True,
+)
+"""One strategy's share, its sizing, what it is in the keys of draws, and what it does with what it holds."""
 
 WATCH = np.dtype(
     [

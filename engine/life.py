@@ -6,8 +6,7 @@ from engine.fees import settle_tier
 from engine.halts import fill_samples
 from engine.kernel import kernel, shared
 from engine.liquidation import heaviest, undersecured
-from engine.orders import drop_all_entries, drop_entries, drop_exit, next_due, order_exit
-from engine.orders import leaves as leaving
+from engine.orders import drop_all_entries, drop_entries, drop_exit, leaves, next_due, order_exit
 from engine.portfolio import equity
 from engine.prices import last_price
 from engine.records import post
@@ -23,18 +22,18 @@ def update_universe(tape: Tape, state: State, now: int) -> None:
         return
     n_strategies, symbol = len(state.desks), next_due(state, NONE, now)
     while symbol != NEVER:
-        if leaves(tape, symbol, now):
+        if leaves_universe(tape, symbol, now):
             drop_entries(state, symbol, now, Reason.NOT_IN_UNIVERSE)
             for strategy in range(n_strategies):
                 slot = symbol * n_strategies + strategy
                 position = state.positions[slot]
-                if position["lots"] != 0 and not leaving(state, slot) and state.rules[0]["close_on_leave"]:
+                if position["lots"] != 0 and not leaves(state, slot) and state.rules[0]["close_on_leave"]:
                     order_exit(state, tape, slot, now, Reason.LEFT_UNIVERSE, Timing.NEXT_OPEN, 0, NONE, position["opened_seq"])
         symbol = next_due(state, symbol, now)
 
 
 @kernel
-def leaves(tape: Tape, symbol: int, now: int) -> bool:
+def leaves_universe(tape: Tape, symbol: int, now: int) -> bool:
     """Whether a universe row of this instant says that a symbol is not listed."""
     first = tape.universe_first[symbol]
     at = known_until(tape.universe_ts, first, tape.universe_stop[symbol], now) - 1

@@ -4,6 +4,7 @@ Compiled code gets a function as an address and calls it there, so it is the sam
 looked up.
 """
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -76,6 +77,12 @@ def answer(address: int, record: Any) -> float:
     return ask(address, record)
 
 
+@entry
+def charge(address: int, notional: float, qty: float, maker: float) -> float:
+    """What a fee model charges outside of a replay, by the code that the replay calls."""
+    return call(address, (notional, qty, maker))
+
+
 @intrinsic
 def _call(context: Any, address: Any, arguments: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -94,9 +101,18 @@ def _compiled_call(address: Any, arguments: Any) -> Any:
     return compiled
 
 
+def name_key(name: str) -> int:
+    """Number of a symbol or a strategy in keys: of its name, whatever else is in the run; in [0, 2**63).  # R9.2
+
+    >>> name_key("BTCUSDT") == name_key("BTCUSDT"), name_key("BTCUSDT") == name_key("ETHUSDT")
+    (True, False)
+    """
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") >> 1
+
+
 def event_key(seed: int, ts: int, symbol: int, strategy: int) -> int:
-    """Key of what happens to one (symbol, strategy) at one time, for counter-based draws; in [0, 2**63).  # R9.2"""
-    return _mix(_mix(_mix(int(seed)) ^ int(ts)) ^ (int(symbol) * 65_536 + int(strategy))) >> 1
+    """Key of what happens to one (symbol, strategy), numbers of ``name_key``, at one time; for counter-based draws; in [0, 2**63).  # R9.2"""
+    return _mix(_mix(_mix(_mix(int(seed)) ^ int(ts)) ^ int(symbol)) ^ int(strategy)) >> 1
 
 
 def draw(key: int, n: int) -> float:
@@ -131,7 +147,8 @@ def _mix_words(x: Any) -> Any:
 def _compiled_event_key(seed: Any, ts: Any, symbol: Any, strategy: Any) -> Any:
     def compiled(seed: Any, ts: Any, symbol: Any, strategy: Any) -> int:
         mixed = _mix_words(_mix_words(np.uint64(seed)) ^ np.uint64(ts))
-        return np.int64(_mix_words(mixed ^ np.uint64(symbol * 65_536 + strategy)) >> np.uint64(1))  # type: ignore[return-value]
+        mixed = _mix_words(mixed ^ np.uint64(symbol))
+        return np.int64(_mix_words(mixed ^ np.uint64(strategy)) >> np.uint64(1))  # type: ignore[return-value]
 
     return compiled
 

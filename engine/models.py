@@ -190,9 +190,14 @@ def compile_model(kind: ModelKind, function: Callable[..., Any], name: str = "",
 def _check(kind: ModelKind, function: Callable[..., Any], name: str) -> None:
     if not inspect.isfunction(function):
         raise ModelError(f"{name} is not a function; a {kind.name.lower()} model is one: {_form(kind)}")
-    given = tuple(inspect.signature(function).parameters)
-    if given != PARAMETERS[kind]:
-        raise ModelError(f"{name} takes ({', '.join(given)}); a {kind.name.lower()} model is {_form(kind)}")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ModelError(
+            f"{name} is async, or yields; a {kind.name.lower()} model is a plain function that returns a number: {_form(kind)}"
+        )
+    given = inspect.signature(function).parameters
+    if tuple(given) != PARAMETERS[kind] or any(one.kind != one.POSITIONAL_OR_KEYWORD for one in given.values()):
+        shown = inspect.Signature([one.replace(annotation=one.empty) for one in given.values()])
+        raise ModelError(f"{name} takes {shown}; a {kind.name.lower()} model is {_form(kind)}")
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError):
@@ -200,6 +205,10 @@ def _check(kind: ModelKind, function: Callable[..., Any], name: str) -> None:
     for node in ast.walk(tree):
         if kind in RECORDS and isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "entry":
             _check_field(kind, node.attr, f"{name} line {node.lineno}")
+            if not isinstance(node.ctx, ast.Load):
+                raise ModelError(
+                    f"{name} line {node.lineno}: a model cannot write to its entry; give the value a name of its own: {node.attr} = ..."
+                )
         if isinstance(node, ast.Raise | ast.Assert):
             raise ModelError(f"{name} line {node.lineno}: a model cannot raise or assert inside the replay; return NaN, or a safe value")
 

@@ -108,7 +108,7 @@ def drop_entry(state: State, slot: int, ts: int, reason: int, cause: int) -> Non
     """End a pending entry unfilled: CANCELLED.  The queue is swept by the caller."""
     order = state.entries[slot]
     state.account[0]["reserved"] -= order["reserved"]
-    post(
+    seq = post(
         state,
         ts,
         RecordKind.CANCELLED,
@@ -127,6 +127,19 @@ def drop_entry(state: State, slot: int, ts: int, reason: int, cause: int) -> Non
         0,
     )
     order["order_id"] = 0
+    if state.rules[0]["aiming"] and order["aimed"]:
+        note_refusal(state, slot, order["side"], reason, seq)
+
+
+@kernel
+def note_refusal(state: State, slot: int, side: int, reason: int, seq: int) -> None:
+    """Remember by what a target that was to turn a position round came to nothing: the position is to close all the same.  # R5.3
+
+    Not where another decision about the position stands in its place, or contradicts it.
+    """
+    stands = reason == Reason.CONFLICT or reason == Reason.DUPLICATE or reason == Reason.POSITION_CLOSED
+    if not stands and state.positions[slot]["lots"] * side < 0:
+        state.entries[slot]["refused"] = seq
 
 
 @kernel

@@ -93,7 +93,8 @@ def own_price(state: State, tape: Tape, symbol: int, side: int, qty: float, raw:
     """Price of a taker by the user's models: of the fill whole, or of the slippage beyond the half-spread.  # R2.8"""
     rules = state.rules[0]
     volume = restated_volume(state, tape, symbol, row if tape.ts[row] <= known else row - 1)
-    told = (float(raw), float(qty), float(volume), float(half), float(side), event_key(rules["seed"], tape.open_ts[row], symbol, side + 1))
+    key = event_key(rules["seed"], tape.open_ts[row], tape.specs[symbol]["name_key"], side + 1)
+    told = (float(raw), float(qty), float(volume), float(half), float(side), key)
     if rules["fill_model"] != 0:
         return priced(state, tape, symbol, side, call(rules["fill_model"], told), known)
     return priced(state, tape, symbol, side, raw + side * raw * (half + call(rules["slippage_model"], told)), known)

@@ -45,7 +45,7 @@ class Proposal:
     Raises
     ------
     ProposalValueError
-        If an action or a column is unknown, or a value is not a number.
+        If an action or a column is unknown, a value is not a number, or a target has no weight or is no market order.
 
     Examples
     --------
@@ -67,6 +67,8 @@ class Proposal:
         checked: dict[str, Any] = {}
         for name, value in values.items():
             checked |= _checked(symbol, name, value)
+        if self.action == Action.TARGET:
+            _check_target(symbol, checked)
         object.__setattr__(self, "values", MappingProxyType(checked))
 
     def of(self, strategy: str) -> "Proposal":
@@ -90,6 +92,21 @@ def _action(symbol: str, action: Action | str) -> Action:
         raise ProposalValueError(
             f"proposal for {symbol}: action {action!r} is not one of {', '.join(one.name.lower() for one in Action)}"
         ) from None
+
+
+def _check_target(symbol: str, values: Mapping[str, Any]) -> None:
+    """A target says how much is to be held, and is a market order."""
+    if "weight" not in values:
+        raise ProposalValueError(
+            f"proposal for {symbol}: a target has no weight; give weight, the signed fraction of budget x equity to hold "
+            "(weight=0.25, weight=-0.1 for a short, weight=0 to close)"
+        )
+    for name, plain in (("order_type", OrderType.MARKET), ("tif", TimeInForce.GTC)):
+        if values.get(name, plain) != plain:
+            said = next((one.name.lower() for one in CODES[name] if one == values[name]), values[name])
+            raise ProposalValueError(
+                f"proposal for {symbol}: {name} {said!r} of a target, which is a market order that is good till cancelled; leave {name} out"
+            )
 
 
 def _checked(symbol: str, name: str, value: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from engine.selector import select
 from engine.settlement import settle_futures
 from engine.state import State
 from engine.tape import Tape
-from engine.targets import aim
+from engine.targets import aim, close_refused
 from engine.terms import pass_bars
 
 DONE, FULL, PAUSED, OVERFLOW, UNPRICED, DECIDING, UNRATED = 0, 1, 2, 3, 4, 5, 6
@@ -203,6 +203,10 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int)
     if timing == Timing.NEXT_CLOSE:
         fill_entries(tape, proposals, state, now, False)
     execute(tape, proposals, state, n_selected, now)
+    if state.rules[0]["aiming"]:
+        close_refused(state, tape, now)
+        if timing == Timing.CLOSE:
+            fill_exits_at_close(tape, state, now)
     account["phase"] = EventKind.CORPORATE_ACTION
     corporate_actions(tape, state, now)
     account["phase"] = EventKind.BAR_OPEN

@@ -8,6 +8,7 @@ from engine.crowd import is_first_leg, leg_of, place_of_strategy, same_unit
 from engine.execution import reserve
 from engine.kernel import kernel, shared
 from engine.money import MONEY_LIMIT, grid_steps, money, quantity, whole_lots
+from engine.orders import note_refusal
 from engine.portfolio import counts_as_free, equity, free_cash, freed_by_closing, note_overflow, notional
 from engine.prices import half_spread_of_close
 from engine.proposals import Proposals
@@ -136,7 +137,7 @@ def sized(
     if aimed:
         qty = missing_quantity(state, tape, proposals, i, side, capital, reference)
     elif rules["size_model"] != 0:
-        qty = own_quantity(state, proposals, i, side, own, free, reference, stop, each, at_risk)
+        qty = own_quantity(state, tape, proposals, i, side, own, free, reference, stop, each, at_risk)
     elif desk["size"] > SizeKind.ALL_IN:
         qty = own * own_share(proposals, desk, i) / each
     else:
@@ -267,7 +268,10 @@ def refuse(state: State, tape: Tape, proposals: Proposals, rank: int, reason: in
     slot, side = proposals.symbol[i] * len(state.desks) + proposals.strategy[i], side_of(turn_of(state, proposals, i))
     order, reference = state.entries[slot], reference_price(state, tape, proposals, i, side)
     state.ranked[rank] = -1
-    post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, order["key"], order["cause"], order["rank"], 0)
+    key, cause, place = order["key"], order["cause"], order["rank"]
+    seq = post(state, now, RecordKind.REJECTED, reason, slot, -1, i, side, 0, reference, 0, 0, key, cause, place, 0)
+    if is_target(state, proposals, i):
+        note_refusal(state, slot, side, reason, seq)
 
 
 @kernel

@@ -7,6 +7,7 @@ from engine.crowd import choose, drop_broken_legs, leg_of, rescore
 from engine.halts import stopped_entries
 from engine.kernel import kernel, shared
 from engine.levels import replace_levels
+from engine.orders import note_refusal
 from engine.proposals import Proposals
 from engine.records import post
 from engine.risk import side_of
@@ -31,7 +32,7 @@ def listed(tape: Tape, symbol: int, ts: int) -> bool:
 
 
 @kernel
-def priced(state: State, tape: Tape, proposals: Proposals, i: int) -> bool:
+def has_order_prices(state: State, tape: Tape, proposals: Proposals, i: int) -> bool:
     """Whether an entry has the prices that its type of order needs."""
     side = side_of(turn_of(state, proposals, i))
     return proposals.order_type[i] == OrderType.MARKET or not np.isnan(reference_price(state, tape, proposals, i, side))
@@ -45,7 +46,7 @@ def drop_reason(state: State, tape: Tape, proposals: Proposals, i: int, now: int
         return Reason.INVALID
     if np.isnan(proposals.score[i]) or row < 0 or not np.isfinite(tape.close[max(row, 0)]):
         return Reason.INVALID
-    if state.rules[0]["ordered"] and (lapsed(proposals, i, now) or not priced(state, tape, proposals, i)):
+    if state.rules[0]["ordered"] and (lapsed(proposals, i, now) or not has_order_prices(state, tape, proposals, i)):
         return Reason.INVALID
     if not listed(tape, proposals.symbol[i], now):
         return Reason.NOT_IN_UNIVERSE
@@ -186,7 +187,9 @@ def keep_or_record(state: State, tape: Tape, proposals: Proposals, start: int, s
         elif reason != Reason.NONE:
             score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]
             side = side_of(turn_of(state, proposals, i))
-            post(state, now, RecordKind.REJECTED, reason, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
+            seq = post(state, now, RecordKind.REJECTED, reason, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
+            if is_target(state, proposals, i) and np.isfinite(proposals.weight[i]):
+                note_refusal(state, slot, side, reason, seq)
         elif state.rules[0]["crowding"] and replaces(state, proposals, i, slot):
             replace_levels(state, tape, proposals, slot, i, now)
         else:
@@ -224,9 +227,11 @@ def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int
             order = state.entries[slot]
             order["cause"], order["rank"], order["key"] = seq, rank + 1, key
             if state.rules[0]["aiming"]:
-                order["aimed"] = is_target(state, proposals, i)
+                order["aimed"], order["refused"] = is_target(state, proposals, i), NONE
             state.ranked[chosen] = i
             chosen += 1
         else:
-            post(state, now, RecordKind.REJECTED, Reason.NOT_SELECTED, slot, NONE, i, side, 0, 0.0, 0, 0, key, NONE, rank + 1, 0)
+            seq = post(state, now, RecordKind.REJECTED, Reason.NOT_SELECTED, slot, NONE, i, side, 0, 0.0, 0, 0, key, NONE, rank + 1, 0)
+            if is_target(state, proposals, i):
+                note_refusal(state, slot, side, Reason.NOT_SELECTED, seq)
     return chosen

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from engine.arrays import frozen, ints
 from engine.dataset import Dataset, Series
 from engine.instrument import Instrument, Rules
+from engine.model_call import name_key
 from engine.schema import NEVER, NONE, Accounting, LimitGap, MaintenanceBasis, MaintenanceFee
 from engine.settings import Settings
 
@@ -32,6 +33,7 @@ SPEC = np.dtype(
         ("future", "u1"),  # whether the next two say anything
         ("settlement", "<i8"),  # of a future: us after 00:00 UTC
         ("expiry", "<i8"),  # of a future: us, UTC; NEVER: none
+        ("name_key", "<i8"),  # what it is in the keys of draws
     ],
     align=True,
 )
@@ -57,6 +59,7 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], bars: Sequence
     specs, tier = np.zeros(len(instruments), SPEC), 0
     groups = sorted({instrument.group for instrument in instruments} - {""})
     for spec, instrument, series in zip(specs, instruments, bars, strict=True):
+        spec["name_key"] = name_key(instrument.symbol)
         spec["lot_units"], spec["lot_power"] = instrument.base_lot
         spec["multiplier"] = float(instrument.multiplier)
         spec["leverage"] = settings.leverage if instrument.leverage is None else instrument.leverage

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engine.block import Block, column
 from engine.dataset import ACTIONS
 from engine.layout import ACCOUNT, CHANGE, DESK, ENTRY, PLAIN, POSITION, RATE, RULES, TAKEN, TIER, WATCH
+from engine.model_call import name_key
 from engine.proposals import Proposals
 from engine.schema import (
     NEVER,
@@ -63,16 +64,13 @@ class State(Block, writeable=True):
 
 def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     """Arrays for a run, before its first instant."""
-    desks = sorted(settings.strategies, key=lambda strategy: strategy.id)
+    desks = _desks(settings)
     n_slots = len(tape.first) * len(desks)
     batch = largest_batch(proposals.available_ts)
     state = State(
         rules=np.zeros(1, RULES),
-        desks=np.array([(desk.budget, desk.amount, desk.cap, desk.max_adds, desk.size, desk.on_held) for desk in desks], DESK),
-        tiers=np.array(
-            [(round(one.from_notional * settings.scale), one.maker_bps / 10000.0, one.taker_bps / 10000.0) for one in settings.fee_tiers],
-            TIER,
-        ),
+        desks=desks,
+        tiers=_fee_tiers(settings),
         account=np.zeros(1, ACCOUNT),
         positions=np.zeros(n_slots, POSITION),
         entries=np.zeros(n_slots, ENTRY),
@@ -94,46 +92,77 @@ def new_state(tape: Tape, proposals: Proposals, settings: Settings) -> State:
     )
     slots = np.arange(n_slots)
     state.positions["symbol"], state.positions["strategy"] = slots // len(desks), slots % len(desks)
-    state.entries["victim"] = NONE
     state.positions["clock"] = tape.shared_clock[state.positions["symbol"]]
-    rules = state.rules[0]
+    state.entries["victim"] = state.entries["refused"] = NONE
+    state.rates["now"] = state.rates["told"] = np.nan
+    state.rates["row"] = tape.rate_first
+    _set_rules(state.rules[0], settings)
+    _set_costs(state, settings)
+    _set_switches(state.rules[0], tape, proposals, settings)
+    _open_account(state.account[0], settings)
+    point_to_models(state, settings)
+    return state
+
+
+def _desks(settings: Settings) -> NDArray[Any]:
+    """Rows of the strategies, by id."""
+    found = sorted(settings.strategies, key=lambda strategy: strategy.id)
+    rows = [(one.budget, one.amount, one.cap, one.max_adds, name_key(one.id), one.size, one.on_held) for one in found]
+    return np.array(rows, DESK)
+
+
+def _fee_tiers(settings: Settings) -> NDArray[Any]:
+    """Rows of the fee tiers, their floors in money."""
+    rows = [(round(one.from_notional * settings.scale), one.maker_bps / 10000.0, one.taker_bps / 10000.0) for one in settings.fee_tiers]
+    return np.array(rows, TIER)
+
+
+def _set_rules(rules: np.void, settings: Settings) -> None:
+    """What the settings say in so many words, and what follows from them alone."""
     for name in RULES.names or ():
         if hasattr(settings, name):
             rules[name] = getattr(settings, name)
     options = (settings.limit_touch, settings.stop_from, settings.stop_check, settings.trailing_mode)
     rules["plain_exits"] = options == (LimitTouch.TOUCH, StopFrom.FILL, StopCheck.RANGE, TrailingMode.CLOSE)
-    point_to_models(state, settings)
-    rules["default_half_spread"] = settings.default_spread_bps / 20000.0
     rules["resting"] = settings.participation < float("inf")
     rules["isolated"] = settings.margin == MarginMode.ISOLATED
-    rules["liquidates"] = len(tape.margin_tiers) > 0
-    rules["charging"], rules["settling"] = len(tape.interest_ts) > 0, tape.specs["future"].any()
+    rules["exposing"] = min(settings.max_gross, settings.max_net, settings.max_group, settings.max_strategy) < np.inf
+    rules["bounded"] = bounded(settings.instruments, settings)
+    rules["parts"] = settings.strategy_halts != HaltLimits() or settings.symbol_halts != HaltLimits()
+    rules["watching"] = rules["parts"] or settings.halts.losses > 0 or settings.halts.cooldown_bars > 0
+
+
+def _set_costs(state: State, settings: Settings) -> None:
+    """Spread, slippage and fees, in fractions and money; of fees by tier, those of the first."""
+    rules = state.rules[0]
+    rules["default_half_spread"] = settings.default_spread_bps / 20000.0
     rules["slippage_rate"] = settings.slippage_amount / 10000.0
     rules["maker_rate"], rules["taker_rate"] = settings.maker_bps / 10000.0, settings.taker_bps / 10000.0
     if len(state.tiers):
         rules["maker_rate"], rules["taker_rate"] = state.tiers["maker_rate"][0], state.tiers["taker_rate"][0]
     rules["flat_fee"], rules["least_fee"] = round(settings.flat * settings.scale), round(settings.min_fee * settings.scale)
-    rules["inverse"] = tape.specs["inverse"].any()
-    rules["converts"] = tape.specs["converts"].any()
-    state.rates["now"] = state.rates["told"] = np.nan
-    state.rates["row"] = tape.rate_first
-    rules["ordered"] = bool(proposals.order_type.any() or proposals.tif.any())
-    rules["exposing"] = min(settings.max_gross, settings.max_net, settings.max_group, settings.max_strategy) < np.inf
-    rules["bounded"] = bounded(settings.instruments, settings)
     rules["tiered"] = len(state.tiers) > 0
+
+
+def _set_switches(rules: np.void, tape: Tape, proposals: Proposals, settings: Settings) -> None:
+    """What the market and the proposals need the replay to look at."""
+    rules["liquidates"] = len(tape.margin_tiers) > 0
+    rules["charging"], rules["settling"] = len(tape.interest_ts) > 0, tape.specs["future"].any()
+    rules["inverse"], rules["converts"] = tape.specs["inverse"].any(), tape.specs["converts"].any()
     rules["splits"] = bool((tape.action_kind == ACTIONS.index("split")).any())
-    account = state.account[0]
-    rules["parts"] = settings.strategy_halts != HaltLimits() or settings.symbol_halts != HaltLimits()
-    rules["watching"] = rules["parts"] or settings.halts.losses > 0 or settings.halts.cooldown_bars > 0
+    rules["ordered"] = bool(proposals.order_type.any() or proposals.tif.any())
     rules["aiming"] = aims(proposals)
     rules["crowding"] = rules["aiming"] or _crowding(proposals, settings)
+
+
+def _open_account(account: np.void, settings: Settings) -> None:
+    """Cash and clocks before the first instant."""
     account["cash"] = account["last_equity"] = settings.cash
     account["next_order_id"] = 1
     account["phase"] = OUTSIDE
     account["now"] = -NEVER
     account["overflow"] = account["unpriced"] = account["unrated"] = NONE
     account["next_due"] = account["next_other"] = account["interest_ts"] = NEVER
-    return state
 
 
 def is_plain(state: State) -> bool:

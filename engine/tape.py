@@ -134,6 +134,31 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     instruments = sorted(settings.instruments, key=lambda instrument: instrument.symbol)
     _check_currency(instruments)
     bars = [_execution_series(dataset, instrument.symbol, settings.interval) for instrument in instruments]
+    ranges = _ranges(dataset, bars, settings)
+    end = int(ranges["grid"][-1]) if len(ranges["grid"]) else settings.start_us
+    return Tape(
+        **_prices(dataset, bars, margined=any(one.tiers for one in instruments)),
+        **ranges,
+        **_events_of_all(dataset, instruments, settings, end),
+        specs=specs_of(dataset, instruments, bars, settings),
+        **rules_of(instruments),
+        margin_tiers=frozen(np.array([tier for instrument in instruments for tier in instrument.tiers], MARGIN_TIER)),
+        **_rates(dataset, instruments, settings),
+        **interest_of(instruments, settings),
+    )
+
+
+def _prices(dataset: Dataset, bars: Sequence[Series], *, margined: bool) -> dict[str, NDArray[Any]]:
+    """Columns of all bars of the dataset: times, trades, marks, both sides."""
+    columns = dataset.columns["bars"]
+    sides, quoted = _both_sides(columns)
+    marks = {f"mark_{name}": _marks(dataset, bars, name) if margined else columns[name] for name in ("open", "high", "low")}
+    plain = {name: columns[name] for name in ("open_ts", "ts", "close", "volume")}
+    return plain | {"mark": _marks(dataset, bars), "quoted": quoted} | marks | sides
+
+
+def _ranges(dataset: Dataset, bars: Sequence[Series], settings: Settings) -> dict[str, NDArray[Any]]:
+    """Which rows are the run's, symbol by symbol, and the sample times that follow from them."""
     columns = dataset.columns["bars"]
     open_ts, ts = columns["open_ts"], columns["ts"]
     first = [s.start + int(np.searchsorted(open_ts[s.start : s.stop], settings.start_us, "left")) for s in bars]
@@ -142,56 +167,27 @@ def build_tape(dataset: Dataset, settings: Settings) -> Tape:
     if settings.participation < np.inf:
         _check_volume(columns["volume"], ts, bars, first, stop)
     grid, clock = _sample_grid(ts, bars, first, stop)
-    end = int(grid[-1]) if len(grid) else settings.start_us
-    sides, quoted = _both_sides(columns)
-    tiers = frozen(np.array([tier for instrument in instruments for tier in instrument.tiers], MARGIN_TIER))
-    funding = _events(dataset, "funding", ("ts", "rate", "mark"), instruments, end)
-    spread = _events(dataset, "spread", ("ts", "bid", "ask"), instruments if settings.spread_events else [], end, len(instruments))
-    universe = _events(dataset, "universe", ("ts", "listed"), instruments, end)
-    actions = _events(dataset, "actions", COLUMNS["actions"], instruments, end)
-    _check_actions(actions, instruments, settings.start_us)
-    return Tape(
-        open_ts=open_ts,
-        ts=ts,
-        close=columns["close"],
-        volume=columns["volume"],
-        mark=_marks(dataset, bars),
-        **{f"mark_{name}": _marks(dataset, bars, name) if len(tiers) else columns[name] for name in ("open", "high", "low")},
-        **sides,
-        quoted=quoted,
-        oldest=ints([s.start for s in bars]),
-        first=ints(first),
-        stop=ints(stop),
-        shared_clock=clock,
-        last_ts=ints([int(ts[s.stop - 1]) if s.stop > s.start else 0 for s in bars]),
-        funding_ts=funding["ts"],
-        funding_rate=funding["rate"],
-        funding_mark=funding["mark"],
-        funding_first=funding["first"],
-        funding_stop=funding["stop"],
-        spread_ts=spread["ts"],
-        spread_bid=spread["bid"],
-        spread_ask=spread["ask"],
-        spread_first=spread["first"],
-        spread_stop=spread["stop"],
-        universe_ts=universe["ts"],
-        universe_listed=universe["listed"],
-        universe_first=universe["first"],
-        universe_stop=universe["stop"],
-        action_ts=actions["ts"],
-        action_kind=actions["kind"],
-        action_value=actions["value"],
-        action_num=actions["num"],
-        action_den=actions["den"],
-        action_first=actions["first"],
-        action_stop=actions["stop"],
-        specs=specs_of(dataset, instruments, bars, settings),
-        **rules_of(instruments),
-        margin_tiers=tiers,
-        **_rates(dataset, instruments, settings),
-        **interest_of(instruments, settings),
-        grid=grid,
-    )
+    return {
+        "oldest": ints([s.start for s in bars]),
+        "first": ints(first),
+        "stop": ints(stop),
+        "shared_clock": clock,
+        "last_ts": ints([int(ts[s.stop - 1]) if s.stop > s.start else 0 for s in bars]),
+        "grid": grid,
+    }
+
+
+def _events_of_all(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings, end: int) -> dict[str, NDArray[Any]]:
+    """Columns and ranges of all that is no bar."""
+    funded, count = any(one.is_funded for one in instruments), len(instruments)
+    found = {
+        "funding": _events(dataset, "funding", ("ts", "rate", "mark"), instruments if funded else [], end, count),
+        "spread": _events(dataset, "spread", ("ts", "bid", "ask"), instruments if settings.spread_events else [], end, count),
+        "universe": _events(dataset, "universe", ("ts", "listed"), instruments, end, count),
+        "action": _events(dataset, "actions", COLUMNS["actions"], instruments, end, count),
+    }
+    _check_actions(found["action"], instruments, settings.start_us)
+    return {f"{kind}_{name}": array for kind, columns in found.items() for name, array in columns.items()}
 
 
 def _rates(dataset: Dataset, instruments: Sequence[Instrument], settings: Settings) -> dict[str, NDArray[Any]]:
@@ -305,10 +301,9 @@ def _marks(dataset: Dataset, bars: Sequence[Series], name: str = "close") -> Flo
 
 
 def _events(
-    dataset: Dataset, kind: str, names: Sequence[str], instruments: Sequence[Instrument], end: int, n_symbols: int | None = None
+    dataset: Dataset, kind: str, names: Sequence[str], instruments: Sequence[Instrument], end: int, count: int
 ) -> dict[str, NDArray[Any]]:
     columns = dataset.columns.get(kind)
-    count = len(instruments) if n_symbols is None else n_symbols
     ranges = np.zeros((2, count), np.int64)
     if columns is None or not len(instruments):
         empty: dict[str, NDArray[Any]] = {name: frozen(np.empty(0, column_dtype(kind, name))) for name in names}
@@ -316,7 +311,7 @@ def _events(
         empty = {name: columns[name] for name in names}
         for i, instrument in enumerate(instruments):
             found = dataset.find(kind, instrument.symbol)
-            if found is not None:
+            if found is not None and (kind != "funding" or instrument.is_funded):
                 past = found.start + int(np.searchsorted(columns["ts"][found.start : found.stop], end, "right"))
                 ranges[:, i] = found.start, past
     return empty | {"first": frozen(ranges[0].copy()), "stop": frozen(ranges[1].copy())}

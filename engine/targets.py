@@ -5,7 +5,7 @@ import numpy as np
 from engine.conversion import is_unrated
 from engine.kernel import kernel, shared
 from engine.money import whole_lots
-from engine.orders import order_to_close
+from engine.orders import order_exit, order_to_close
 from engine.portfolio import equity
 from engine.proposals import Proposals
 from engine.records import post
@@ -59,19 +59,26 @@ def turned(state: State, tape: Tape, proposals: Proposals, i: int, now: int) -> 
     symbol, row = proposals.symbol[i], proposals.row[i]
     slot = symbol * len(state.desks) + proposals.strategy[i]
     position = state.positions[slot]
-    if not np.isfinite(proposals.weight[i]) or row < 0 or not np.isfinite(tape.close[max(row, 0)]):
-        return Action.ENTER_LONG  # INVALID, as any entry without what it needs
-    if is_unrated(tape, state, symbol):
+    weight = proposals.weight[i]
+    if not np.isfinite(weight) or (weight != 0.0 and (row < 0 or not np.isfinite(tape.close[max(row, 0)]))):
+        return Action.ENTER_SHORT if weight < 0.0 else Action.ENTER_LONG  # INVALID, as any entry without what it needs
+    if weight != 0.0 and is_unrated(tape, state, symbol):
         return Action.TARGET
     pending = position["lots"] != 0 and position["exit_id"] != 0
     if pending or state.entries[slot]["order_id"] != 0:
         state.outcomes[i] = Reason.ALREADY_PENDING
         return Action.TARGET
+    if weight == 0.0:
+        if position["lots"] != 0:
+            close_some(state, tape, proposals, i, slot, 0, now)
+        else:
+            state.outcomes[i] = Reason.NO_CHANGE
+        return Action.TARGET
     reference, rule = restated(state, tape, symbol, tape.close[row], tape.ts[row]), tape.rules[rules_at(tape, symbol, now)]
     wanted = aimed_quantity(state, tape, proposals, i, equity(state), reference)
     entry = Action.ENTER_LONG if wanted > 0.0 else Action.ENTER_SHORT
     has = position["qty"] if position["lots"] != 0 else 0.0
-    if position["lots"] != 0 and (wanted == 0.0 or has * wanted < 0.0):
+    if has * wanted < 0.0:
         if whole_lots(abs(wanted), rule["lot"]) > 0:
             return entry
         close_some(state, tape, proposals, i, slot, 0, now)
@@ -94,3 +101,19 @@ def close_some(state: State, tape: Tape, proposals: Proposals, i: int, slot: int
     score = 0.0 if np.isnan(proposals.score[i]) else proposals.score[i]
     root = post(state, now, RecordKind.PROPOSAL, Reason.NONE, slot, NONE, i, side, 0, 0.0, 0, 0, score, NONE, 0, 0)
     order_to_close(state, tape, slot, now, Reason.REBALANCED, rules["timing"], rules["latency_us"], i, root, lots)
+
+
+@shared
+def close_refused(state: State, tape: Tape, now: int) -> None:
+    """Order that positions close whose targets of the other side came to nothing, in position order.  # R5.3"""
+    for k in range(state.account[0]["n_held"]):
+        close_turned_back(state, tape, state.held[k], now)
+
+
+@kernel
+def close_turned_back(state: State, tape: Tape, slot: int, now: int) -> None:
+    """Close a position that was to be turned round, unless it is to close anyway: ORDER, caused by what refused the new side."""
+    cause, rules = state.entries[slot]["refused"], state.rules[0]
+    state.entries[slot]["refused"] = NONE
+    if cause != NONE and state.positions[slot]["lots"] != 0 and state.positions[slot]["exit_id"] == 0:
+        order_exit(state, tape, slot, now, Reason.REBALANCED, rules["timing"], rules["latency_us"], NONE, cause)

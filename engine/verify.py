@@ -425,6 +425,8 @@ def _check_cause(seq: int, row: dict[str, Any], rows: list[dict[str, Any]]) -> N
     allowed = CAUSES.get(RecordKind(row["kind"]))
     if row["kind"] == RecordKind.INTEREST and row["symbol"] == NONE:  # of the account's debt, which nothing but cash shows
         allowed = None
+    if row["kind"] == RecordKind.ORDER and row["reason"] == Reason.REBALANCED and row["proposal"] == NONE:
+        allowed = (RecordKind.REJECTED, RecordKind.CANCELLED)  # of the target that was to turn the position round
     if allowed is not None and (cause == NONE or rows[cause]["kind"] not in allowed):
         found = "nothing" if cause == NONE else RecordKind(rows[cause]["kind"]).name
         raise LedgerError(

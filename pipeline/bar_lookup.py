@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.model_call import charge
+from engine.models import ModelKind
 from engine.schema import DAY_US, Accounting, Reason, RecordKind
 from engine.splits import SPLIT
 
@@ -151,9 +153,13 @@ class Market:
         settings, instrument, worth = self.settings, self.instrument(symbol), self.notional(symbol, lots, price, ts)
         backed = not self.is_spot(symbol) or side < 0
         quantity = lots * instrument.base_lot.units / instrument.base_lot.power
-        fee = round(worth * (max(taker_bps, 0.0) / 10_000)) + round(settings.flat * settings.scale)
-        fee += round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0
-        fee = max(fee, round(settings.min_fee * settings.scale)) if settings.min_fee else fee
+        own = settings.model(ModelKind.FEE)
+        if own is None:
+            fee = round(worth * (max(taker_bps, 0.0) / 10_000)) + round(settings.flat * settings.scale)
+            fee += round(quantity * settings.per_unit * settings.scale) if settings.per_unit else 0
+            fee = max(fee, round(settings.min_fee * settings.scale)) if settings.min_fee else fee
+        else:
+            fee = max(0, round(charge(own.address, worth / settings.scale, quantity, 0.0) * settings.scale))
         return (round(worth / self.leverage(symbol)) if backed else worth) + fee + round(worth * half)
 
 

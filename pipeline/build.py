@@ -33,7 +33,7 @@ from pipeline.config_risk import ScopeHalts, Size
 from pipeline.config_values import duration_us, moment_us
 from pipeline.conversion import conversions_of
 from pipeline.errors import ConfigError
-from pipeline.instruments import instrument_of, rates_of
+from pipeline.instruments import check_defaults, check_expiries, instrument_of, rates_of
 
 if TYPE_CHECKING:
     from engine.strategy import EventStrategy
@@ -142,6 +142,8 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
     _require_volume(config, dataset, series)
     start_us, end_us = _period(config, dataset, series)
     instruments = tuple(instrument_of(config, dataset, symbol) for symbol in symbols)
+    check_defaults(config, instruments)
+    check_expiries(instruments, {one.symbol: int(dataset.columns["bars"]["open_ts"][one.start]) for one in series})
     return Settings(
         start_us=start_us,
         end_us=end_us,

@@ -90,8 +90,8 @@ def _raw(market: Market, row: Row, at: int, levels: Levels | None, entered: floa
     inside, opened = row["phase"] == EventKind.BAR_PATH, int(market.tape.open_ts[at])
     if levels is None and (inside or row["flags"] & MAKER):
         return "level", math.nan
-    if row["flags"] & MAKER and levels is not None and (inside or row["price"] == levels.target):
-        return "target", levels.target
+    if row["flags"] & MAKER and levels is not None and (inside or row["price"] == levels.acting(opened).target):
+        return "target", levels.acting(opened).target
     if inside and row["reason"] == Reason.CROSSED_AT_ENTRY:
         return "price of the entry", _offered(market, row["side"], entered, at)
     if inside and levels is not None:

@@ -1,22 +1,19 @@
 """What is known of each symbol: the dataset's values, over them the config's, in the replay's units."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from engine.dataset import Dataset
 from engine.instrument import KINDS, DatedRate, Decimals, Instrument, MarginTier, Rules, margin_tiers
-from engine.schema import (
-    Accounting,
-)
+from engine.schema import Accounting
 from pipeline.config import RunConfig
 from pipeline.config_account import InstrumentConfig, MaintenanceTier, RateConfig, RulesConfig, wrong_value
 from pipeline.config_values import moment_us, time_of_day_us
 from pipeline.conversion import foreign
 from pipeline.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 MONEY_LIMIT = 2**53
 
@@ -84,6 +81,52 @@ def _check_future(config: RunConfig, instrument: Instrument) -> None:
         if getattr(given, name) is not None and not instrument.is_future:
             raise ConfigError(
                 f"instruments.{instrument.symbol}.{name}: {instrument.symbol} is of kind {instrument.kind!r}; only a future has it: add kind: future"
+            )
+
+
+def check_defaults(config: RunConfig, instruments: Sequence[Instrument]) -> None:
+    """Refuse what ``instruments.default`` says of a kind of which the run has no symbol.
+
+    Raises
+    ------
+    ConfigError
+        Names the key, and a symbol with its kind.
+    """
+    given, one = config.instruments.get("default", InstrumentConfig()), instruments[0]
+    users = {
+        "settlement": ("a future has one", any(one.is_future for one in instruments)),
+        "expiry": ("a future has one", any(one.is_future for one in instruments)),
+        "borrow": ("it is for spot and equity with shortable: true", any(one.borrow and one.shortable for one in instruments)),
+    }
+    for name, (rule, used) in users.items():
+        if getattr(given, name) is not None and not used:
+            few = "the one symbol of the run" if len(instruments) == 1 else f"none of the {len(instruments)} symbols of the run"
+            can = "cannot use it" if len(instruments) == 1 else "can use it"
+            raise ConfigError(
+                f"instruments.default.{name}: {few} {can}: {rule}, and {one.symbol} is of kind {one.kind!r}"
+                f"{', not shortable' if name == 'borrow' and one.accounting == Accounting.SPOT else ''}; leave {name} out, or set the kind"
+            )
+
+
+def check_expiries(instruments: Sequence[Instrument], begins: Mapping[str, int]) -> None:
+    """Refuse a contract that ends before its first bar.
+
+    Parameters
+    ----------
+    begins
+        Open of the first bar of each symbol, us, UTC.
+
+    Raises
+    ------
+    ConfigError
+        Names the symbol, its expiry and its first bar.
+    """
+    for one in instruments:
+        if one.is_future and one.expiry is not None and one.expiry <= begins[one.symbol]:
+            ends, opens = np.datetime64(one.expiry, "us").astype("M8[s]"), np.datetime64(begins[one.symbol], "us").astype("M8[s]")
+            raise ConfigError(
+                f"instruments.{one.symbol}.expiry = {ends}Z: the first bar of {one.symbol} opens at {opens}Z, so nothing of it could be traded; "
+                "correct the expiry (instruments.default.expiry is of all symbols), or leave the symbol out of symbols"
             )
 
 

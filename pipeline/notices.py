@@ -20,12 +20,22 @@ OFF_TICK, OFF_SHARE = 1e-3, 0.01  # ticks from the nearest; share of closes
 Test = Callable[["Result"], str]
 
 FUNDING_HOLE_US = 2 * DAY_US
-MOST_SPLITS = 8  # named in a notice
+MOST_NAMED = 8  # in a notice
 
 
 def notices(result: "Result") -> list[str]:
     """All notices of a run, one sentence each."""
-    of_data: tuple[Test, ...] = (_simulated, _survivorship, _rules_of_today, _funding_holes, _splits, _adjusted, _unquoted)
+    of_data: tuple[Test, ...] = (
+        _simulated,
+        _survivorship,
+        _rules_of_today,
+        _funding_holes,
+        _unpaid_funding,
+        _expired,
+        _splits,
+        _adjusted,
+        _unquoted,
+    )
     of_choices: tuple[Test, ...] = (
         _external,
         _streamed,
@@ -190,6 +200,32 @@ def _funding_holes(result: "Result") -> str:
     return f"no funding is known, and none is paid, for a while: {', '.join(found)}" if found else ""
 
 
+def _unpaid_funding(result: "Result") -> str:
+    """Funding in the data of symbols that the run holds to be of a kind that has none."""
+    (begin, end), found = result.period, []
+    for one in sorted(result.replay.settings.instruments, key=lambda one: one.symbol):
+        series = None if one.is_funded else result.dataset.find("funding", one.symbol)
+        if series is not None:
+            ts = result.dataset.view("funding", series)["ts"]
+            found += [f"{one.symbol} ({one.kind})"] if ((ts >= begin) & (ts <= end)).any() else []
+    if not found:
+        return ""
+    return f"funding is in the data and is not paid, for this kind of instrument has none: {_few(found)}; instruments.SYMBOL.kind says the kind"
+
+
+def _expired(result: "Result") -> str:
+    """Contracts that ended before the run began."""
+    ended = [
+        one for one in result.replay.settings.instruments if one.is_future and one.expiry is not None and one.expiry <= result.period[0]
+    ]
+    names = _few([f"{one.symbol} ({iso(one.expiry or 0)[:10]})" for one in sorted(ended, key=lambda one: one.symbol)])
+    return f"expired before the run begins, so none of their entries are taken (instruments.SYMBOL.expiry): {names}" if ended else ""
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
+
+
 def _splits(result: "Result") -> str:
     """Splits that indicators may look back past: those of the run and, of each symbol, the last one before it."""
     found = []
@@ -202,10 +238,9 @@ def _splits(result: "Result") -> str:
         found += [f"{name} {iso(int(tape.action_ts[at]))[:10]} {tape.action_num[at]}:{tape.action_den[at]}" for at in rows]
     if not found:
         return ""
-    shown = ", ".join(found[:MOST_SPLITS]) + (f" and {len(found) - MOST_SPLITS} more" if len(found) > MOST_SPLITS else "")
     return (
         "prices are unadjusted: positions, orders and the prices of proposals are restated at a split, "
-        f"but indicators that look back past one see a jump, unless they read adj_close and its like ({shown})"
+        f"but indicators that look back past one see a jump, unless they read adj_close and its like ({_few(found)})"
     )
 
 

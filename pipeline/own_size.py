@@ -2,7 +2,7 @@
 
 import math
 
-from engine.model_call import answer, event_key
+from engine.model_call import answer, event_key, name_key
 from engine.models import Model, Selected
 from engine.round_trips import Row
 from engine.schema import NONE
@@ -49,7 +49,9 @@ def own_size(
         ts=row["ts"],
         symbol=symbol,
         strategy=strategy,
-        key=event_key(event_key(market.settings.seed, int(own.kind), 0, 0), row["ts"], symbol, strategy),
+        key=event_key(
+            event_key(market.settings.seed, int(own.kind), 0, 0), row["ts"], name_key(market.instrument(symbol).symbol), name_key(desk.id)
+        ),
     )
     wanted = float(answer(own.address, entry))
     money = money_in(market.settings.decimals)

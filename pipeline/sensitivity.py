@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.config_risk import Size
     from pipeline.result import Result
 
-COSTS = ("fees", "slippage and spread", "funding", "all of them")
+COSTS = ("fees", "slippage and spread", "funding", "interest", "all of them")
 MULTIPLES = (0.0, 2.0)
 LARGEST_MULTIPLE = 1e6
 
@@ -58,15 +58,16 @@ class Sensitivity:
                 )
 
     def _cost_table(self) -> "Table":
-        money = money_in(self.decimals)
-        table = _table(self.name, "", "final equity", "net profit", "change", "Sharpe", "max drawdown", "trades", "fees", "funding")
+        money, charged = money_in(self.decimals), any(row["cost"] == "interest" for row in self.costs)
+        last = ("fees", "funding", "interest") if charged else ("fees", "funding")
+        table = _table(self.name, "", "final equity", "net profit", "change", "Sharpe", "max drawdown", "trades", *last)
         for row in self.costs:
             plain = row["cost"] == "none"
             name = "as configured" if plain else f"{row['cost']} x {row['multiple']:g}"
             change = "" if plain else f"{'+' if row['change'] >= 0 else ''}{money(row['change'])}"
             table.add_row(
                 name, money(row["final_equity"]), money(row["net_profit"]), change, ratio(row["sharpe"]), percent(row["max_drawdown"]),
-                f"{row['trades']:,}", money(-row["fees"]), money(row["funding"]), style="bold" if plain else "",
+                f"{row['trades']:,}", money(-row["fees"]), *(money(row[name]) for name in last[1:]), style="bold" if plain else "",
             )  # fmt: skip
         return table
 
@@ -118,7 +119,7 @@ def sensitivity(result: "Result", multiples: Sequence[float] = (), progress: Pro
         If a multiple cannot be replayed.
     """
     costs = [_cost_row(result, result, "none", 1.0)]
-    for cost in COSTS:
+    for cost in costs_of(result):
         for multiple in MULTIPLES:
             progress(f"{cost} x {multiple:g}")
             costs.append(_cost_row(with_costs(result, cost, multiple), result, cost, multiple))
@@ -131,6 +132,12 @@ def sensitivity(result: "Result", multiples: Sequence[float] = (), progress: Pro
     )
 
 
+def costs_of(result: "Result") -> tuple[str, ...]:
+    """Those of ``COSTS`` that a run can have: interest where there is a rate of it."""
+    charged = bool((result.replay.tape.interest_rate > 0.0).any())
+    return tuple(cost for cost in COSTS if charged or cost != "interest")
+
+
 def _impact(config: "RunConfig") -> bool:
     """Whether a larger order fills worse, or less of it."""
     execution = config.execution
@@ -141,9 +148,9 @@ def _impact(config: "RunConfig") -> bool:
 def with_costs(result: "Result", cost: str, multiple: float) -> "Result":
     """The run with one of ``COSTS`` times a factor."""
     every = cost == COSTS[-1]
-    fees, slippage, funding = (multiple if every or cost == name else 1.0 for name in COSTS[:-1])
+    fees, slippage, funding, interest = (multiple if every or cost == name else 1.0 for name in COSTS[:-1])
     config = result.config.model_copy(update={"execution": scaled_costs(result.config.execution, fees, slippage)})
-    return replayed(result, config, spread=slippage, funding=funding)
+    return replayed(result, config, spread=slippage, funding=funding, interest=interest)
 
 
 def larger(result: "Result", multiple: float) -> "Result":
@@ -184,6 +191,7 @@ def _cost_row(found: "Result", plain: "Result", cost: str, multiple: float) -> d
         "trades": figures.trades,
         "fees": figures.fees,
         "funding": figures.funding,
+        "interest": figures.interest,
     }
 
 

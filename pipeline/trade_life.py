@@ -1,11 +1,11 @@
 """What became of a trade: fills, levels, payments, exit, result."""
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from engine.models import ModelKind
 from engine.round_trips import Row, causes
-from engine.schema import AMBIGUOUS, MAKER, EventKind, OrderType, Reason, RecordKind
+from engine.schema import AMBIGUOUS, MAKER, NONE, EventKind, OrderType, Reason, RecordKind
 from pipeline.bar_lookup import bar_dict
 from pipeline.entry_order import EntryOrder, entry_order
 from pipeline.trade_story import MOST_LISTED, Part, Story
@@ -13,6 +13,7 @@ from pipeline.wording import moment, number, reason_of
 
 if TYPE_CHECKING:
     from pipeline.bar_lookup import Market
+    from pipeline.levels import Asked
 
 LEVEL_REASONS = (Reason.STOP_LOSS, Reason.TAKE_PROFIT, Reason.TRAILING_STOP, Reason.BREAK_EVEN)
 
@@ -77,9 +78,10 @@ def moved(story: Story) -> Part:
     """Stop and target, and how the trailing distance moved the stop."""
     levels = story.levels
     if levels is None:
-        return Part("levels", _changed(story))
+        return Part("levels", _not_worked_out(story))
     named = [f"{name} {number(level)}" for name, level in (("stop", levels.stop), ("target", levels.target)) if level == level]
     lines = [f"{', '.join(named)} from the entry on"] if named else []
+    lines += _changes(story)
     if levels.moves:
         shown = levels.moves if len(levels.moves) <= MOST_LISTED else levels.moves[:3] + levels.moves[-3:]
         told = [f"{moment(ts)} to {number(stop)}" for ts, stop in shown]
@@ -87,21 +89,43 @@ def moved(story: Story) -> Part:
             told.insert(3, "...")
         distances = (("trailing", levels.trailing), ("break-even", levels.break_even))
         by = " and ".join(f"{name} distance {number(distance)}" for name, distance in distances if distance == distance)
+        by = "closes" if story.asked else f"the {by}"
         times = "once" if len(levels.moves) == 1 else f"{len(levels.moves)} times"
-        lines.append(f"the {by} moved the stop {times}: {', '.join(told)}")
+        lines.append(f"{by} moved the stop {times}: {', '.join(told)}")
     if levels.inside is not None:
         lines.append("each bar's own extreme moves the stop before the bar is tested against it (trailing_mode: intrabar)")
-    data = {name: _real(getattr(levels, name)) for name in ("stop", "target", "trailing", "break_even")}
-    return Part("levels", lines, data | {"moves": [{"ts": ts, "stop": stop} for ts, stop in levels.moves]})
+    names = ("stop", "target", "trailing", "break_even")
+    changes = [{"ts": asked.ts} | {name: _real(getattr(asked, name)) for name in names} for _, asked in story.asked]
+    data: dict[str, Any] = {name: _real(getattr(levels, name)) for name in names}
+    return Part("levels", lines, data | {"moves": [{"ts": ts, "stop": stop} for ts, stop in levels.moves], "changes": changes})
 
 
-def _changed(story: Story) -> list[str]:
-    """What changed levels that are then not worked out again."""
-    told = [
-        f"{moment(story.rows[seq]['ts'])}  {'an add' if story.rows[seq]['kind'] == RecordKind.FILL else 'a proposal'} may change them"
-        for seq in story.changes[:MOST_LISTED]
-    ]
-    return [*told, "levels that were changed are not worked out again"] if told else []
+def _changes(story: Story) -> list[str]:
+    """The changes of its levels, the first and the last of many."""
+    told = [_changed(story, seq, asked) for seq, asked in story.asked]
+    return told if len(told) <= MOST_LISTED else [*told[:3], f"and {len(told) - 6} more", *told[-3:]]
+
+
+def _changed(story: Story, seq: int, asked: "Asked") -> str:
+    """What changed the levels, when, and to what.  # R4.3"""
+    by = "an add" if story.rows[seq]["kind"] == RecordKind.FILL else "a proposal"
+    given = (
+        ("stop", asked.stop),
+        ("target", asked.target),
+        ("trailing distance", asked.trailing),
+        ("break-even distance", asked.break_even),
+    )
+    return f"{moment(asked.ts)}  {by} changed them: {', '.join(f'{name} to {number(level)}' for name, level in given if level == level)}"
+
+
+def _not_worked_out(story: Story) -> list[str]:
+    """What changed levels that are not worked out again, and why they are not."""
+    if story.market is None:
+        return []
+    told = _changes(story)
+    if story.market.settings.model(ModelKind.EXIT) is not None:
+        return [*told, "your own exit model moves the stop; it is not asked again"]
+    return [*told, "a split restated the levels, which are not worked out again"] if told else []
 
 
 def funding(story: Story) -> Part:
@@ -172,7 +196,6 @@ def _why(story: Story, row: Row) -> str:
     rule = story.rule(f"exit_{'long' if side > 0 else 'short'}") or story.rule("exit")
     plain = {
         Reason.SIGNAL: f"the exit rule was true ({rule})" if rule else "the strategy proposed to leave",
-        Reason.REBALANCED: f"its target was {number(_weight(story, row))} of budget x equity" if story.market else "its target was less",
         Reason.REVERSED: "an entry of the other side turned the position round",
         Reason.ROTATED: "a better proposal took its place",
         Reason.MAX_BARS: "it was held for as many bars as its proposal allowed",
@@ -187,13 +210,19 @@ def _why(story: Story, row: Row) -> str:
     }
     if reason in plain:
         return plain[reason]
+    if reason == Reason.REBALANCED:
+        return _rebalanced(story, row)
     return _reached(story, row) if reason in LEVEL_REASONS else "forced, not decided"
 
 
-def _weight(story: Story, row: Row) -> float:
-    """Weight of the target that closed a position or some of it."""
-    known = story.market is not None and row["reason"] == Reason.REBALANCED
-    return float(story.market.proposals.weight[row["proposal"]]) if known and story.market else math.nan
+def _rebalanced(story: Story, row: Row) -> str:
+    """The target that closed a position or some of it, and what refused the other side of one that was to turn it round."""
+    refused = next((story.rows[seq] for seq in causes(story.rows, row["cause"]) if story.rows[seq]["proposal"] != NONE), None)
+    said = refused if row["proposal"] == NONE and refused is not None else row
+    weight = "of the other side" if said is not row else "less"
+    if story.market is not None and said["proposal"] != NONE:
+        weight = f"{number(float(story.market.proposals.weight[said['proposal']]))} of budget x equity"
+    return f"its target was {weight}" + (f", whose own side was refused ({reason_of(said['reason'])})" if said is not row else "")
 
 
 def _reached(story: Story, row: Row) -> str:
@@ -208,7 +237,7 @@ def _reached(story: Story, row: Row) -> str:
         bar = bar_dict(story.market, at, row["side"])
     else:
         at = story.market.last_row(row["symbol"], bar["ts"])
-    level = story.levels.target if name == "target" else story.levels.stop_in_bar(at, bar["open_ts"])
+    level = story.levels.acting(bar["open_ts"]).target if name == "target" else story.levels.stop_in_bar(at, bar["open_ts"])
     if decided:
         return f"the bar {moment(bar['open_ts'])} closed at {number(bar['close'])}, beyond the stop {number(level)}"
     if row["phase"] == EventKind.BAR_OPEN:

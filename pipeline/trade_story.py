@@ -5,9 +5,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from engine.round_trips import RoundTrip, Row, causes
-from engine.schema import NONE, EventKind, RecordKind
+from engine.schema import NONE, EventKind, RecordKind, StopFrom
 from pipeline.fill_price import FillPrice, fill_price
-from pipeline.levels import Levels, levels_of
+from pipeline.levels import Asked, Levels, asked_of, levels_of
 from pipeline.stored_run import StoredRun
 from pipeline.wording import Words, moment, span_text
 
@@ -61,12 +61,27 @@ class Story:
 
     @cached_property
     def levels(self) -> Levels | None:
-        """Its stop and target; None without the market or a proposal, or where later proposals changed them."""
+        """Its stop and target; None without the market or a proposal, where a split restates them, or a model of the user's moves them."""
         first, end = self.rows[self.entries[0]], self.trip.exit_ts or int(self.rows[-1]["ts"]) + 1
-        if self.market is None or first["proposal"] == NONE or self.changes:
+        if self.market is None or first["proposal"] == NONE:
             return None
-        touched = first["phase"] == EventKind.BAR_PATH
-        return levels_of(self.market, first["proposal"], first["ts"], first["price"], self.trip.side, end, touched=touched)
+        asked = asked_of(self.market, first["proposal"], first["ts"], first["price"], self.trip.side)
+        changes, touched = [one for _, one in self.asked if one.ts < end], first["phase"] == EventKind.BAR_PATH
+        return levels_of(self.market, first["proposal"], asked, self.trip.side, end, changes, touched=touched)
+
+    @cached_property
+    def asked(self) -> list[tuple[int, Asked]]:
+        """``seq`` of what changed its levels, and what it asked for."""
+        if self.market is None:
+            return []
+        found = [(seq, self._asked(self.market, self.rows[seq])) for seq in self.changes]
+        return [(seq, one) for seq, one in found if one.says_something]
+
+    def _asked(self, market: "Market", row: Row) -> Asked:
+        added = row["kind"] == RecordKind.FILL
+        price = row["price"] if added else float(market.tape.close[market.proposals.row[row["proposal"]]])
+        later = added and row["phase"] == EventKind.BAR_OPEN and market.settings.stop_from == StopFrom.NEXT_BAR
+        return asked_of(market, row["proposal"], row["ts"], price, self.trip.side, added=added, later=later)
 
     @cached_property
     def changes(self) -> list[int]:

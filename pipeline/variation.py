@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS
 
 if TYPE_CHECKING:
+    from engine.instrument import DatedRate
+    from engine.settings import Settings
     from engine.tape import Tape
     from pipeline.config import RunConfig
     from pipeline.config_execution import Execution
@@ -22,7 +24,13 @@ SLIPPAGE_KEYS = ("bps", "sqrt_impact")
 
 
 def replayed(
-    result: "Result", config: "RunConfig", *, rows: NDArray[np.int64] | None = None, spread: float = 1.0, funding: float = 1.0
+    result: "Result",
+    config: "RunConfig",
+    *,
+    rows: NDArray[np.int64] | None = None,
+    spread: float = 1.0,
+    funding: float = 1.0,
+    interest: float = 1.0,
 ) -> "Result":
     """The run under another config with the same symbols, strategies and period.
 
@@ -30,8 +38,8 @@ def replayed(
     ----------
     rows
         Proposals that take part, as rows of the run's (default: all).
-    spread, funding
-        What quoted spreads and funding rates are multiplied by.
+    spread, funding, interest
+        What quoted spreads, funding rates and rates of interest are multiplied by.
 
     Raises
     ------
@@ -47,7 +55,7 @@ def replayed(
         raise RunError(
             f"{', '.join(result.streamed)}: decided event by event inside the replay, so its proposals are not those of another run; run each config"
         )
-    settings = settings_of(config, result.dataset)
+    settings = scaled_interest(settings_of(config, result.dataset), interest)
     tape = scaled_tape(build_tape(result.dataset, settings), spread, funding)
     optional = [name for name in OPTIONAL_COLUMNS if rows is None or name != "leg"]  # an entry alone is a decision of its own
     columns = result.replay.proposals.arrays()
@@ -70,6 +78,16 @@ def scaled_costs(execution: "Execution", fees: float, slippage: float) -> "Execu
 
 def _scaled(section: Any, keys: tuple[str, ...], factor: float) -> Any:
     return section.model_copy(update={name: getattr(section, name) * factor for name in keys if getattr(section, name) is not None})
+
+
+def scaled_interest(settings: "Settings", factor: float) -> "Settings":
+    """Settings with the rates of interest, of shorts and of debt, times a factor."""
+    instruments = tuple(replace(one, borrow=_dearer(one.borrow, factor)) for one in settings.instruments)
+    return replace(settings, instruments=instruments, interest=_dearer(settings.interest, factor))
+
+
+def _dearer(rates: "tuple[DatedRate, ...]", factor: float) -> "tuple[DatedRate, ...]":
+    return tuple(row._replace(rate=row.rate * factor) for row in rates)
 
 
 def scaled_tape(tape: "Tape", spread: float, funding: float) -> "Tape":

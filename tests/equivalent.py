@@ -24,8 +24,6 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"liquidation\.heaviest", r"range\(1, .* -> range\(0, .*", "the first is no heavier than itself"),
     (r".*", r"(state\.)?account(\[0\])?\['n_levels'\] -= .* -> .*", "levels counted too often are visited in vain"),
     (r"levels\.append_change", r"1 - position\['levels'\] -> 1 \+ .*", "levels counted too often are visited in vain"),
-    (r"execution\.entry_price", r".* > 0 -> .* >= 0", "a price at the limit is the limit"),
-    (r".*", r"(state\.)?account(\[0\])?\['n_exits'\] -= 1 -> .*", "exits counted too often are looked for in vain"),
     (r"prices\.entry_price", r".* > 0 -> .* >= 0", "a price at the limit is the limit"),
     (r"fees\.move_window", r"state\.ledger\[account\['traded_from'\]\] -> .*", "a FILL is followed by its POSITION of the same time"),
     (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),

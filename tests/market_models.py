@@ -38,6 +38,34 @@ def sized(entry: Selected) -> float:
     return money * share / entry.worth - 0.1 * abs(entry.held)
 
 
+def drawn_rank(entry: Candidate) -> float:
+    """Ties and refusals that nothing but draws decide."""
+    return math.nan if draw(entry.key, 1) < 0.1 else entry.score + math.floor(3.0 * draw(entry.key, 0))
+
+
+def drawn_size(entry: Selected) -> float:
+    return entry.capital * 0.2 * draw(entry.key, 0) / entry.worth
+
+
+def drawn_fill(price: float, qty: float, volume: float, half_spread: float, side: float, key: int) -> float:
+    return price * (1.0 + side * (half_spread + 0.01 * draw(key, 0)))
+
+
+def drawn_stop(
+    entry_price: float, high: float, low: float, close: float, stop: float, target: float, bars: float, side: float, key: int
+) -> float:
+    return close * (1.0 - side * 0.1 * draw(key, 0)) if draw(key, 1) < 0.3 else math.nan
+
+
+DRAWN = {ModelKind.SELECTOR: drawn_rank, ModelKind.SIZE: drawn_size, ModelKind.FILL: drawn_fill, ModelKind.EXIT: drawn_stop}
+
+
+@cache
+def drawn_models() -> tuple[Model, ...]:
+    """Models that draw, and look at no place of a symbol or strategy."""
+    return tuple(compile_model(kind, function) for kind, function in DRAWN.items())
+
+
 OWN = {ModelKind.SELECTOR: ranked, ModelKind.SIZE: sized}
 
 

@@ -73,6 +73,19 @@ def with_targets(rng: Generator, table: dict[str, list[Any]]) -> dict[str, list[
     return columns
 
 
+def with_swings(rng: Generator, table: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The table with its entries made targets that go from side to side, some by more than an account may hold."""
+    columns = {name: list(column) for name, column in table.items()}
+    sides: dict[tuple[str, str], float] = {}
+    for row in sorted(range(len(table["ts"])), key=lambda row: table["ts"][row]):
+        key = columns["symbol"][row], columns["strategy"][row]
+        if columns["action"][row] in (Action.ENTER_LONG, Action.ENTER_SHORT, Action.TARGET):
+            sides[key] = -sides.get(key, 1.0) if chance(rng, 0.6) else sides.get(key, 1.0)
+            columns["weight"][row] = sides[key] * float(pick(rng, 0.1, 0.2, 0.3, 0.4, 0.4, 8.0))
+            columns["action"][row], columns["order_type"][row], columns["tif"][row] = int(Action.TARGET), 0, 0
+    return columns
+
+
 def _moments(rng: Generator, symbols: list[Symbol], begin: int, span: int) -> list[int]:
     """A few instants at which proposals crowd: closes, and times at which nothing else happens."""
     closes = rng.choice(np.concatenate([symbol.bars["ts"] for symbol in symbols]), int(rng.integers(1, 8))).tolist()

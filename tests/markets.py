@@ -49,7 +49,7 @@ from tests.market_data import (
     spans,
 )
 from tests.market_models import random_models
-from tests.market_proposals import random_proposals, with_targets
+from tests.market_proposals import random_proposals, with_swings, with_targets
 from tests.market_quiet import quiet_dataset, quiet_proposals, quiet_settings
 
 STRATEGIES = ("trend", "Breakout", "mr")
@@ -87,7 +87,10 @@ def random_case(seed: int) -> Case:
     settings = replace(settings, models=random_models(own), seed=int(own.integers(0, 2**40)))
     traded = [symbol for symbol in symbols if symbol.instrument in settings.instruments]
     proposals = random_proposals(rng, traded, settings, begin, span)
-    proposals = with_targets(own, proposals) if chance(own, 0.25) else proposals
+    if chance(own, 0.25):
+        proposals = with_targets(own, proposals)
+        if chance(own, 0.5):
+            proposals, settings = with_swings(own, proposals), _refusing(own, settings)
     return Case(*with_carry(seed, dataset, proposals, settings))
 
 
@@ -170,6 +173,16 @@ def _turning(rng: Generator, settings: Settings) -> Settings:
     if chance(rng, 0.3):
         free = {}  # limits as drawn
     return replace(settings, leverage=leverage, strategies=strategies, rotate_margin=math.inf, **free)
+
+
+def _refusing(rng: Generator, settings: Settings) -> Settings:
+    """The same with limits and halts that refuse a large turn, and let a small one pass."""
+    changes: dict[str, Any] = {"clip": False, "min_score": -math.inf} if chance(rng, 0.7) else {}
+    if chance(rng, 0.6):
+        changes |= {"max_position": 0.6 * settings.leverage, "max_positions": UNLIMITED}
+    if chance(rng, 0.4):
+        changes["halts"] = HaltLimits(drawdown=0.002, resume_after_us=int(pick(rng, HOUR, 5 * HOUR)))
+    return replace(settings, **changes)
 
 
 def _margin(rng: Generator) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.instrument import Decimals
-from engine.model_call import draw, event_key
+from engine.model_call import draw, event_key, name_key
 from engine.models import Candidate, Model, ModelKind, Selected, compile_model
 from engine.schema import Action, LevelKind, OnHeld, Reason, RecordKind, SizeKind
 from engine.settings import StrategySettings
@@ -186,7 +186,7 @@ TOLD = {
     "ts": float(at(2)),
     "symbol": 1.0,
     "strategy": 0.0,
-    "key": draw(event_key(event_key(SEED, ModelKind.SELECTOR, 0, 0), at(2), 1, 0), 0),
+    "key": draw(event_key(event_key(SEED, ModelKind.SELECTOR, 0, 0), at(2), name_key("B"), name_key("s")), 0),
 }
 COLUMNS = {"weight": [0.4] * 3, "volatility": [0.5] * 3, "win_probability": [0.6] * 3, "payoff": [1.5] * 3}
 
@@ -290,7 +290,7 @@ SIZED = {
     "ts": 2.0,
     "symbol": 1.0,
     "strategy": 1.0,
-    "key": draw(event_key(event_key(SEED, ModelKind.SIZE, 0, 0), at(2), 1, 1), 0),
+    "key": draw(event_key(event_key(SEED, ModelKind.SIZE, 0, 0), at(2), name_key("B"), name_key("t")), 0),
 }
 
 

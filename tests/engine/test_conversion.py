@@ -9,7 +9,7 @@ import pytest
 from engine.dataset import DatasetError
 from engine.instrument import Decimals, Instrument, MarginTier
 from engine.ledger import Ledger, LedgerError, ledger_header
-from engine.schema import MarginMode, OnHeld, Reason, RecordKind, SizeKind
+from engine.schema import Action, MarginMode, OnHeld, Reason, RecordKind, SizeKind
 from engine.session import ReplayError, ReplayResult, Session
 from engine.settings import Conversion, FeeTier, StrategySettings
 from engine.verify import verify_ledger
@@ -145,6 +145,13 @@ def test_a_rate_that_is_not_known_yet_is_an_error_that_names_it() -> None:
     with pytest.raises(ReplayError, match=r"A is to be entered at 2024-01-01T01:00.*no close of R is known.*JPY"):
         Session(dataset, table(propose(1)), chosen).run()
     assert of_kind(agreed_replay(dataset, table(propose(3)), chosen), RecordKind.FILL)
+    # a target of nothing asks for no rate, one of anything else does
+    rows = [propose(hour, Action.TARGET, weight=weight) for hour, weight in ((1, 0.0), (3, 0.5), (4, 0.0))]
+    result = agreed_replay(dataset, table(*rows), chosen)
+    assert result.outcomes[0] == Reason.NO_CHANGE
+    assert [Reason(row["reason"]).name for row in of_kind(result, RecordKind.FILL)] == ["FILLED", "RUN_ENDED"]
+    with pytest.raises(ReplayError, match=r"no close of R is known"):
+        Session(dataset, table(propose(1, Action.TARGET, weight=0.5)), chosen).run()
 
 
 def test_a_currency_without_a_source_is_refused() -> None:

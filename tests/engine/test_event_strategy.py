@@ -73,6 +73,10 @@ def test_a_proposal_of_strangers_is_refused(make: Any, said: str) -> None:
         ("exit", {"score": "high"}, "score is a number, not 'high'"),
         ("exit", {"max_bars": 1.5}, "max_bars is a whole number, not 1.5"),
         ("exit", {"stop_loss": {"share": 1}}, "stop_loss is a number or"),
+        ("target", {}, "proposal for A: a target has no weight; give weight, the signed fraction of budget x equity to hold"),
+        ("target", {"weight": None}, "weight is a number, not None"),
+        ("target", {"weight": 0.1, "order_type": "limit"}, "order_type 'limit' of a target, which is a market order"),
+        ("target", {"weight": 0.1, "tif": 2}, "leave tif out"),
     ],
 )
 def test_a_proposal_that_makes_no_sense_is_refused(action: str, values: dict[str, Any], said: str) -> None:

@@ -99,9 +99,12 @@ def test_funding_comes_first_and_a_split_moves_the_price_alone() -> None:  # R1.
         (3, 100.0, -300),
         (6, 50.0, -300),
     ]
-    funding = {"A": {"ts": [at(24)], "rate": [0.01], "mark": [100.0]}}
-    kinds = [row["kind"] for row in shorted(PLAIN[:30], propose(3, SHORT), funding=funding).records if row["ts"] == at(24)]
-    assert kinds == [RecordKind.FUNDING, RecordKind.INTEREST]
+    # a share A, for which nobody pays funding, and a perpetual P
+    funding = {symbol: {"ts": [at(24)], "rate": [0.01], "mark": [100.0]} for symbol in "AP"}
+    both = (instrument(kind="equity", shortable=True, borrow=RATE), instrument("P"))
+    dataset, rows = market({"A": PLAIN[:30], "P": PLAIN[:30]}, funding=funding), table(propose(3, SHORT), propose(3, symbol="P"))
+    records = agreed_replay(dataset, rows, settings(30, instruments=both)).records
+    assert [(row["kind"], row["symbol"]) for row in records if row["ts"] == at(24)] == [(RecordKind.FUNDING, 1), (RecordKind.INTEREST, 0)]
 
 
 def one_short() -> Case:

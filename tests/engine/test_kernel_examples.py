@@ -17,6 +17,7 @@ from tests.oracle.examples import (
     Row,
     at,
     fills,
+    instrument,
     market,
     of_kind,
     propose,
@@ -140,6 +141,13 @@ def test_a_stop_inside_a_bar_pays_the_spread_known_when_the_bar_opened(known: fl
     spread = {"spread": {"A": {"ts": [at(0.5), at(known)], "bid": [99.0, 95.0], "ask": [101.0, 105.0]}}}
     result = one_symbol([FLAT, FLAT, (100, 100, 90, 95)], propose(1, stop_loss=95.0), data=spread)
     assert fills(result) == [(1, 101.0, "FILLED"), (3, price, "STOP_LOSS")]
+
+
+@pytest.mark.parametrize(("kind", "paid"), [("linear_perp", 1), ("fx", 1), ("spot", 0), ("equity", 0), ("future", 0)])
+def test_funding_is_of_what_is_held_on_credit_without_an_end(kind: str, paid: int) -> None:  # R7.1
+    funding = {"A": {"ts": [at(2)], "rate": [0.01], "mark": [100.0]}}
+    result = one_symbol([FLAT] * 4, propose(1), data={"funding": funding}, instruments=(instrument(kind=kind),))
+    assert len(of_kind(result, RecordKind.FUNDING)) == paid
 
 
 def test_funding_is_paid_on_what_is_held_at_the_settlement() -> None:  # R1.3 R7.1

@@ -1,6 +1,6 @@
 """Users' own models: their form, their errors, and how the replay calls them.  # R2.8 R9.2"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -40,7 +40,7 @@ def flat_fee(notional: float, qty: float, maker: float) -> float:
     return 1.0 + 0.001 * notional if maker > 0.0 else 2.0
 
 
-@given(WORDS, WORDS, st.integers(0, 9999), st.integers(0, 999), st.integers(0, 2**40))
+@given(WORDS, WORDS, WORDS, WORDS, st.integers(0, 2**40))
 def test_keys_and_draws_are_the_same_compiled_and_not(seed: int, ts: int, symbol: int, strategy: int, n: int) -> None:  # R9.2
     key = event_key(seed, ts, symbol, strategy)
     assert 0 <= key < 2**63
@@ -108,9 +108,41 @@ def of_the_other_record(entry: Selected) -> float:
     return entry.rank
 
 
+def of_many(*entry: Candidate) -> float:
+    return entry[0].score
+
+
+def by_name(*, entry: Candidate) -> float:
+    return entry.score
+
+
+async def later(entry: Candidate) -> float:
+    return entry.score
+
+
+def one_by_one(entry: Candidate) -> Iterator[float]:
+    yield entry.score
+
+
+def that_writes(entry: Candidate) -> float:
+    entry.score = 1.0  # type: ignore[misc]
+    return entry.score
+
+
+def that_adds(entry: Candidate) -> float:
+    entry.score += 1.0  # type: ignore[misc]
+    return entry.score
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [
+        (of_many, "takes (*entry); a selector model is selector(entry) -> float"),
+        (by_name, "takes (*, entry); a selector model is selector(entry) -> float"),
+        (later, "is async, or yields; a selector model is a plain function that returns a number: selector(entry) -> float"),
+        (one_by_one, "is async, or yields"),
+        (that_writes, "line 2: a model cannot write to its entry; give the value a name of its own: score = ..."),
+        (that_adds, "line 2: a model cannot write to its entry"),
         (of_the_score, "takes (score); a selector model is selector(entry) -> float"),
         (of_a_misspelt_column, "the entry of a selector model has no 'volatilty'; perhaps 'volatility'; it has score, side, close"),
         (of_the_other_record, "the entry of a selector model has no 'rank'; it has score, side, close"),

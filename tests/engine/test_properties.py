@@ -19,6 +19,7 @@ from engine.schema import MORE, NEVER, NONE, RECORD, Accounting, EventKind, Reas
 from engine.session import ReplayResult
 from engine.verify import verify_ledger
 from tests.market_changes import MIRROR, digest, fingerprint, mirrored, only, run, shuffled, unlimited, untargeted, upright, with_stranger
+from tests.market_models import drawn_models
 from tests.markets import Case, random_case
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -194,10 +195,10 @@ def test_the_order_of_what_is_given_changes_no_byte(seed: int) -> None:  # R1.6
     assert digest(other) == digest(plain)
 
 
-@given(SEEDS, st.sampled_from(["0", "AB", "zzz", "Å"]))
-def test_a_symbol_never_traded_on_the_same_grid_changes_nothing(seed: int, name: str) -> None:  # R9.3 R10.1
-    case = random_case(seed)
-    case = case._replace(settings=replace(case.settings, models=()))  # a model of the user's is told the place of the symbol
+@given(SEEDS, st.sampled_from(["0", "AB", "zzz", "Å"]), st.booleans())
+def test_a_symbol_never_traded_on_the_same_grid_changes_nothing(seed: int, name: str, draws: bool) -> None:  # R9.2 R9.3 R10.1
+    case = random_case(seed)  # whose models are told the place of the symbol
+    case = case._replace(settings=replace(case.settings, models=drawn_models() if draws else ()))
     plain, more = run(case), run(with_stranger(case, name, np.random.default_rng(seed)))
     assert digest(more) == digest(plain)
     assert more.equity.tolist() == plain.equity.tolist()

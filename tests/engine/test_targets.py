@@ -123,6 +123,98 @@ def test_a_weight_is_of_the_strategys_budget() -> None:  # R5.1
     assert [(lots, position) for _, lots, position, _ in trades(result)][:3] == [(6, 6), (-3, -3), (-3, 3)]
 
 
+def closings(result: OracleResult) -> list[tuple[float, int, str, str]]:
+    """(hour, lots, kind and reason of the cause) of each order that closes what could not be turned round."""
+    found = [one for one in of_kind(result, ORDER) if one["reason"] == Reason.REBALANCED and one["proposal"] == -1]
+    causes = [result.records[one["cause"]] for one in found]
+    named = [(RecordKind(cause["kind"]).name, Reason(cause["reason"]).name) for cause in causes]
+    return [((one["ts"] - MIDNIGHT) / HOUR, one["qty"], *name) for one, name in zip(found, named, strict=True)]
+
+
+def test_what_may_not_be_turned_round_is_closed() -> None:  # R5.3 R5.4
+    # at 80 a tenth of the peak of 1,000 is gone: the short of 40 % is refused, the long of 5 goes
+    result = replayed(flat(100, 100, 80, 80, 80), target(1, 0.5), target(3, -0.4), halts=HaltLimits(drawdown=0.1))
+    assert closings(result) == [(3, 5, "REJECTED", "HALTED")]
+    assert trades(result) == [(1, 5, 5, "FILLED"), (3, -5, 0, "REBALANCED")]
+    assert reasons(result, REJECTED) == [(1, "HALTED")]  # which is the end of the target; what closes is of no proposal
+
+
+@pytest.mark.parametrize(
+    ("changes", "columns", "reason"),
+    [
+        ({"instruments": (instrument(kind="spot"),)}, {}, "SHORT_NOT_ALLOWED"),
+        ({"max_position": 0.6, "clip": False}, {}, "MAX_POSITION"),
+        ({"min_score": 0.0}, {"score": -1.0}, "BELOW_MIN_SCORE"),
+        ({}, {"score": math.nan}, "INVALID"),
+        ({"instruments": (instrument(min_notional=900.0),)}, {}, "BELOW_MIN_NOTIONAL"),
+    ],
+)
+def test_whatever_refuses_the_new_side(changes: dict[str, Any], columns: dict[str, Any], reason: str) -> None:  # R4.1 R5.2
+    first = 1.0 if reason == "BELOW_MIN_NOTIONAL" else 0.5
+    result = replayed(flat(*[100] * 4), target(1, first), target(2, -0.8, **columns), **changes)
+    assert closings(result) == [(2, 10 * first, "REJECTED", reason)]
+    assert trades(result) == [(1, 10 * first, 10 * first, "FILLED"), (2, -10 * first, 0, "REBALANCED")]
+
+
+@pytest.mark.parametrize(("timing", "hour"), [(Timing.CLOSE, 3), (Timing.NEXT_CLOSE, 4), (Timing.NEXT_OPEN, 3)])
+def test_what_is_closed_fills_as_an_exit_does(timing: Timing, hour: float) -> None:  # R2.3
+    result = replayed(flat(*[100] * 5), target(1, 0.5), target(3, -0.4, score=math.nan), timing=timing)
+    assert trades(result)[-1] == (hour, -5, 0, "REBALANCED")
+
+
+def test_a_turn_that_a_halt_cancels_closes() -> None:  # R5.3
+    # decided at 4 for the open at 6; at 5 the loss of a tenth halts it, and the close decided then fills at 7
+    candles = flat(100, 100, 100, 100, 80, 80, 80, 80)
+    result = replayed(candles, target(1, 0.5), target(4, -0.4), halts=HaltLimits(drawdown=0.1), latency_us=HOUR + 1)
+    assert closings(result) == [(5, 5, "CANCELLED", "HALTED")]
+    assert trades(result) == [(3, 5, 5, "FILLED"), (7, -5, 0, "REBALANCED")]
+
+
+def test_a_turn_that_misses_its_close_waits_for_the_next_as_an_exit() -> None:  # R2.3
+    # the bar of B closes at 2, that of A does not
+    result = many("AB", 4, target(1, 0.5), target(2.5, -0.4), timing=Timing.CLOSE)
+    assert closings(result) == [(2.5, 5, "CANCELLED", "STALE_CLOSE")]
+    assert trades(result) == [(1, 5, 5, "FILLED"), (3, -5, 0, "REBALANCED")]
+
+
+def test_a_turn_of_which_a_split_leaves_no_lot_closes() -> None:  # R8.1
+    # 5 long, a turn to 2 short pending; of fives it is for less than a lot
+    rows = {"ts": [at(5)], "kind": [0], "value": [0.0], "num": [1], "den": [5]}
+    candles = flat(*[100] * 5, *[500] * 4)
+    result = replayed(candles, target(1, 0.5), target(4, -0.2), data={"actions": {"A": rows}}, latency_us=HOUR + 1)
+    assert closings(result) == [(5, 5, "CANCELLED", "BELOW_MIN_QTY")]
+    assert trades(result)[-1] == (7, -1, 0, "REBALANCED")
+
+
+def test_what_stands_in_its_place_or_contradicts_it_closes_nothing() -> None:  # R4.1
+    # the better of two equals turns the position round; a long and a short at one instant are no decision
+    rows = [target(1, 0.5), target(2, -0.4, score=2.0), target(2, -0.3)]
+    result = replayed(flat(*[100] * 4), *rows)
+    assert reasons(result, REJECTED) == [(2, "DUPLICATE")]
+    assert not closings(result)
+    assert trades(result)[2] == (2, -4, -4, "FILLED")
+    result = replayed(flat(*[100] * 4), target(1, 0.5), target(2, -0.4), target(2, 0.8))
+    assert reasons(result, REJECTED) == [(1, "CONFLICT"), (2, "CONFLICT")]
+    assert not closings(result)
+    # and another entry that is approved at the instant keeps the position
+    add = (StrategySettings("s", 1.0, SizeKind.FIXED_QTY, 1.0, on_held=OnHeld.ADD),)
+    result = replayed(flat(*[100] * 4), target(1, 0.5), target(2, -0.4, score=math.nan), propose(2), strategies=add)
+    assert not closings(result)
+    assert trades(result)[1] == (2, 1, 6, "FILLED")
+
+
+def test_what_is_rotated_out_leaves_once() -> None:  # R4.2
+    # B takes the place of A, whose turn gets no slot; where the gate refuses B, A closes for its own target
+    rows = [target(1, 0.5), propose(2, symbol="B", score=9.0), target(2, -0.4, score=0.5)]
+    result = many("AB", 4, *rows, max_positions=1, rotate_margin=0.0)
+    assert reasons(result, REJECTED) == [(1, "NOT_SELECTED")]
+    assert not closings(result)
+    assert trades(result)[1] == (2, -5, 0, "ROTATED")
+    result = many("AB", 4, *rows, max_positions=1, rotate_margin=0.0, instruments=(instrument(), instrument("B", min_qty=9.0)))
+    assert closings(result) == [(2, 5, "REJECTED", "NOT_SELECTED")]
+    assert trades(result)[1] == (2, -5, 0, "REBALANCED")
+
+
 def test_less_passes_where_more_is_refused() -> None:  # R4.1 R5.3
     # at 80 a tenth of the peak of 1,000 is gone: 90 % of 900 would be 10 units, 10 % are 1
     halted = {"halts": HaltLimits(drawdown=0.1)}
@@ -222,7 +314,7 @@ def test_a_target_of_another_form_is_refused(columns: dict[str, Any], said: str)
 
 
 def test_the_ledger_alone_adds_up() -> None:  # R6.4
-    rows = [target(1, 0.8), target(2, 0.3), target(3, -0.6), target(4, -0.1), target(5, 0.0)]
+    rows = [target(1, 0.8), target(2, 0.3), target(3, -0.6), target(4, -0.1), target(5, 0.3, score=math.nan), target(6, 0.0)]
     chosen = settings(7, taker_bps=7.0, per_unit=0.013, min_fee=0.5)
     result = replay(market({"A": flat(100, 103, 107, 101, 99, 98, 98)}), of(*rows), chosen)
     assert (

@@ -1,12 +1,14 @@
 """The account: cash, positions, pending orders and what they are worth; and the ledger it writes.  # R6"""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from engine.model_call import event_key
 from engine.models import ModelKind
 from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, MarginMode, OrderType, Reason, RecordKind, SizeKind
 from engine.settings import Settings
-from tests.oracle.contract import Contract, checked
+from tests.oracle.contract import Contract, checked, name_number
 from tests.oracle.events import Market
 from tests.oracle.proposals import Proposal
 
@@ -15,6 +17,9 @@ Key = tuple[str, str]  # (symbol, strategy): the order of positions
 FLOATS = ("price", "value")
 MINUS_ONE = ("cause", "order_id", "proposal", "symbol", "strategy")
 BLANK: dict[str, int | float] = {name: 0.0 if name in FLOATS else NONE if name in MINUS_ONE else 0 for name in RECORD.names or ()}
+
+STANDING = (Reason.CONFLICT, Reason.DUPLICATE, Reason.POSITION_CLOSED)
+"""Reasons for which a target ends while another decision about its position stands, or contradicts it."""
 
 
 @dataclass
@@ -130,6 +135,7 @@ class Position:
     bars: int = 0
     exit: ExitOrder | None = None
     reach: Any = None  # how its bar reached an entry that filled inside it
+    refused: int | None = None  # seq of the record by which a target that was to turn it round came to nothing
 
     rate: float = 1.0  # account money for quote money when it was last valued
 
@@ -186,6 +192,10 @@ class Account:
         record |= {name: float(value) if name in FLOATS else int(value) for name, value in fields.items()}
         self.records.append(record)
         return len(self.records) - 1
+
+    def event_key(self, seed: int, ts: int, key: Key) -> int:
+        """Key of what happens to a (symbol, strategy) at a time, for draws.  # R9.2"""
+        return event_key(seed, ts, name_number(key[0]), name_number(key[1]))
 
     def places(self, key: Key) -> tuple[int, int]:
         """Numbers of a symbol and a strategy, as the ledger writes them."""
@@ -307,7 +317,7 @@ class Account:
     def cancel_entry(self, entry: Entry, reason: Reason, cause: int | None = None) -> None:
         """End a pending entry unfilled; the cause is its ORDER unless another is given."""
         self.entries.remove(entry)
-        self.write(
+        seq = self.write(
             RecordKind.CANCELLED,
             entry.proposal.key,
             order_id=entry.order_id,
@@ -317,6 +327,14 @@ class Account:
             reason=reason,
             cause=entry.cause if cause is None else cause,
         )
+        self.note_refusal(entry.proposal, reason, seq)
+
+    def note_refusal(self, proposal: Proposal, reason: Reason, seq: int) -> None:
+        """Remember that a target which was to turn a position round came to nothing: the position is to close all the same.  # R5.3"""
+        held = self.positions.get(proposal.key)
+        turns = proposal.aimed and held is not None and math.isfinite(proposal.weight) and held.side != proposal.side
+        if held is not None and turns and reason not in STANDING:
+            held.refused = seq
 
     def is_unsized(self, entry: Entry) -> bool:
         """Whether an entry takes what cash pays for when it fills, and has not begun to.  # R5.1"""

@@ -7,6 +7,7 @@ from tests.oracle.contract import checked
 from tests.oracle.events import Action
 from tests.oracle.fills import close_lots
 from tests.oracle.orders import split_prices
+from tests.oracle.targets import close_refused
 
 
 def corporate_action(account: Account, symbol: str, action: Action) -> None:
@@ -28,6 +29,8 @@ def split_entry(account: Account, entry: Entry, action: Action) -> None:
     lots = abs(entry.lots) * action.num // action.den
     if lots == 0:
         account.cancel_entry(entry, Reason.BELOW_MIN_QTY)
+        if entry.proposal.key in account.positions:
+            close_refused(account, account.positions[entry.proposal.key])
         return
     entry.reference = action.price(entry.reference)
     if not split_prices(entry, action, account.now):

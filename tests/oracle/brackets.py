@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from engine.model_call import event_key
 from engine.models import ModelKind
 from engine.schema import EventKind, Intrabar, LevelKind, LimitGap, LimitTouch, Reason, StopAnchor, StopCheck, StopFrom, TrailingMode
 from engine.settings import Settings
@@ -127,7 +126,7 @@ def _ask_model(account: Account, position: Position, acts_from: int, closed: Clo
     assert model is not None
     stop = position.stops[-1].level if position.stops else math.nan
     target = position.targets[-1].level if position.targets else math.nan
-    key = event_key(account.settings.seed, closed.ts, *account.places(position.key))
+    key = account.event_key(account.settings.seed, closed.ts, position.key)
     prices = (closed.high, closed.low, closed.close)
     entry = position.entries[-1].level
     level = _positive(model.function(entry, *prices, stop, target, float(closed.bars), float(position.side), key))

@@ -79,4 +79,4 @@ def _held(account: Account, proposal: Proposal) -> float:
 def _event(account: Account, proposal: Proposal, kind: ModelKind) -> tuple[int, ...]:
     """Time, symbol, strategy and a key of their own for the draws of each kind.  # R9.2"""
     places, now = account.places(proposal.key), account.now
-    return (now, *places, event_key(event_key(account.settings.seed, int(kind), 0, 0), now, *places))
+    return (now, *places, account.event_key(event_key(account.settings.seed, int(kind), 0, 0), now, proposal.key))

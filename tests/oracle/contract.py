@@ -1,5 +1,6 @@
 """The arithmetic of one instrument: quantities, money, fees, margin and the price and lot grids.  # R6.3"""
 
+import hashlib
 import math
 from fractions import Fraction
 
@@ -26,6 +27,12 @@ def nearest_step(value: float, step: float, *, up: bool) -> int:
     if abs(steps - whole) <= GRID_TOLERANCE:
         return whole
     return math.ceil(steps) if up else math.floor(steps)
+
+
+def name_number(name: str) -> int:
+    """What stands for a name in the keys of draws, whatever else is in the run.  # R9.2"""
+    first = hashlib.sha256(name.encode("utf-8")).digest()[:8]
+    return sum(byte << (8 * place) for place, byte in enumerate(first)) // 2
 
 
 class Contract:

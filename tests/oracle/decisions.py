@@ -10,7 +10,7 @@ from tests.oracle.margin import heaviest, total_maintenance
 from tests.oracle.orders import end_immediate, is_old, rest
 from tests.oracle.proposals import Proposal
 from tests.oracle.selection import select
-from tests.oracle.targets import change_to
+from tests.oracle.targets import change_to, close_refused, order_exit
 
 
 class Decisions:
@@ -102,9 +102,7 @@ class Decisions:
 
     def order_exit(self, position: Position, reason: Reason, cause: int, proposal: int = -1, lots: int | None = None) -> None:
         """An exit decided now, for the moment that the timing names.  # R2.3"""
-        acts_from = self.account.now + self.settings.latency_us
-        at_open = self.settings.timing == Timing.NEXT_OPEN
-        self.account.order_exit(position, reason, acts_from=acts_from, at_open=at_open, cause=cause, proposal=proposal, lots=lots)
+        order_exit(self.account, position, reason, cause, proposal, lots)
 
     def fill_exits_at_close(self) -> None:
         """Fill the exits whose close has come; under ``close`` any close of the symbol will do."""
@@ -138,6 +136,14 @@ class Decisions:
                 self.fill_at_close(entry)
             else:
                 self.account.cancel_entry(entry, Reason.STALE_CLOSE)
+        self.close_refused()
+
+    def close_refused(self) -> None:
+        """Close the positions whose targets of the other side came to nothing at this instant.  # R5.3"""
+        for position in self.account.in_order():
+            close_refused(self.account, position)
+        if self.settings.timing == Timing.CLOSE:
+            self.fill_exits_at_close()
 
     def rotate_out(self, entry: Entry) -> None:
         """Close the position whose place an entry takes, at this close under ``close``.  # R4.2"""

@@ -220,7 +220,8 @@ def _bar_events(series: Series, bars: list[Bar]) -> Iterator[Event]:
 def _other_events(dataset: Dataset, market: Market, settings: Settings) -> Iterator[Event]:
     symbol = market.contract.symbol
     for row, (ts, rate, mark) in enumerate(_rows(dataset, "funding", symbol, "ts", "rate", "mark")):
-        yield Event(ts, EventKind.FUNDING_UPDATE, symbol, 0, "", row, (rate, mark))
+        if market.contract.instrument.kind in ("linear_perp", "inverse_perp", "fx"):
+            yield Event(ts, EventKind.FUNDING_UPDATE, symbol, 0, "", row, (rate, mark))
     if settings.spread_events:
         for row, (ts, bid, ask) in enumerate(_rows(dataset, "spread", symbol, "ts", "bid", "ask")):
             yield Event(ts, EventKind.SPREAD_SNAPSHOT, symbol, 0, "", row, (ask - bid) / (ask + bid))

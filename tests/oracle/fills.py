@@ -10,7 +10,7 @@ from engine.schema import AMBIGUOUS, MAKER, MORE, NONE, EventKind, OrderType, Re
 from engine.settings import Settings
 from tests.oracle.account import Account, Entry, Position
 from tests.oracle.brackets import Exit, add_levels, attach
-from tests.oracle.contract import MONEY_LIMIT, Contract, checked
+from tests.oracle.contract import MONEY_LIMIT, Contract, checked, name_number
 from tests.oracle.events import Bar, Market
 from tests.oracle.volume import left, take
 
@@ -57,8 +57,8 @@ def taker_price(contract: Contract, settings: Settings, side: int, lots: int, me
         spread, slip = 0.0, settings.slippage_amount * met.half_spread
     price = met.price + side * met.price * (spread + slip)
     fill, slippage = settings.model(ModelKind.FILL), settings.model(ModelKind.SLIPPAGE)
-    place = sorted(one.symbol for one in settings.instruments).index(contract.symbol)
-    told = (met.price, quantity, met.volume, met.half_spread, float(side), event_key(settings.seed, met.open_ts, place, side + 1))
+    key = event_key(settings.seed, met.open_ts, name_number(contract.symbol), side + 1)
+    told = (met.price, quantity, met.volume, met.half_spread, float(side), key)
     if fill is not None:
         price = fill.function(*told)
     elif slippage is not None:

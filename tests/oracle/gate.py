@@ -101,7 +101,7 @@ class Gate:
     def reject(self, selected: Selected, reason: Reason) -> None:
         """REJECTED at the gate."""
         proposal = selected.proposal
-        self.account.write(
+        seq = self.account.write(
             RecordKind.REJECTED,
             proposal.key,
             side=proposal.side,
@@ -112,6 +112,7 @@ class Gate:
             reason=reason,
             rank=selected.rank,
         )
+        self.account.note_refusal(proposal, reason, seq)
 
     def entry(self, selected: Selected, *, clip: bool) -> Entry:
         """An entry with its reservation and its exposure booked, or Refused."""

@@ -50,6 +50,8 @@ def select(account: Account, entries: list[Proposal], halts: Halts, outcomes: li
         cause = account.write(RecordKind.PROPOSAL, proposal.key, value=proposal.value, **fields)
         seq = account.write(RecordKind.SELECTED, proposal.key, value=key, rank=rank, cause=cause, **fields)
         selected.append(Selected(proposal, rank, key, seq, chosen[proposal.row]))
+        if proposal.key in account.positions:
+            account.positions[proposal.key].refused = None  # this decision stands in its place
     return selected
 
 
@@ -208,4 +210,6 @@ def _order_by(keys: dict[int, float]) -> Callable[[Proposal], tuple[float, str, 
 
 def _reject(account: Account, proposal: Proposal, reason: Reason, rank: int = 0, key: float | None = None) -> None:
     value = proposal.value if key is None else key
-    account.write(RecordKind.REJECTED, proposal.key, side=proposal.side, value=value, proposal=proposal.row, reason=reason, rank=rank)
+    fields = {"side": proposal.side, "value": value, "proposal": proposal.row}
+    seq = account.write(RecordKind.REJECTED, proposal.key, reason=reason, rank=rank, **fields)
+    account.note_refusal(proposal, reason, seq)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from engine.schema import Reason, RecordKind
+from pipeline import trade_entry
 from pipeline.configfile import load_config, read_yaml
 from pipeline.errors import RunError
 from pipeline.explain import parts_of
@@ -84,6 +85,20 @@ def test_models_of_the_users_own_decide_fees_and_exits_and_are_named_beside_the_
     assert verify_run(save(found, tmp_path)).result_hash == found.result_hash
 
 
+def test_a_size_that_cash_limits_is_worked_out_with_the_fee_of_ones_own(tmp_path: Path) -> None:  # R2.8 R5.2
+    dear = tmp_path / "dear.py"
+    dear.write_text("def fee(notional, qty, maker):\n    return 0.03 * notional + 5.0\n")
+    given = [f"execution.models={{fee: {dear}:fee}}", "risk.size=all_in", "dataset=demo://perps?symbols=6&days=40&interval=1h&seed=7"]
+    found = run(load_config(ROOT / "configs/own_models.yaml", given))
+    stored = open_run(save(found, tmp_path))
+    sizes = [trade_entry.gate(Story(stored, number, found)).data for number in range(1, len(stored.fold.trips) + 1)]
+    assert len(sizes) > 3
+    assert all(one["wanted"] == pytest.approx(one["approved"]) and one["cut_by"] is None for one in sizes)
+    assert all(
+        limit["quantity"] == pytest.approx(one["approved"]) for one in sizes for limit in one["limits"] if limit["limit"] == "free cash"
+    )
+
+
 def test_choosers_of_the_users_own_rank_and_size_and_are_explained(tmp_path: Path) -> None:  # R2.8 R4.2 R5.1
     found = run(load_config(ROOT / "configs/own_choosers.yaml"))
     folder = save(found, tmp_path)
@@ -112,7 +127,6 @@ def test_shares_to_hold_are_bought_and_sold_and_explained(tmp_path: Path) -> Non
     fills = [row for row in stored.rows if row["kind"] == RecordKind.FILL]
     assert sum(row["reason"] == Reason.REBALANCED and row["position"] != 0 for row in fills) > 10
     assert sum(row["reason"] == Reason.REVERSED for row in fills) > 10
-    assert found.rejected["no_change"] > 0
     seen = set()
     for number in range(1, len(stored.fold.trips) + 1):
         story = Story(stored, number, found)
@@ -126,6 +140,24 @@ def test_shares_to_hold_are_bought_and_sold_and_explained(tmp_path: Path) -> Non
     assert verify_run(folder).result_hash == found.result_hash
     with pytest.raises(RunError, match="the run has targets, of which none stands alone"):
         regret(folder)
+
+
+def test_a_turn_that_a_limit_refuses_is_explained(tmp_path: Path) -> None:  # R5.3
+    market, weight = (
+        "demo://perps?symbols=8&days=40&interval=1h&seed=7",
+        "strategies.drift.propose.weight=0.3 * (close - slow) / abs(close - slow) - 0.2",
+    )
+    found = run(load_config(ROOT / "configs/rebalance.yaml", [f"dataset={market}", weight, "risk.on_limit=reject"]))
+    stored = open_run(save(found, tmp_path))
+    told = [parts_of(Story(stored, number, found)) for number in range(1, len(stored.fold.trips) + 1)]
+    exits = [part.lines for parts in told for part in parts if part.name == "exit"]
+    refused = [
+        lines
+        for lines in exits
+        if lines[0] == "rebalanced: its target was -0.5 of budget x equity, whose own side was refused (max_position)"
+    ]
+    assert len(refused) > 5
+    assert all("to leave (rebalanced)" in lines[-1] for lines in refused)
 
 
 def test_the_functions_of_the_page_are_those_of_the_files() -> None:

@@ -190,6 +190,26 @@ def test_levels_that_moved_are_listed_and_the_bar_that_reached_them_is_named(fol
     assert "the trailing distance" in text and "reached the stop" in text
 
 
+@pytest.mark.parametrize(("mode", "by"), [("replace_levels", "a proposal"), ("add", "an add")])
+def test_levels_that_were_changed_are_told_and_worked_out(mode: str, by: str, tmp_path: Path) -> None:  # R4.3
+    rules = ("strategies.trend.propose.long=close > slow and rsi < 45", "strategies.trend.features.rsi={rsi: {n: 14}}")
+    result = run(config(f"selector.on_held={mode}", *rules, "strategies.trend.propose.max_bars=200"), dataset=demo.build(MARKET))
+    stored, told = open_run(save(result, tmp_path)), 0
+    for number in range(1, len(stored.fold.trips) + 1):
+        story = Story(stored, number, result)
+        parts = {part.key or part.name: part for part in parts_of(story)}
+        assert all(fill["price_steps"]["explained"] for fill in parts["exit_fills"].data)
+        changes = parts["levels"].data["changes"]
+        said = [line for line in parts["levels"].lines if f"{by} changed them: " in line]
+        assert len(changes) == len(story.asked) and len(said) == (len(changes) if len(changes) <= 8 else 6)
+        assert [line.split(" changed them: ")[1].split(" to ")[0] for line in said] == [
+            "target" if story.trip.strategy == "dip" else "stop" for _ in said
+        ]
+        assert all(story.rows[seq]["price"] in (0.0, one.stop) for seq, one in story.asked if mode == "replace_levels")
+        told += len(said)
+    assert told > 10
+
+
 def test_the_rank_names_the_others_of_the_instant_and_what_became_of_them(folder: Path) -> None:
     stored = open_run(folder)
     seen = set()

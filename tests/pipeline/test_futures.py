@@ -32,6 +32,13 @@ def test_trades_add_up_to_the_equity_and_the_folder_is_verified(futures: Result,
     assert verify_run(save(futures, tmp_path)).final_equity == futures.metrics.final_equity
 
 
+def test_funding_of_what_is_run_as_a_future_is_not_paid_and_said(futures: Result) -> None:  # R7.1
+    assert not (futures.replay.records["kind"] == RecordKind.FUNDING).any()
+    (said,) = [notice for notice in futures.notices if notice.startswith("funding is in the data")]
+    assert "ALFAUSDT (future), " in said
+    assert "instruments.SYMBOL.kind" in said
+
+
 def test_a_perpetual_without_funding_earns_the_same_until_something_expires(market: Dataset) -> None:  # R6.2
     silent = replace(market, series={kind: series for kind, series in market.series.items() if kind != "funding"})
     plain, daily = (run(config(f"instruments.default={{kind: {kind}}}"), dataset=silent) for kind in ("linear_perp", "future"))
@@ -59,6 +66,33 @@ def test_a_trade_that_expired_is_explained_and_nothing_comes_after(market: Datas
     assert "its contract expired" in said and "mark" in said
     assert expired["exit_ts"].max() == found.trades.filter(pl.col("symbol") == "ALFAUSDT")["exit_ts"].max()
     assert found.rejected["not_in_universe"] > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            "settlement: '16:00'",
+            r"instruments\.default\.settlement: none of the 4 symbols of the run can use it: a future.*ALFAUSDT is of kind",
+        ),
+        ("expiry: 2024-02-01", r"instruments\.default\.expiry: .*'linear_perp'"),
+        ("borrow: [{from: 2024-01-01, rate: 0.1}]", r"instruments\.default\.borrow: .*spot and equity.*'linear_perp'; leave borrow out"),
+        ("kind: spot, borrow: [{from: 2024-01-01, rate: 0.1}]", r"is of kind 'spot', not shortable"),
+        (
+            "kind: future, expiry: 2023-12-01",
+            r"instruments\.ALFAUSDT\.expiry = 2023-12-01T00:00:00Z: the first bar of ALFAUSDT opens at 2024-01-01T",
+        ),
+    ],
+)
+def test_what_no_symbol_of_the_run_can_use_is_refused(market: Dataset, given: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(config(f"instruments.default={{{given}}}"), dataset=market)
+
+
+def test_a_contract_that_ended_before_the_run_is_named(market: Dataset) -> None:
+    found = run(config("instruments.ALFAUSDT={kind: future, expiry: 2024-01-05}", "period.start=2024-01-10"), dataset=market)
+    (said,) = [notice for notice in found.notices if notice.startswith("expired before the run begins")]
+    assert said.endswith("ALFAUSDT (2024-01-05)")
 
 
 def test_expiry_and_settlement_of_a_dataset_are_used(market: Dataset) -> None:

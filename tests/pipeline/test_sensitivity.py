@@ -1,9 +1,11 @@
 """Costs and size varied: every row is the run that a config with that cost would give."""
 
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from engine.dataset import Dataset, from_columns
 from pipeline import demo
@@ -106,6 +108,21 @@ def test_funding_varied_is_the_run_on_that_funding(plain: Result, market: Datase
     assert with_costs(plain, "funding", 0.0).metrics.funding == 0.0
 
 
+def test_interest_is_varied_where_there_is_any(market: Dataset) -> None:
+    shares = ("instruments.default={kind: spot, shortable: true, borrow: [{from: 2024-01-01, rate: %s}]}", "account.leverage=1")
+    once, twice = (run(config(shares[0] % rate, shares[1]), dataset=market) for rate in (0.5, 1.0))
+    assert once.metrics.interest < 0.0
+    assert same(with_costs(once, "interest", 2.0), twice)
+    assert with_costs(once, "interest", 0.0).metrics.interest == 0.0
+    found = sensitivity(once)
+    rows = {(row["cost"], row["multiple"]): row for row in found.costs}
+    assert rows["interest", 2.0]["final_equity"] == twice.metrics.final_equity
+    assert rows["all of them", 0.0]["interest"] == 0.0
+    out = StringIO()
+    found.show(Console(file=out, width=200))
+    assert "funding  interest" in out.getvalue() and "interest x 2" in out.getvalue()
+
+
 def test_bid_and_ask_candles_keep_their_middle_and_their_order() -> None:
     n = 50
     rng = np.random.default_rng(1)
@@ -135,7 +152,8 @@ def test_bid_and_ask_candles_keep_their_middle_and_their_order() -> None:
 def test_the_table_has_each_cost_alone_and_all_together(plain: Result) -> None:
     found = sensitivity(plain)
     rows = {(row["cost"], row["multiple"]): row for row in found.costs}
-    assert set(rows) == {("none", 1.0)} | {(cost, multiple) for cost in COSTS for multiple in (0.0, 2.0)}
+    costs = [cost for cost in COSTS if cost != "interest"]  # of which this run has none
+    assert set(rows) == {("none", 1.0)} | {(cost, multiple) for cost in costs for multiple in (0.0, 2.0)}
     base = rows["none", 1.0]
     assert base["final_equity"] == plain.metrics.final_equity and base["change"] == 0.0
     free = rows["all of them", 0.0]
