@@ -17,6 +17,9 @@ from engine.sizing import notional_of
 from engine.state import State
 from engine.tape import Tape
 
+ROUNDING, LEAST = 1e-6, 16.0
+"""More than what products and their rounding to money can be out by: a fraction of what they come to, and money units."""
+
 
 @kernel
 def held_fee(state: State) -> float:
@@ -89,12 +92,6 @@ def price_of(tape: Tape, state: State, slot: int) -> float:
 
 
 @kernel
-def worth_at(position: np.void, mark: float, scale: float) -> float:
-    """Signed value of a position at a mark, not rounded."""
-    return product(position["qty"], mark, position["multiplier"], scale, position["inverse"])
-
-
-@kernel
 def surely_safe(state: State, slot: int, mark: float, scale: float) -> bool:
     """Whether a mark is short of the liquidation price for certain, in a few products; False says nothing.  # R7.3
 
@@ -103,19 +100,16 @@ def surely_safe(state: State, slot: int, mark: float, scale: float) -> bool:
     """
     if not state.rules[0]["bounded"]:
         return False
-    position, n_strategies, at_mark = state.positions[slot], len(state.desks), 0.0
+    position, n_strategies = state.positions[slot], len(state.desks)
     if state.rules[0]["isolated"]:
-        at_mark = worth_at(position, mark, scale)
-        left = position["margin"] - position["cost"] + at_mark
+        qty, backing = position["qty"], position["margin"] - position["cost"]
     else:
-        left, first = float(equity(state) - state.account[0]["upkeep"]), position["symbol"] * n_strategies
-        for part in range(first, first + n_strategies):
-            if state.positions[part]["lots"] != 0:
-                worth = worth_at(state.positions[part], mark, scale)
-                at_mark += worth
-                left += worth - state.positions[part]["value"]
-    rounding = 1e-6 * (abs(at_mark) + abs(left)) + 16.0
-    return left > abs(at_mark) * position["top_rate"] + rounding
+        qty, backing = 0.0, equity(state) - state.account[0]["upkeep"]
+        for part in range(position["symbol"] * n_strategies, (position["symbol"] + 1) * n_strategies):
+            qty += state.positions[part]["qty"]
+            backing -= state.positions[part]["value"]
+    at_mark = product(qty, mark, position["multiplier"], scale, position["inverse"])
+    return (backing + at_mark) * (1.0 - ROUNDING) > abs(at_mark) * (position["top_rate"] + ROUNDING) + LEAST
 
 
 @shared

@@ -51,7 +51,7 @@ def book_value(state: State, slot: int, new_value: int, new_cost: int) -> None:
         account["open_profit"] += profit
     position["value"], position["cost"] = new_value, new_cost
     if state.rules[0]["liquidates"]:
-        upkeep = money(abs(new_value) * position["top_rate"]) + 1
+        upkeep = int(abs(new_value) * position["top_rate"]) + 2
         account["upkeep"] += upkeep - position["upkeep"]
         position["upkeep"] = upkeep
     if abs(new_value) >= MONEY_LIMIT or abs(new_cost) >= MONEY_LIMIT:
