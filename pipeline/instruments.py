@@ -50,7 +50,8 @@ def instrument_of(config: RunConfig, dataset: Dataset, symbol: str) -> Instrumen
     dated = InstrumentConfig(**told) if told else _UNDATED
     values |= {"borrow": rates_of(dated.borrow or ()), "settlement": time_of_day_us(dated.settlement or "00:00")}
     values["expiry"] = None if dated.expiry is None else moment_us(dated.expiry)
-    instrument = _with_rules(Instrument(symbol, **values, group=group), dated.rules or ())
+    instrument = Instrument(symbol, **values, group=group)
+    instrument = _with_rules(instrument, dated.rules) if dated.rules else instrument
     _check_borrow(config, instrument)
     _check_future(config, instrument)
     if config.account.margin == "isolated" and instrument.accounting != Accounting.SPOT and not instrument.tiers:
