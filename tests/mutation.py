@@ -44,6 +44,7 @@ EXAMPLES = [
     "conversion",
     "costs",
     "dated_rules",
+    "exit_models",
     "exit_options",
     "funding",
     "interest",
@@ -62,6 +63,7 @@ EXAMPLES = [
     "settlement",
     "signals",
     "targets",
+    "trailing",
 ]
 
 RULES = [
