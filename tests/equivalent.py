@@ -23,6 +23,11 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r".*", r"(state\.)?account(\[0\])?\['n_exits'\] -= 1 -> .*", "exits counted too often are looked for in vain"),
     (r"execution\.entry_price", r".* > 0 -> .* >= 0", "a price at the limit is the limit"),
     (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),
+    (
+        r"volume\.take_volume",
+        r"state\.rules\[0\]\['participation'\] < .*",
+        "what is taken is read where a share of the volume limits alone",
+    ),
     (r"exits\.follow", r"tape\.rule_first\[symbol\] \+ 1 -> .*", "a level worked out anew from the same extreme is no better"),
     (r"execution\.attach_bracket", r"state\.rules\[0\]\['exit_model'\] == 0 -> .*", "levels that nothing moves are followed in vain"),
     (r"execution\.attach_bracket", r"0 if still else 1 -> 1 if still else 1", "levels that nothing moves are followed in vain"),

@@ -58,6 +58,7 @@ EXAMPLES = [
     "models",
     "oracle_account",
     "orders",
+    "replaced_levels",
     "review_cases",
     "selection_examples",
     "settlement",
