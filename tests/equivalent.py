@@ -28,8 +28,13 @@ SAME: tuple[tuple[str, str, str], ...] = (
         r"state\.rules\[0\]\['participation'\] < .*",
         "what is taken is read where a share of the volume limits alone",
     ),
+    (
+        r"splits\.restated(_volume)?",
+        r"not state\.rules\[0\]\['splits'\] or (.*) -> not state\.rules\[0\]\['splits'\] and \1",
+        "splits that are not there are looked for in vain",
+    ),
     (r"exits\.follow", r"tape\.rule_first\[symbol\] \+ 1 -> .*", "a level worked out anew from the same extreme is no better"),
-    (r"execution\.attach_bracket", r"state\.rules\[0\]\['exit_model'\] == 0 -> .*", "levels that nothing moves are followed in vain"),
+    (r"execution\.attach_bracket", r"state\.rules\[0\]\['exit_model'\] == 0 -> .* == 1", "levels that nothing moves are followed in vain"),
     (r"execution\.attach_bracket", r"0 if still else 1 -> 1 if still else 1", "levels that nothing moves are followed in vain"),
     (
         r"liquidation\.(exit_inside|margined_paths)",
