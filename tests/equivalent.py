@@ -33,6 +33,8 @@ SAME: tuple[tuple[str, str, str], ...] = (
         r"not state\.rules\[0\]\['splits'\] or (.*) -> not state\.rules\[0\]\['splits'\] and \1",
         "splits that are not there are looked for in vain",
     ),
+    (r"crowd\.leg_of", r"len\(proposals\.leg\) > 0 -> .* > 1", "the leg of the only proposal is a decision by itself"),
+    (r"crowd\.drop_broken_legs", r"leg_of\(proposals, i\) <= 0 -> leg_of\(proposals, i\) < 0", "a row without a leg has none beside it to drop"),
     (r"exits\.follow", r"tape\.rule_first\[symbol\] \+ 1 -> .*", "a level worked out anew from the same extreme is no better"),
     (r"execution\.attach_bracket", r"state\.rules\[0\]\['exit_model'\] == 0 -> .* == 1", "levels that nothing moves are followed in vain"),
     (r"execution\.attach_bracket", r"0 if still else 1 -> 1 if still else 1", "levels that nothing moves are followed in vain"),
