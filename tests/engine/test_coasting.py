@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from engine.dataset import Dataset, from_columns
 from engine.money import MONEY_LIMIT
-from engine.schema import SizeKind
+from engine.schema import NEVER, Action, LimitGap, LimitTouch, RecordKind, SizeKind
 from engine.session import ReplayError
+from engine.settings import HaltLimits
 from tests.differential import agreed_replay
-from tests.oracle.examples import FLAT, Candles, Row, fills, market, propose, settings, strategy, table
+from tests.oracle.examples import FLAT, HOUR, LONG, SHORT, Candles, Row, at, fills, market, of_kind, propose, settings, strategy, table
 from tests.oracle.replay import OracleResult
 
 
@@ -37,3 +39,90 @@ def test_a_position_at_the_limit_of_money_stops_the_run() -> None:  # R6.3
     assert fills(held(calm, **large))[-1] == (5, 100.0, "RUN_ENDED")
     with pytest.raises(ReplayError, match="overflows"):
         held(high, **large)
+
+
+def closing_at(*prices: float) -> Candles:
+    """Two bars at 100, the second of them that of the entry, and then bars that go straight to their close."""
+    closes = (100.0, 100.0, *prices)
+    return [(a, max(a, b), min(a, b), b) for a, b in zip((100.0, *closes), closes, strict=False)]
+
+
+def alerts(result: OracleResult) -> list[tuple[int, float]]:
+    """(hour, fraction lost) of each alert."""
+    return [((one["ts"] - at(0)) // HOUR, one["value"]) for one in of_kind(result, RecordKind.RISK_ALERT)]
+
+
+# ten lots and 1,000.00: equity is ten times the close
+
+
+@pytest.mark.parametrize(("close", "said"), [(150.0, [(6, 100 / 1600)]), (150.1, [])])
+def test_a_drawdown_is_from_the_best_of_the_quiet_bars(close: float, said: list[tuple[int, float]]) -> None:  # R5.3
+    result = held(closing_at(130, 160, 155, close, 150.1), qty=10.0, halts=HaltLimits(drawdown=0.0625))
+    assert alerts(result) == said
+
+
+def test_a_drawdown_counts_anew_from_the_end_of_its_halt() -> None:  # R5.3
+    # halted at 6 for two hours: the 170 of 7 is no peak, the 144 of 8 is the first; of the 150 of 9 a sixteenth is gone at 10
+    prices = (130, 160, 155, 150, 170, 144, 150, 140.6, 140.6)
+    result = held(closing_at(*prices), qty=10.0, halts=HaltLimits(drawdown=0.0625, resume_after_us=2 * HOUR))
+    assert alerts(result) == [(6, 100 / 1600), (10, 94 / 1500)]
+    assert alerts(held(closing_at(*prices), qty=10.0, halts=HaltLimits(drawdown=0.0625, resume_after_us=NEVER))) == [(6, 100 / 1600)]
+
+
+@pytest.mark.parametrize(
+    ("prices", "said"),
+    [
+        ((95.0, 93.75), [(24, 62.5 / 1000)]),  # the close of midnight belongs to the day that ends
+        ((95.0, 93.76), []),
+        ((95.0, 94.0, 93.75), []),  # from 940 on
+        ((95.0, 94.0, 93.75, 88.0), [(26, 60 / 940)]),
+        ((90.0, 85.0, 84.0), [(23, 100 / 1000)]),  # once a day
+        ((90.0, 96.0, 90.0), [(23, 100 / 1000), (25, 60 / 960)]),
+    ],
+)
+def test_a_daily_loss_is_from_the_last_sample_of_the_day_before(prices: tuple[float, ...], said: list[tuple[int, float]]) -> None:
+    # R5.3: 20 closes at 100, then those of 23:00, 00:00 and so on
+    candles = closing_at(*[100.0] * 20, *prices)
+    assert alerts(held(candles, qty=10.0, halts=HaltLimits(daily_loss=0.0625))) == said
+    assert alerts(held(candles, qty=10.0, halts=HaltLimits(daily_loss=0.0625, drawdown=0.9))) == said
+
+
+def two_clocks(candles: Candles) -> Dataset:
+    """A by the hour, and B by the half-hour."""
+
+    def bars(prices: Candles, step: float) -> Row:
+        times = [at(step * i) for i in range(len(prices) + 1)]
+        columns = dict(zip(("open", "high", "low", "close"), zip(*prices, strict=True), strict=True))
+        return {"open_ts": times[:-1], "ts": times[1:], **columns, "volume": [1.0] * len(prices)}
+
+    return from_columns({"bars": {("A", "1h", HOUR): bars(candles, 1.0), ("B", "30m", HOUR // 2): bars([FLAT] * 2 * len(candles), 0.5)}})
+
+
+def test_a_sample_between_two_bars_has_what_the_fill_left() -> None:  # R5.3
+    # a fee of 0.30; the close of 102 is known at 2, and counts at half past two as well
+    data = two_clocks([FLAT, (100, 102, 100, 102), (102, 104, 102, 104)])
+    result = agreed_replay(data, table(propose(1)), settings(3, symbols="AB", taker_bps=10.0))
+    assert result.equity == [100_000, 100_000, 99_970, 100_570, 100_570, 101_170]
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("touch", list(LimitTouch))
+@pytest.mark.parametrize(("level", "opened"), [({"stop_loss": 95.0}, 94.0), ({"take_profit": 105.0}, 106.0)])
+@pytest.mark.parametrize("hole", [False, True])
+def test_an_open_beyond_a_level_is_the_price_whatever_else_the_bar_says(
+    short: bool, touch: LimitTouch, level: Row, opened: float, hole: bool
+) -> None:
+    # R1.3: a bar whose open lies outside of its range, after a bar that nobody has seen or right after the last one
+    bars = [(0, FLAT), (1, FLAT), (2, FLAT), (4 if hole else 3, (opened, 101.0, 99.0, 100.0)), (5, FLAT)]
+    if short:
+        bars = [(hour, (200 - bar[0], 200 - bar[2], 200 - bar[1], 200 - bar[3])) for hour, bar in bars]
+        level = {name: 200 - price for name, price in level.items()}
+    columns = dict(zip(("open", "high", "low", "close"), zip(*(bar for _, bar in bars), strict=True), strict=True))
+    times = {"open_ts": [at(hour) for hour, _ in bars], "ts": [at(hour + 1) for hour, _ in bars]}
+    of_b = {name: [100.0] * 6 for name in ("open", "high", "low", "close", "volume")}
+    of_b |= {"open_ts": [at(hour) for hour in range(6)], "ts": [at(hour + 1) for hour in range(6)]}
+    data = from_columns({"bars": {("A", "1h", HOUR): {**times, **columns, "volume": [1.0] * 5}, ("B", "1h", HOUR): of_b}})
+    rows = [propose(1, SHORT if short else LONG, **level), propose(3.5, Action.EXIT, symbol="B")]
+    left = fills(agreed_replay(data, table(*rows), settings(6, symbols="AB", limit_touch=touch, limit_gap=LimitGap.OPEN)))[1]
+    reason = "STOP_LOSS" if "stop_loss" in level else "TAKE_PROFIT"
+    assert left == (4 if hole else 3, 200 - opened if short else opened, reason)
