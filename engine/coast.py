@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.arrays import Floats
 from engine.bars import touch
-from engine.exits import closed_through, ranged_stop, reached_by_open, trail
+from engine.exits import closed_through, reached_by_open, trail
 from engine.halts import day_end
 from engine.kernel import kernel, shared
 from engine.life import last_sample
@@ -17,7 +17,7 @@ from engine.money import MONEY_LIMIT, value
 from engine.orders import time_position
 from engine.prices import open_price
 from engine.proposals import Proposals
-from engine.schema import NONE, Reason, StopCheck
+from engine.schema import NONE, LimitTouch, Reason, StopCheck
 from engine.state import State
 from engine.tape import Tape, first_from
 
@@ -161,9 +161,8 @@ def moved_by_bar(tape: Tape, state: State, slot: int, row: int, opens: bool, pla
     if opens:
         trail(state, tape, slot, row)
         opened = open_price(tape, -side, row)
-        stop, limit = (position["stop"], 0) if plain else (ranged_stop(state, slot), rules["limit_touch"])
-        if reached_by_open(side, opened, stop, position["target"], limit) != Reason.NONE:
-            return True
+        if reached_by_open(side, opened, position["stop"], position["target"], LimitTouch.TOUCH) != Reason.NONE:
+            return True  # though an option may say otherwise, which the replay looks at
     if not plain and rules["stop_check"] == StopCheck.CLOSE and closed_through(state, tape, slot, row):
         return True
     return touch(tape, state, slot, row, plain)[0] != Reason.NONE

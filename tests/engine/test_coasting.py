@@ -5,12 +5,30 @@ from typing import Any
 import pytest
 
 from engine.dataset import Dataset, from_columns
+from engine.instrument import DatedRate
 from engine.money import MONEY_LIMIT
-from engine.schema import NEVER, Action, LimitGap, LimitTouch, RecordKind, SizeKind
-from engine.session import ReplayError
+from engine.proposal import Proposal
+from engine.schema import NEVER, Action, LimitGap, LimitTouch, MarginMode, OrderType, RecordKind, SizeKind
+from engine.session import ReplayError, Session
 from engine.settings import HaltLimits
 from tests.differential import agreed_replay
-from tests.oracle.examples import FLAT, HOUR, LONG, SHORT, Candles, Row, at, fills, market, of_kind, propose, settings, strategy, table
+from tests.oracle.examples import (
+    FLAT,
+    HOUR,
+    LONG,
+    SHORT,
+    Candles,
+    Row,
+    at,
+    fills,
+    instrument,
+    market,
+    of_kind,
+    propose,
+    settings,
+    strategy,
+    table,
+)
 from tests.oracle.replay import OracleResult
 
 
@@ -41,6 +59,15 @@ def test_a_position_at_the_limit_of_money_stops_the_run() -> None:  # R6.3
         held(high, **large)
 
 
+@pytest.mark.parametrize("decided", [1, 2])
+def test_an_entry_that_waits_is_met_while_a_position_is_held(decided: int) -> None:  # R10.1
+    # the limit of B, decided beside the entry of A or after it, is met in the bar from 5 to 6
+    data = market({"A": [FLAT] * 8, "B": [FLAT] * 5 + [(100, 100, 94, 96), *[FLAT] * 2]})
+    waits = propose(decided, symbol="B", order_type=int(OrderType.LIMIT), limit_price=95.0)
+    result = agreed_replay(data, table(propose(1), waits), settings(8, symbols="AB"))
+    assert fills(result)[:2] == [(1, 100.0, "FILLED"), (6, 95.0, "FILLED")]
+
+
 def closing_at(*prices: float) -> Candles:
     """Two bars at 100, the second of them that of the entry, and then bars that go straight to their close."""
     closes = (100.0, 100.0, *prices)
@@ -67,6 +94,14 @@ def test_a_drawdown_counts_anew_from_the_end_of_its_halt() -> None:  # R5.3
     result = held(closing_at(*prices), qty=10.0, halts=HaltLimits(drawdown=0.0625, resume_after_us=2 * HOUR))
     assert alerts(result) == [(6, 100 / 1600), (10, 94 / 1500)]
     assert alerts(held(closing_at(*prices), qty=10.0, halts=HaltLimits(drawdown=0.0625, resume_after_us=NEVER))) == [(6, 100 / 1600)]
+
+
+def test_the_peak_after_a_halt_is_the_best_since_its_end() -> None:  # R5.3
+    # halted at 6 until 8: 1,580 then, and 105 less at 10
+    result = held(
+        closing_at(130, 160, 155, 150, 170, 158, 156, 147.5), qty=10.0, halts=HaltLimits(drawdown=0.0625, resume_after_us=2 * HOUR)
+    )
+    assert alerts(result) == [(6, 100 / 1600), (10, 105 / 1580)]
 
 
 @pytest.mark.parametrize(
@@ -126,3 +161,50 @@ def test_an_open_beyond_a_level_is_the_price_whatever_else_the_bar_says(
     left = fills(agreed_replay(data, table(*rows), settings(6, symbols="AB", limit_touch=touch, limit_gap=LimitGap.OPEN)))[1]
     reason = "STOP_LOSS" if "stop_loss" in level else "TAKE_PROFIT"
     assert left == (4 if hole else 3, 200 - opened if short else opened, reason)
+
+
+def test_an_open_beyond_a_stop_is_that_of_the_side_that_closes() -> None:  # R2.2
+    # the bid opens at 94, outside of its range, the ask at 96
+    quotes = {f"{side}_{name}": [100.0] * 5 for side in ("bid", "ask") for name in ("open", "high", "low", "close")}
+    quotes["bid_open"][3], quotes["ask_open"][3] = 94.0, 96.0
+    plain = {name: [100.0] * 5 for name in ("open", "high", "low", "close", "volume")}
+    times = {"open_ts": [at(hour) for hour in range(5)], "ts": [at(hour + 1) for hour in range(5)]}
+    data = from_columns({"bars": {("A", "1h", HOUR): {**times, **plain, **quotes}}})
+    assert fills(agreed_replay(data, table(propose(1, stop_loss=95.0)), settings(5)))[1] == (3, 94.0, "STOP_LOSS")
+
+
+@pytest.mark.parametrize(
+    ("kind", "margin", "bought"),
+    [("linear_perp", MarginMode.CROSS, 10), ("linear_perp", MarginMode.ISOLATED, 7), ("spot", MarginMode.CROSS, 7)],
+)
+def test_what_quiet_bars_have_gained_backs_the_next_entry(kind: str, margin: MarginMode, bought: int) -> None:  # R5.2 R6.2 R7.2
+    # three at 100 bind 300 of 1,000; at 200 they have gained 300, which is free under cross margin alone
+    both = (strategy(SizeKind.FIXED_QTY, 3.0), strategy(SizeKind.FIXED_QTY, 10.0, name="t"))
+    data = market({"A": closing_at(150, 200, 200, 200), "B": [FLAT] * 6})
+    chosen = settings(6, strategies=both, instruments=(instrument("A", kind=kind), instrument("B", kind=kind)), margin=margin)
+    result = agreed_replay(data, table(propose(1), propose(5, symbol="B", strategy="t")), chosen)
+    assert [one["qty"] for one in of_kind(result, RecordKind.APPROVED)] == [3, bought]
+
+
+def test_interest_on_debt_is_due_inside_a_bar() -> None:  # R6.4
+    # bars end at half past; of two hedged positions the one that has lost 2,000.00 of 1,000.00 ends at 22:30: 1 % of the rest is due at 0:00
+    times = [at(20.5 + i) for i in range(9)]
+    columns: Row = {name: [100.0] * 8 for name in ("open", "high", "low", "close", "volume")}
+    for name in ("open", "high", "low", "close"):
+        columns[name][2:] = [75.0] * 6
+    columns["low"][1] = columns["close"][1] = 75.0
+    data = from_columns({"bars": {("A", "1h", HOUR): {"open_ts": times[:-1], "ts": times[1:], **columns}}})
+    rows = [propose(21.5, strategy="long"), propose(21.5, SHORT, strategy="short"), propose(22.5, Action.EXIT, strategy="long")]
+    hedged = (strategy(SizeKind.FIXED_QTY, 80.0, name="long"), strategy(SizeKind.FIXED_QTY, 80.0, name="short"))
+    chosen = settings(30, strategies=hedged, leverage=20.0, interest=(DatedRate(at(-24), 3.65),))
+    result = agreed_replay(data, table(*rows), chosen)
+    assert [(one["ts"], one["amount"]) for one in of_kind(result, RecordKind.INTEREST)] == [(at(24), -1_000)]
+    assert result.equity == [100_000] * 3 + [99_000] * 5
+
+
+def test_a_session_goes_no_further_than_it_is_told() -> None:  # R9.4
+    session = Session(market({"A": closing_at(*range(101, 109))}), table(propose(1)), settings(10))
+    session.advance(at(5))
+    session.propose(Proposal("A", "exit", "s"))
+    records = session.run().records
+    assert records[records["kind"] == RecordKind.FILL]["ts"].tolist() == [at(1), at(5)]
