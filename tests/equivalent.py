@@ -35,7 +35,11 @@ SAME: tuple[tuple[str, str, str], ...] = (
     ),
     (r"coast\.coast", r"account\['n_held'\] != 1 -> account\['n_held'\] != 0", "bars that are met one by one are only met more slowly"),
     (r"coast\.coast", r"levels and (moved_by_bar.*) -> levels or \1", "bars that are met one by one are only met more slowly"),
-    (r"coast\.coast", r"tape\.grid\[k\] < now -> tape\.grid\[k\] <= now", "bars that are met one by one are only met more slowly"),
+    (
+        r"coast\.coast",
+        r"now > tape\.grid\[k\] -> now >= .*|current != last and (.*) -> current != last or \1",
+        "bars that are met one by one are only met more slowly",
+    ),
     (r"coast\.coast", r"k \+ 1 -> k \+ 0", "a sample that is taken again is the same"),
     (
         r"coast\.coast",
