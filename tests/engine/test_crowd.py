@@ -182,6 +182,20 @@ def test_what_has_an_order_pending_does_not_make_room(first: Row) -> None:  # R2
     assert rotated(result) == "B"
 
 
+def test_legs_of_what_is_held_grow_in_a_group_that_is_too_full() -> None:
+    # C and D take the places of A and B at 4; A, of the group of D, goes by a lot a bar and is still there at 5
+    data = market({symbol: [FLAT] * 7 for symbol in "ABCD"})
+    data.columns["bars"]["volume"].setflags(write=True)
+    data.columns["bars"]["volume"][7:] = 9.0
+    rows = [propose(1), propose(1, symbol="B", score=2.0), propose(4, symbol="C", score=9.0), propose(4, symbol="D", score=8.0)]
+    legs = [propose(5, symbol="C", leg=1, score=9.0), propose(5, symbol="D", leg=1, score=8.0)]
+    grouped = tuple(instrument(symbol, group="majors" if symbol in "AD" else "") for symbol in "ABCD")
+    two = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=2.0, on_held=OnHeld.ADD),)
+    chosen = settings(7, symbols="ABCD", strategies=two, instruments=grouped, participation=1.0, max_per_group=1, **TWO_PLACES)
+    result = agreed_replay(data, table(*({"leg": 0} | row for row in [*rows, *legs])), chosen)
+    assert (rotated(result), selected(result, 4), selected(result, 5)) == ("ABA", "CD", "CD")
+
+
 # the gate
 
 
