@@ -55,7 +55,7 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
                 continue
             rough = row + MANY
         now = tape.ts[row]
-        if levels and moved_by_bar(tape, state, slot, row, row != position["row"] or tape.open_ts[row] > account["now"], plain):
+        if levels and moved_by_bar(tape, state, slot, row, row > position["row"] or tape.open_ts[row] > account["now"], plain):
             break
         if current != last and now > tape.grid[k]:  # every close is a sample: those of other symbols come first
             break

@@ -40,10 +40,21 @@ SAME: tuple[tuple[str, str, str], ...] = (
         r"now > tape\.grid\[k\] -> now >= .*|current != last and (.*) -> current != last or \1",
         "bars that are met one by one are only met more slowly",
     ),
+    (
+        r"coast\.coast",
+        r"row >= rough -> row > rough|ahead > FEW -> ahead >= FEW|row \+ MANY -> row - MANY",
+        "where looking at many bars begins to pay is no rule",
+    ),
+    (
+        r"coast\.bars_ahead",
+        r"row \+ min\(.*\) -> row - .*|row \+ ahead - 1 -> .*|row \+ ahead -> .*|.* else 0 -> .* else 1",
+        "bars that are met one by one are only met more slowly",
+    ),
+    (r"coast\.glide", r"0 < base \+ at_mark < MONEY_LIMIT -> 1 < .*", "bars that are met one by one are only met more slowly"),
     (r"coast\.coast", r"k \+ 1 -> k \+ 0", "a sample that is taken again is the same"),
     (
         r"coast\.coast",
-        r"row != position\['row'\] -> row == .*|tape\.open_ts\[row\] > account\['now'\] -> .* >= .*",
+        r"row > position\['row'\] -> row >= .*|tape\.open_ts\[row\] > account\['now'\] -> .* >= .*",
         "an open that was met is met again",
     ),
     (

@@ -38,25 +38,63 @@ def held(candles: Candles, *rows: Row, qty: float = 3.0, data: dict[str, Any] | 
     return agreed_replay(market({"A": candles}, **(data or {})), table(*(rows or (propose(1),))), chosen)
 
 
-UP_AND_BACK: Candles = [FLAT, FLAT, (100, 200, 100, 200), (200, 200, 100, 100), FLAT]
+def up_and_back(best: float, bars: int) -> Candles:
+    """A position at 100 that is once worth more, in the last of its bars but one."""
+    return [*[FLAT] * (bars - 3), (100, best, 100, best), (best, best, 100, 100), FLAT]
 
 
-def test_equity_at_the_limit_of_money_stops_the_run() -> None:  # R6.3
+@pytest.mark.parametrize("levels", [{}, {"stop_loss": 50.0}])
+@pytest.mark.parametrize("bars", [5, 12])
+def test_equity_at_the_limit_of_money_stops_the_run(bars: int, levels: Row) -> None:  # R6.3
     # ten gain 1,000.00, which are 100,000 cents, and lose them again
-    assert held(UP_AND_BACK, qty=10.0, cash=MONEY_LIMIT - 100_001).equity[2] == MONEY_LIMIT - 1
+    candles, row = up_and_back(200.0, bars), propose(1, **levels)
+    assert held(candles, row, qty=10.0, cash=MONEY_LIMIT - 100_001).equity[bars - 3] == MONEY_LIMIT - 1
     with pytest.raises(ReplayError, match="overflows"):
-        held(UP_AND_BACK, qty=10.0, cash=MONEY_LIMIT - 100_000)
+        held(candles, row, qty=10.0, cash=MONEY_LIMIT - 100_000)
 
 
-def test_a_position_at_the_limit_of_money_stops_the_run() -> None:  # R6.3
+@pytest.mark.parametrize("levels", [{}, {"stop_loss": 50.0}])
+@pytest.mark.parametrize("bars", [5, 12])
+def test_a_position_at_the_limit_of_money_stops_the_run(bars: int, levels: Row) -> None:  # R6.3
     # worth nine tenths of the limit when it is bought, a fifth more at its best; equity is a fifth of the limit then
-    lots = 0.009 * MONEY_LIMIT / 100
-    calm: Candles = [FLAT, FLAT, (100, 110, 100, 110), (110, 110, 100, 100), FLAT]
-    high: Candles = [FLAT, FLAT, (100, 120, 100, 120), (120, 120, 100, 100), FLAT]
-    large: Row = {"qty": float(round(lots)), "cash": 10**15, "leverage": 100.0}
-    assert fills(held(calm, **large))[-1] == (5, 100.0, "RUN_ENDED")
+    large: Row = {"qty": float(round(0.009 * MONEY_LIMIT / 100)), "cash": 10**15, "leverage": 100.0}
+    assert fills(held(up_and_back(110.0, bars), propose(1, **levels), **large))[-1] == (bars, 100.0, "RUN_ENDED")
     with pytest.raises(ReplayError, match="overflows"):
-        held(high, **large)
+        held(up_and_back(120.0, bars), propose(1, **levels), **large)
+
+
+@pytest.mark.parametrize("opened", [95.0, 105.0])
+@pytest.mark.parametrize("action", [LONG, SHORT])
+def test_an_open_at_a_level_ends_a_long_quiet(action: Action, opened: float) -> None:  # R2.4
+    # the open of the ninth bar is all of it that reaches the level
+    candles: Candles = [FLAT] * 8 + [(opened, 101.0, 99.0, 100.0)] + [FLAT] * 6
+    stop, target = (95.0, 105.0) if action == LONG else (105.0, 95.0)
+    reason = "STOP_LOSS" if opened == stop else "TAKE_PROFIT"
+    assert fills(held(candles, propose(1, action, stop_loss=stop, take_profit=target)))[1] == (8, opened, reason)
+
+
+@pytest.mark.parametrize("age", [1, 4, 5, 6, 7, 12])
+def test_a_position_grows_too_old_on_its_way(age: int) -> None:  # R2.1
+    assert fills(held([FLAT] * 15, propose(1, max_bars=age)))[1] == (1 + age, 100.0, "MAX_BARS")
+
+
+@pytest.mark.parametrize("between", [1, 2, 3, 9])
+def test_samples_of_others_between_the_bars_of_a_position_are_taken(between: int) -> None:  # R5.3
+    # A closes at 2, 3, 4 and so on, B besides at the half hours from 5 on, so many times
+    a = [float(hour) for hour in range(21)]
+    b = [*a[:6], *[5.5 + i for i in range(between)]]
+    b = sorted({*b, *a[6 : 6 + between], *a[6 + between :]})
+
+    def bars(times: list[float], prices: list[float]) -> Row:
+        columns = dict.fromkeys(("open", "high", "low", "close"), prices)
+        return {"open_ts": [at(one) for one in times[:-1]], "ts": [at(one) for one in times[1:]], **columns, "volume": [1.0] * len(prices)}
+
+    rising = [100.0, 100.0, *[100.0 + hour for hour in range(18)]]
+    data = from_columns({"bars": {("A", "1h", HOUR): bars(a, rising), ("B", "30m", HOUR // 2): bars(b, [100.0] * (len(b) - 1))}})
+    result = agreed_replay(data, table(propose(1)), settings(20, symbols="AB"))
+    hours = [(ts - at(0)) / HOUR for ts in result.sample_ts]
+    assert result.equity == [100_000 + 300 * max(0, int(hour) - 3) for hour in hours]
+    assert len(hours) == 20 + between
 
 
 @pytest.mark.parametrize("decided", [1, 2])
