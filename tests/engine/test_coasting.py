@@ -78,23 +78,29 @@ def test_a_position_grows_too_old_on_its_way(age: int) -> None:  # R2.1
     assert fills(held([FLAT] * 15, propose(1, max_bars=age)))[1] == (1 + age, 100.0, "MAX_BARS")
 
 
-@pytest.mark.parametrize("between", [1, 2, 3, 9])
-def test_samples_of_others_between_the_bars_of_a_position_are_taken(between: int) -> None:  # R5.3
-    # A closes at 2, 3, 4 and so on, B besides at the half hours from 5 on, so many times
-    a = [float(hour) for hour in range(21)]
-    b = [*a[:6], *[5.5 + i for i in range(between)]]
-    b = sorted({*b, *a[6 : 6 + between], *a[6 + between :]})
+def hours(*closes: float, prices: list[float]) -> Row:
+    """Bars that are their closes, the first from midnight on."""
+    times = [at(hour) for hour in (0.0, *closes)]
+    columns = dict.fromkeys(("open", "high", "low", "close"), prices)
+    return {"open_ts": times[:-1], "ts": times[1:], **columns, "volume": [1.0] * len(prices)}
 
-    def bars(times: list[float], prices: list[float]) -> Row:
-        columns = dict.fromkeys(("open", "high", "low", "close"), prices)
-        return {"open_ts": [at(one) for one in times[:-1]], "ts": [at(one) for one in times[1:]], **columns, "volume": [1.0] * len(prices)}
 
-    rising = [100.0, 100.0, *[100.0 + hour for hour in range(18)]]
-    data = from_columns({"bars": {("A", "1h", HOUR): bars(a, rising), ("B", "30m", HOUR // 2): bars(b, [100.0] * (len(b) - 1))}})
-    result = agreed_replay(data, table(propose(1)), settings(20, symbols="AB"))
-    hours = [(ts - at(0)) / HOUR for ts in result.sample_ts]
-    assert result.equity == [100_000 + 300 * max(0, int(hour) - 3) for hour in hours]
-    assert len(hours) == 20 + between
+@pytest.mark.parametrize(
+    ("decided", "others"),
+    [
+        *((1, (5.0, *(5.5 + i for i in range(between)), 20.0)) for between in (1, 2, 3, 9)),
+        (10, (10.0, 12.0, 12.5, 19.0)),  # as many samples before as bars after
+    ],
+)
+def test_samples_of_others_between_the_bars_of_a_position_are_taken(decided: int, others: tuple[float, ...]) -> None:  # R5.3
+    # A gains one an hour, and closes at full hours; B closes besides at some half hours, at which nothing has changed
+    of_a = hours(*range(1, 21), prices=[100.0 + hour for hour in range(20)])
+    of_b = hours(*others, prices=[100.0] * len(others))
+    data = from_columns({"bars": {("A", "1h", HOUR): of_a, ("B", "30m", HOUR // 2): of_b}})
+    result = agreed_replay(data, table(propose(decided)), settings(20, symbols="AB"))
+    sampled = [(ts - at(0)) / HOUR for ts in result.sample_ts]
+    assert sampled == sorted({*range(1, 21), *others})
+    assert result.equity == [100_000 + 300 * max(0, int(hour) - 1 - decided) for hour in sampled]
 
 
 @pytest.mark.parametrize("decided", [1, 2])
@@ -215,13 +221,28 @@ def test_an_open_beyond_a_stop_is_that_of_the_side_that_closes() -> None:  # R2.
     ("kind", "margin", "bought"),
     [("linear_perp", MarginMode.CROSS, 10), ("linear_perp", MarginMode.ISOLATED, 7), ("spot", MarginMode.CROSS, 7)],
 )
-def test_what_quiet_bars_have_gained_backs_the_next_entry(kind: str, margin: MarginMode, bought: int) -> None:  # R5.2 R6.2 R7.2
-    # three at 100 bind 300 of 1,000; at 200 they have gained 300, which is free under cross margin alone
-    both = (strategy(SizeKind.FIXED_QTY, 3.0), strategy(SizeKind.FIXED_QTY, 10.0, name="t"))
-    data = market({"A": closing_at(150, 200, 200, 200), "B": [FLAT] * 6})
-    chosen = settings(6, strategies=both, instruments=(instrument("A", kind=kind), instrument("B", kind=kind)), margin=margin)
-    result = agreed_replay(data, table(propose(1), propose(5, symbol="B", strategy="t")), chosen)
+@pytest.mark.parametrize("bars", [5, 12])
+def test_what_quiet_bars_have_gained_backs_the_next_entry(kind: str, margin: MarginMode, bought: int, bars: int) -> None:  # R5.2 R6.2 R7.2
+    # three at 100 bind 300 of 1,000; at 200 they have gained 300, which is free under cross margin alone.  Decided inside a bar
+    both = (strategy(SizeKind.FIXED_QTY, 3.0), strategy(SizeKind.FIXED_QTY, 12.0, name="t"))
+    data = market({"A": closing_at(150, *[200] * bars), "B": [FLAT] * (bars + 3)})
+    chosen = settings(bars + 3, strategies=both, instruments=(instrument("A", kind=kind), instrument("B", kind=kind)), margin=margin)
+    result = agreed_replay(data, table(propose(1), propose(bars + 1.5, symbol="B", strategy="t")), chosen)
     assert [one["qty"] for one in of_kind(result, RecordKind.APPROVED)] == [3, bought]
+
+
+@pytest.mark.parametrize("bars", [2, 9])
+def test_a_level_follows_the_quiet_bars(bars: int) -> None:  # R3.5
+    # the best of them, 112, moves the stop to 107; it had been at 95
+    candles = closing_at(112, *[110] * bars, 106, 106)
+    assert fills(held(candles, propose(1, trailing=5.0)))[1] == (bars + 4, 107.0, "TRAILING_STOP")
+
+
+@pytest.mark.parametrize("bars", [2, 9])
+def test_funding_comes_before_the_sample_of_its_instant(bars: int) -> None:  # R1.2 R7.1
+    # 1 % of 300.00 at the close of the last of some quiet bars
+    funding = {"funding": {"A": {"ts": [at(bars)], "rate": [0.01], "mark": [100.0]}}}
+    assert held([FLAT] * 12, data=funding).equity == [100_000] * (bars - 1) + [99_700] * (13 - bars)
 
 
 def test_interest_on_debt_is_due_inside_a_bar() -> None:  # R6.4
