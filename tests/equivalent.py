@@ -50,6 +50,11 @@ SAME: tuple[tuple[str, str, str], ...] = (
         r"row \+ min\(.*\) -> row - .*|.* else 0 -> .* else 1",
         "bars that are met one by one are only met more slowly",
     ),
+    (
+        r"coast\.(glide|between)",
+        r"(if |)position\['side'\] > 0(:|) -> .*|\(.*, True\) -> \(.*, False\)",
+        "bars that are met one by one are only met more slowly",
+    ),
     (r"coast\.glide", r"0 < base \+ at_mark < MONEY_LIMIT -> 1 < .*", "bars that are met one by one are only met more slowly"),
     (r"coast\.coast", r"k \+ 1 -> k \+ 0", "a sample that is taken again is the same"),
     (
