@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.arrays import Floats
 from engine.bars import touch
-from engine.exits import closed_through, ranged_stop, reached_by_open, trail
+from engine.exits import closed_through, reached_by_open, trail
 from engine.halts import day_end
 from engine.kernel import kernel, shared
 from engine.life import last_sample
@@ -17,7 +17,7 @@ from engine.money import MONEY_LIMIT, value
 from engine.orders import time_position
 from engine.prices import open_price
 from engine.proposals import Proposals
-from engine.schema import NONE, Reason, StopCheck
+from engine.schema import NONE, LimitTouch, Reason, StopCheck
 from engine.state import State
 from engine.tape import Tape, first_from
 
@@ -55,29 +55,26 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
                 continue
             rough = row + MANY
         now = tape.ts[row]
-        if levels and moved_by_bar(tape, state, slot, row, row != position["row"] or tape.open_ts[row] > account["now"], plain):
+        if levels and moved_by_bar(tape, state, slot, row, row > position["row"] or tape.open_ts[row] > account["now"], plain):
             break
-        if k < len(tape.grid) and tape.grid[k] < now:
-            if current != last:
-                break
-            while k < len(tape.grid) and tape.grid[k] < now:
-                state.equity[k] = last
-                k += 1
+        if current != last and now > tape.grid[k]:  # every close is a sample: those of other symbols come first
+            break
+        while tape.grid[k] < now:
+            state.equity[k] = last
+            k += 1
         at_mark = value(qty, tape.mark[row], multiplier, scale, inverse)
         equity = current + at_mark - worth
         if equity <= 0 or equity >= MONEY_LIMIT or abs(at_mark) >= MONEY_LIMIT:
             break
-        if k < len(tape.grid) and tape.grid[k] == now:
-            if watched:
-                day, before = (midnight, base) if now <= midnight else (day_end(now), last)
-                top = max(peak, equity) if drawdown_on else peak
-                if alerts(watch, now, day, before, top, equity):
-                    break
-                midnight, base, peak = day, before, top
-            last = state.equity[k] = equity
-            k += 1
-        current, worth = equity, at_mark
-        row += 1
+        if watched:
+            day, before = (midnight, base) if now <= midnight else (day_end(now), last)
+            top = max(peak, equity) if drawdown_on else peak
+            if alerts(watch, now, day, before, top, equity):
+                break
+            midnight, base, peak = day, before, top
+        last = state.equity[k] = current = equity
+        worth = at_mark
+        k, row = k + 1, row + 1
     if row != position["row"]:
         watch["day_base"], watch["day_end"], watch["peak"], watch["last"] = base, midnight, peak, last
         account["sampled"], account["last_equity"] = k, last
@@ -110,11 +107,8 @@ def is_alone(state: State) -> bool:
 @kernel
 def bars_ahead(tape: Tape, row: int, stop: int, horizon: int, k: int) -> int:
     """How many bars from ``row`` on, at most MANY, close before the horizon, each at a sample of its own from ``k`` on; 0 if samples lie between."""
-    most = min(MANY, stop - row, len(tape.grid) - k)
-    ahead = first_from(tape.ts, row, row + most, horizon) - row
-    if ahead > 0 and (tape.grid[k] != tape.ts[row] or tape.grid[k + ahead - 1] != tape.ts[row + ahead - 1]):
-        return 0
-    return ahead
+    ahead = first_from(tape.ts, row, row + min(MANY, stop - row), horizon) - row
+    return ahead if tape.grid[k + ahead - 1] == tape.ts[row + ahead - 1] else 0
 
 
 @shared
@@ -161,9 +155,8 @@ def moved_by_bar(tape: Tape, state: State, slot: int, row: int, opens: bool, pla
     if opens:
         trail(state, tape, slot, row)
         opened = open_price(tape, -side, row)
-        stop, limit = (position["stop"], 0) if plain else (ranged_stop(state, slot), rules["limit_touch"])
-        if reached_by_open(side, opened, stop, position["target"], limit) != Reason.NONE:
-            return True
+        if reached_by_open(side, opened, position["stop"], position["target"], LimitTouch.TOUCH) != Reason.NONE:
+            return True  # though an option may say otherwise, which the replay looks at
     if not plain and rules["stop_check"] == StopCheck.CLOSE and closed_through(state, tape, slot, row):
         return True
     return touch(tape, state, slot, row, plain)[0] != Reason.NONE

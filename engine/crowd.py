@@ -41,9 +41,9 @@ def drop_broken_legs(state: State, proposals: Proposals, start: int, stop: int) 
 
 @shared
 def rescore(state: State, tape: Tape, proposals: Proposals, start: int, stop: int, free: int) -> None:
-    """The present rank key of a position is that of the last proposal of its side.  # R4.2"""
+    """The present rank key of a position, which rotation alone asks for, is that of the last proposal of its side.  # R4.2"""
     n_strategies, own = len(state.desks), state.rules[0]["selector_model"] != 0
-    if own and not state.rules[0]["rotate_margin"] < np.inf:
+    if not state.rules[0]["rotate_margin"] < np.inf:
         return
     for i in range(start, stop):
         position = state.positions[proposals.symbol[i] * n_strategies + proposals.strategy[i]]
@@ -53,7 +53,7 @@ def rescore(state: State, tape: Tape, proposals: Proposals, start: int, stop: in
             continue
         if not own:
             position["score"] = proposals.score[i]
-        elif proposals.row[i] >= 0 and np.isfinite(tape.close[proposals.row[i]]):
+        elif np.isfinite(tape.close[proposals.row[i]]):
             key = own_rank_key(state, tape, proposals, i, wanted, free)
             position["score"] = key if np.isfinite(key) else position["score"]
 

@@ -29,9 +29,9 @@ OWN_FEE = MONEY_LIMIT
 
 
 @kernel
-def revalue_again(state: State, tape: Tape, slot: int) -> None:
-    """Mark a position to its last mark."""
-    book_value(state, slot, value_at(state, slot, last_mark(state, tape, slot)), state.positions[slot]["cost"])
+def book_cost(state: State, tape: Tape, slot: int, cost: int) -> None:
+    """Set the cost of a position whose lots have changed, and mark them to its last mark."""
+    book_value(state, slot, value_at(state, slot, last_mark(state, tape, slot)), cost)
 
 
 @shared
@@ -81,8 +81,7 @@ def reduce_position(
         release(state, slot)
     else:
         set_lots(state, tape, slot, -side * (held - lots))
-        book_value(state, slot, position["value"], position["cost"] - released)
-        revalue_again(state, tape, slot)
+        book_cost(state, tape, slot, position["cost"] - released)
         ends = state.rules[0]["aiming"] != 0 and order_id == position["exit_id"] and lots == position["exit_lots"]
         flags |= 0 if ends else MORE
     secure(state, slot, kept)
@@ -247,8 +246,7 @@ def add_lots(
     amount = -worth - charged if spot else -charged
     account["cash"] += amount
     set_lots(state, tape, slot, position["lots"] + side * lots)
-    book_value(state, slot, position["value"] + worth, position["cost"] + worth)
-    revalue_again(state, tape, slot)
+    book_cost(state, tape, slot, position["cost"] + worth)
     secure(state, slot, position["margin"] + (margin(traded, spec["leverage"]) if position["backs"] else 0))
     seq = post(state, ts, RecordKind.FILL, reason, slot, order_id, proposal, side, lots, price, charged, amount, 0.0, cause, 0, flags)
     settle_tier(state, tape, ts)

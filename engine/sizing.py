@@ -129,7 +129,7 @@ def own_share(proposals: Proposals, desk: np.void, i: int) -> float:
     if desk["size"] == SizeKind.TARGET_WEIGHT:
         return desk["amount"] * proposals.weight[i] if len(proposals.weight) > 0 else np.nan
     if desk["size"] == SizeKind.VOL_TARGET:
-        usable = len(proposals.volatility) > 0 and 0.0 < proposals.volatility[i] < np.inf
+        usable = len(proposals.volatility) > 0 and proposals.volatility[i] > 0.0
         return desk["amount"] / proposals.volatility[i] if usable else np.nan
     if len(proposals.win_probability) == 0 or len(proposals.payoff) == 0:
         return np.nan

@@ -42,11 +42,15 @@ EXAMPLES = [
     "carry_examples",
     "choosers",
     "coast",
+    "coasting",
     "conversion",
     "costs",
     "cuts",
     "dated_rules",
     "entry_fills",
+    "crowd",
+    "dated_rules",
+    "exit_models",
     "exit_options",
     "funding",
     "gate_exposure",
@@ -70,6 +74,7 @@ EXAMPLES = [
     "reversals",
     "prices",
     "proposal_table",
+    "replaced_levels",
     "review_cases",
     "selection_examples",
     "settlement",
@@ -80,6 +85,7 @@ EXAMPLES = [
     "tape",
     "target_bounds",
     "targets",
+    "trailing",
 ]
 
 RULES = [

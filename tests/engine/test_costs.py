@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from engine.dataset import Dataset, from_columns
 from engine.instrument import Decimals
 from engine.ledger import Ledger, LedgerError, ledger_header
-from engine.schema import Action, RecordKind, SizeKind, Slippage
+from engine.schema import Action, OrderType, RecordKind, SizeKind, Slippage
 from engine.session import Session
 from engine.settings import FeeTier, Settings
 from engine.verify import verify_ledger
@@ -90,6 +90,18 @@ def test_a_stop_after_a_quiet_month_leaves_the_window_too() -> None:  # R2.6
     rows = [propose(24, stop_loss=95.0), propose(24 * 80), propose(24 * 81, Action.EXIT)]
     result = one_symbol([FLAT] * (24 * 90), *rows, data=data, strategies=six, fee_tiers=TIERS)
     assert [((fill["ts"] - at(0)) // DAY, fill["fee"]) for fill in of_kind(result, FILL)] == [(1, 60), (40, 57), (80, 60), (81, 30)]
+
+
+def test_a_fill_counts_from_the_instant_at_which_it_is_the_last_record() -> None:  # R2.6
+    # bought at 95 on day 40 by a limit of day 1, and sold on day 41 at the rate that 570.00 have earned; what the ledger has room for is not read
+    data = daily(50)
+    data.columns["bars"]["low"].setflags(write=True)
+    data.columns["bars"]["low"][39] = 90.0
+    rows = [propose(24, order_type=int(OrderType.LIMIT), limit_price=95.0), propose(24 * 41, Action.EXIT)]
+    session = Session(data, table(*rows), settings(24 * 50, strategies=(strategy(SizeKind.FIXED_QTY, 6.0),), fee_tiers=TIERS))
+    session.state.ledger["ts"] = 0
+    records = session.run().records
+    assert [(fill["price"], fill["fee"]) for fill in records[records["kind"] == FILL]] == [(95.0, 11), (100.0, 30)]
 
 
 def test_what_is_filled_at_one_instant_counts_in_order() -> None:  # R2.6 R1.4

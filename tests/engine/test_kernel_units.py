@@ -236,6 +236,14 @@ def test_the_most_lots_whose_outlay_fits(limit: int, lots: int) -> None:  # R5.2
     assert most_lots(run.tape, run.state, 0, 1, limit, 5, 100.0, 0.0, 1, False) == lots
 
 
+def test_the_most_lots_come_in_steps_however_many_are_asked_for() -> None:  # R5.2 R2.7
+    run, step = session(taker_bps=10.0), np.int64(2**11)  # 100.10 a lot
+    asked = np.int64(2**53)
+    for steps in (0, 1, 2, 3):
+        assert most_lots(run.tape, run.state, 0, 1, steps * 2**11 * 10_010, asked, 100.0, 0.0, step, False) == steps * step
+        assert most_lots(run.tape, run.state, 0, 1, (steps + 1) * 2**11 * 10_010 - 1, asked, 100.0, 0.0, step, False) == steps * step
+
+
 @pytest.mark.parametrize(("limit", "lots"), [(-1, 0), (0, 0), (9_999, 0), (10_000, 1), (49_999, 4), (50_000, 5), (10**9, 5)])
 def test_the_most_lots_of_a_value(limit: int, lots: int) -> None:  # R5.2
     run = session()
@@ -246,6 +254,18 @@ def test_the_most_lots_of_a_value(limit: int, lots: int) -> None:  # R5.2
 def test_all_in_takes_the_most_lots(limit: int, lots: int) -> None:  # R5.1
     run = session(taker_bps=10.0)
     assert all_in_lots(run.tape, run.state, 0, 1, limit, 100.0, 0.0, 1, False) == lots
+
+
+@pytest.mark.parametrize(
+    ("price", "limit", "lots"),
+    [
+        (1 / 1024, 1, 15),  # 0.0977 cents apiece: eight cost a cent and fifteen too, which are 1.46; sixteen are 1.56 and cost two
+        (1e-16, 1_000, MONEY_LIMIT),  # 90 cents for as many as are counted
+    ],
+)
+def test_all_in_takes_the_most_lots_of_next_to_no_price(price: float, limit: int, lots: int) -> None:  # R5.1 R6.3
+    run = session()
+    assert all_in_lots(run.tape, run.state, 0, 1, limit, price, 0.0, 1, False) == lots
 
 
 def test_a_day_ends_at_the_first_midnight_at_or_after() -> None:  # R5.3

@@ -99,6 +99,16 @@ def test_a_tier_is_the_one_that_holds_the_notional_at_the_price() -> None:  # R7
     assert first == pytest.approx((1000 - 200) / (10 * 0.99))  # 808.1
 
 
+def test_the_tier_of_an_inverse_contract_holds_its_coins_at_the_price() -> None:  # R7.3
+    # 1,000 dollars bought at 10,000 with 0.01 coins: by the second tier 1050 / 0.118, at which they are 0.112 coins; so the first it is
+    tiers = np.array([tuple(tier) for tier in margin_tiers([(0, 0.01), (0.2, 0.05)])], MARGIN_TIER)
+    first = float(liquidation_price(tiers, 0, 2, MARK, 1, 1_000.0, 0.1, 0.01, 0.0, True))
+    assert first == pytest.approx(1_010 / 0.11)
+    # ten times as many: 1.12 coins are of the second
+    second = float(liquidation_price(tiers, 0, 2, MARK, 1, 10_000.0, 1.0, 0.1, 0.0, True))
+    assert second == pytest.approx(10_500 / (1.1 + 0.008))
+
+
 def test_what_can_never_be_reached_is_no_price() -> None:  # R7.3
     assert np.isnan(price(1, 1.0, 100.0, 200.0, 0.01))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from engine.instrument import MarginTier
 from engine.ledger import Ledger, ledger_header
 from engine.proposal import Proposal
 from engine.proposals import ProposalError
@@ -273,6 +274,27 @@ def test_a_bar_without_the_volume_sells_part_by_part() -> None:  # R2.6
     result = replayed(flat(*[100] * 12), target(1, 0.5), target(7, 0.2), participation=1.0)
     sold = [(record["qty"], record["flags"] & MORE, record["position"]) for record in of_kind(result, FILL) if record["side"] < 0]
     assert sold[:3] == [(1, MORE, 4), (1, MORE, 3), (1, 0, 2)]
+
+
+def test_a_place_is_freed_by_what_leaves_and_not_by_what_was_cut_before() -> None:  # R4.4
+    rows = [target(1, 0.5), target(2, 0.2), propose(3, Action.EXIT), target(3, 0.3, symbol="B")]
+    result = many("AB", 5, *rows, max_positions=1, reuse_pending_exit=True)
+    assert trades(result) == [
+        (1, 5, 5, "FILLED"),
+        (2, -3, 2, "REBALANCED"),
+        (3, -2, 0, "SIGNAL"),
+        (3, 3, 3, "FILLED"),
+        (5, -3, 0, "RUN_ENDED"),
+    ]
+
+
+def test_a_sale_of_some_does_not_make_the_open_look_at_liquidation_again() -> None:  # R1.4 R7.3
+    # 50 at 100 cost 250.00 of fees. At 86.5 equity is 75.00 and maintenance 43.25; 25 go for a fee of 108.12, which leaves less than nothing.
+    # The bar itself then liquidates the rest, at the best that it has for the price that lies above it
+    tiers = (instrument(maintenance=(MarginTier(0.0, 0.01, 0.0),)),)
+    candles = [*flat(100, 100), (86.5, 87, 86, 86.5), *flat(86.5)]
+    result = replayed(candles, target(1, 5.0), target(2, 3.33), instruments=tiers, leverage=10.0, taker_bps=500.0)
+    assert trades(result) == [(1, 50, 50, "FILLED"), (2, -25, 25, "REBALANCED"), (3, -25, 0, "LIQUIDATED")]
 
 
 @pytest.mark.parametrize(
