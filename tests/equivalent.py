@@ -26,7 +26,6 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"levels\.append_change", r"1 - position\['levels'\] -> 1 \+ .*", "levels counted too often are visited in vain"),
     (r"prices\.entry_price", r".* > 0 -> .* >= 0", "a price at the limit is the limit"),
     (r"fees\.move_window", r"state\.ledger\[account\['traded_from'\]\] -> .*", "a FILL is followed by its POSITION of the same time"),
-    (r".*", r"(state\.)?account(\[0\])?\['n_exits'\] -= 1 -> .*", "exits counted too often are looked for in vain"),
     (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),
     (
         r"volume\.take_volume",
@@ -106,7 +105,6 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"execution\.attach_bracket", r"0 if still else 1 -> 1 if still else 1", "levels that nothing moves are followed in vain"),
     (
         r"liquidation\.(exit_inside|margined_paths)",
-        r".*\['plain_exits'\] != 0 -> .*",
         "plain only spares a look at options that are at their defaults",
     ),
     (
