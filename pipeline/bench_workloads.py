@@ -193,6 +193,15 @@ def prepare(workload: Workload, bars: Market) -> Prepared:
     )
 
 
+def means_alone(bars: Market, together: int = 8) -> None:
+    """The two rolling means of every symbol and nothing else: what no run of the strategy can do without."""
+    from features.rolling_mean import rolling_means
+
+    for first in range(0, len(bars.close), together):
+        columns = bars.close[first : first + together]
+        rolling_means([column for column in columns for _ in (FAST, SLOW)], [FAST, SLOW] * len(columns))
+
+
 def outcome_of(dataset: "Dataset", workload: Workload) -> Outcome:
     """Run a workload, and work out its metrics."""
     result = result_of(dataset, workload)
