@@ -57,7 +57,7 @@ def rotate_out(state: State, tape: Tape, slot: int, now: int, cause: int) -> Non
     rules, position = state.rules[0], state.positions[slot]
     order_exit(state, tape, slot, now, Reason.ROTATED, rules["timing"], rules["latency_us"], NONE, cause)
     row = position["row"] - 1
-    if row >= position["exit_row"] and tape.ts[row] == now:  # under ``close`` alone
+    if rules["timing"] == Timing.CLOSE and tape.ts[row] == now:
         close_by_order(state, tape, slot, now, close_price(tape, -position["side"], row), row)
 
 

@@ -64,8 +64,7 @@ def turned(state: State, tape: Tape, proposals: Proposals, i: int, now: int) -> 
         return Action.ENTER_SHORT if weight < 0.0 else Action.ENTER_LONG  # INVALID, as any entry without what it needs
     if weight != 0.0 and is_unrated(tape, state, symbol):
         return Action.TARGET
-    pending = position["lots"] != 0 and position["exit_id"] != 0
-    if pending or state.entries[slot]["order_id"] != 0:
+    if position["exit_id"] != 0 or state.entries[slot]["order_id"] != 0:
         state.outcomes[i] = Reason.ALREADY_PENDING
         return Action.TARGET
     if weight == 0.0:
@@ -77,7 +76,7 @@ def turned(state: State, tape: Tape, proposals: Proposals, i: int, now: int) -> 
     reference, rule = restated(state, tape, symbol, tape.close[row], tape.ts[row]), tape.rules[rules_at(tape, symbol, now)]
     wanted = aimed_quantity(state, tape, proposals, i, equity(state), reference)
     entry = Action.ENTER_LONG if wanted > 0.0 else Action.ENTER_SHORT
-    has = position["qty"] if position["lots"] != 0 else 0.0
+    has = position["qty"]
     if has * wanted < 0.0:
         if whole_lots(abs(wanted), rule["lot"]) > 0:
             return entry
@@ -115,5 +114,5 @@ def close_turned_back(state: State, tape: Tape, slot: int, now: int) -> None:
     """Close a position that was to be turned round, unless it is to close anyway: ORDER, caused by what refused the new side."""
     cause, rules = state.entries[slot]["refused"], state.rules[0]
     state.entries[slot]["refused"] = NONE
-    if cause != NONE and state.positions[slot]["lots"] != 0 and state.positions[slot]["exit_id"] == 0:
+    if cause != NONE and state.positions[slot]["exit_id"] == 0:
         order_exit(state, tape, slot, now, Reason.REBALANCED, rules["timing"], rules["latency_us"], NONE, cause)
