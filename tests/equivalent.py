@@ -135,7 +135,12 @@ SAME: tuple[tuple[str, str, str], ...] = (
         r"len\(tape\.universe_ts\) == 0 -> .* == 1",
         "nothing is held before a first row, so one row lets nothing leave",
     ),
-    (r"life\.leaves", r"at >= first -> at > first", "nothing is held before a first row"),
+    (
+        r"orders\.note_refusal",
+        r"state\.positions\[slot\]\['lots'\] \* side < 0 -> .*",
+        "what is not held is not closed, and the next entry forgets it",
+    ),
+    (r"life\.leaves_universe", r"at >= first -> at > first", "nothing is held before a first row"),
     (r"exits\.trailed_inside", r"side \* \(extreme - target\) > 0 -> .* >= 0", "an extreme at the target is the target"),
     (r"risk\.(sized|limited)", r"\(0, (Reason\..*)\) -> \(1, \1\)", "the lots of what is refused are not looked at"),
     (r"risk\.sized", r"desk\['size'\] > SizeKind\.ALL_IN -> .* >= .*", "ALL_IN has been sized by then"),

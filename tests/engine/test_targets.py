@@ -9,7 +9,7 @@ from engine.instrument import MarginTier
 from engine.ledger import Ledger, ledger_header
 from engine.proposal import Proposal
 from engine.proposals import ProposalError
-from engine.schema import MORE, Action, LevelKind, OnHeld, OrderType, Reason, RecordKind, SizeKind, Timing
+from engine.schema import MORE, Action, LevelKind, OnHeld, OrderType, Reason, RecordKind, SizeKind, TimeInForce, Timing
 from engine.session import Session, replay
 from engine.settings import HaltLimits, StrategySettings
 from engine.verify import verify_ledger
@@ -353,3 +353,12 @@ def test_a_session_takes_targets_as_they_are_made() -> None:  # R9.4
     made = session.run()
     named = ("kind", "reason", "side", "qty", "price", "position")
     assert made.records[list(named)].tolist() == whole.records[list(named)].tolist()
+
+
+def test_an_entry_of_the_other_side_that_is_no_target_closes_nothing_where_it_expires() -> None:  # R4.3 R5.4
+    turning = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=3.0, on_held=OnHeld.REVERSE),)
+    short = {"order_type": int(OrderType.LIMIT), "limit_price": 105.0, "tif": int(TimeInForce.BARS), "tif_value": 1}
+    rows = [propose(1), propose(2, Action.ENTER_SHORT, **short), target(1, 0.1, symbol="B")]
+    result = many("AB", 5, *rows, strategies=turning)
+    assert reasons(result, CANCELLED) == [(2, "EXPIRED")]
+    assert trades(result) == [(1, 3, 3, "FILLED"), (1, 1, 1, "FILLED"), (5, -3, 0, "RUN_ENDED"), (5, -1, 0, "RUN_ENDED")]
