@@ -142,6 +142,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"risk\.value_room", r"\(.*\['group'\], 0\) -> .*", "each limit that holds counts anew"),
     (r"risk\.under", r"room < MONEY_LIMIT -> room <= MONEY_LIMIT", "values end at that limit, so all lots have room"),
     (r"risk\.gate", r"leg_of\(proposals, i\) > 0 -> .* >= 0", "what has no legs is judged as a decision of one leg is, only quicker"),
+    (r"halts\.fill_samples", r"tape\.grid\[k\] < now -> .* <= now", "no sample lies before one of now"),
     (
         r"halts\.watch_drawdown",
         r"now < watch\['resume_at'\] -> now <= .*",
