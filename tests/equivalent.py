@@ -148,7 +148,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
         r"now < watch\['resume_at'\] -> now <= .*",
         "the next sample takes this one's equity for the peak, being the last",
     ),
-    (r"halts\.read_ledger", r"symbol \* n_strategies \+ strategy -> .* - strategy", "another place for each, but one of its own"),
+    (r"halts\.read_new_records", r"symbol \* n_strategies \+ strategy -> .* - strategy", "another place for each, but one of its own"),
     (r"portfolio\.book_value", r"upkeep - position\['upkeep'\] -> upkeep \+ .*", "a higher bound on maintenance only takes time"),
     (r"portfolio\.hold", r"state\.held\[i - 1\] > slot -> .* >= slot", "a slot is held once"),
     (r"portfolio\.claim_slot", r"-NEVER -> NEVER", "no instant is at either end of time"),
