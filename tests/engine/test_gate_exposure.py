@@ -63,6 +63,14 @@ def test_a_reversal_counts_as_what_it_opens_and_an_add_with_what_is_held(
     assert lots(replayed(propose(1), second, third, groups="ggg", strategies=two, latency_us=latency, **limit)) == [1, 1, room]
 
 
+@pytest.mark.parametrize("limit", ["max_gross", "max_net", "max_group"])
+def test_all_that_is_pending_counts(limit: str) -> None:  # R5.2
+    """A lot of B and one of C wait for the open of 3; of 500.00, 300.00 are left for A."""
+    rows = (propose(1, symbol="B"), propose(1, symbol="C"), propose(2.5, strategy="t"))
+    result = replayed(*rows, groups="ggg", strategies=(desk("s", 1.0), desk("t", 6.0)), latency_us=2 * HOUR, **{limit: 0.5})
+    assert lots(result) == [1, 1, 3]
+
+
 @pytest.mark.parametrize(("fraction", "approved"), [(0.19999, [1]), (0.2, [1, 1])])
 def test_a_position_counts_with_what_is_added_to_it(fraction: float, approved: list[int]) -> None:  # R4.3 R5.2
     result = replayed(propose(1), propose(3), strategies=(desk("s", 1.0, OnHeld.ADD),), max_position=fraction)
