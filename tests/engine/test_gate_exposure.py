@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.schema import OnHeld, RecordKind, SizeKind
+from engine.schema import OnHeld, RecordKind, SizeKind, TimeInForce
 from engine.session import ReplayError, Session
 from engine.settings import StrategySettings
 from tests.differential import agreed_replay
@@ -136,6 +136,20 @@ def test_a_decision_that_fails_gives_back_what_its_legs_reserved() -> None:  # R
     result = legs(3.0, 7.5, 10.0)  # 300 and 750 of margin do not fit in 1,000
     assert reasons(result, RecordKind.REJECTED) == [(1, "INVALID"), (0, "LEG_REFUSED"), (2, "INSUFFICIENT_MARGIN")]
     assert lots(result) == [100]
+
+
+def test_a_leg_that_fails_gives_back_nothing_of_an_order_that_ended_before() -> None:  # R4.2 R5.2
+    """Two lots of B at 50 expire with the bar of 2; the decision of 3 fails at B, and C may have 500."""
+    early = propose(1, symbol="B", weight=0.1, leg=0, order_type=1, limit_price=50.0, tif=TimeInForce.BARS, tif_value=1)
+    later = [
+        propose(3, symbol=symbol, score=3.0 - place, weight=weight, leg=int(symbol != "C"))
+        for place, (symbol, weight) in enumerate(zip("ABC", (0.2, 0.6, 0.9), strict=True))
+    ]
+    weighed = (StrategySettings("s", size=SizeKind.TARGET_WEIGHT, amount=1.0),)
+    result = replayed(early, *later, strategies=weighed, max_gross=0.5)
+    assert reasons(result, RecordKind.CANCELLED) == [(0, "EXPIRED")]
+    assert reasons(result, RecordKind.REJECTED) == [(1, "LEG_REFUSED"), (2, "MAX_GROSS")]
+    assert lots(result) == [2, 5]
 
 
 def test_a_leg_by_itself_is_clipped_and_legs_are_not() -> None:  # R4.2 R5.2
