@@ -29,6 +29,8 @@ from tests.oracle.replay import OracleResult
 
 ALERT, CANCELLED, REJECTED = RecordKind.RISK_ALERT, RecordKind.CANCELLED, RecordKind.REJECTED
 
+BOTH = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0), StrategySettings("t", size=SizeKind.FIXED_QTY, amount=1.0))
+
 
 def flat(*closes: float) -> Candles:
     return [(close,) * 4 for close in closes]
@@ -85,10 +87,18 @@ def test_a_drawdown_without_a_pause_starts_again_from_the_sample_that_breached(r
     assert [hour for hour, *_ in alerts(result)] == found
 
 
+def test_a_drawdown_ends_at_its_instant_between_samples() -> None:  # R5.3
+    """12 % are lost at 3, and entries refused for an hour and a half."""
+    halts = HaltLimits(drawdown=0.1, resume_after_us=3 * HOUR // 2)
+    rows = (propose(2), propose(4.499, strategy="t"), propose(4.5, strategy="t"))
+    result = halting([FLAT, FLAT, *falling(60, 60, 60)], *rows, strategies=(strategy(SizeKind.FIXED_QTY, 3.0), BOTH[1]), halts=halts)
+    assert [hour for hour, *_ in alerts(result)] == [3]
+    assert reasons(result, REJECTED) == [(1, "HALTED")]
+
+
 # whose
 
 
-BOTH = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0), StrategySettings("t", size=SizeKind.FIXED_QTY, amount=1.0))
 SCOPES = ("halts", "strategy_halts", "symbol_halts")
 
 
