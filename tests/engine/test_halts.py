@@ -27,7 +27,7 @@ from tests.oracle.examples import (
 )
 from tests.oracle.replay import OracleResult
 
-ALERT, CANCELLED, REJECTED = RecordKind.RISK_ALERT, RecordKind.CANCELLED, RecordKind.REJECTED
+ALERT, REJECTED = RecordKind.RISK_ALERT, RecordKind.REJECTED
 
 BOTH = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0), StrategySettings("t", size=SizeKind.FIXED_QTY, amount=1.0))
 
