@@ -166,3 +166,13 @@ def test_a_limit_that_is_off_leaves_an_order_beyond_all_money_to_its_error() -> 
     rows = table(propose(1), propose(3, symbol="B", strategy="t"))
     with pytest.raises(ReplayError, match=r"money of B overflows .* at ledger record 9;"):
         Session(market(dict.fromkeys("AB", [FLAT] * 6)), rows, chosen).run()
+
+
+def test_the_proceeds_of_a_short_buy_nothing() -> None:  # R5.2 R6.2
+    """Five of A are sold at 100: of 1,500.00, 500.00 of proceeds and 500.00 of margin are locked."""
+    shares = tuple(instrument(symbol, kind="spot", shortable=True) for symbol in "AB")
+    chosen = settings(6, instruments=shares, strategies=(desk("s", 5.0), desk("t", 20.0)))
+    rows = table(propose(1, SHORT), propose(3, symbol="B", strategy="t"))
+    result = agreed_replay(market(dict.fromkeys("AB", [FLAT] * 6)), rows, chosen)
+    assert of_kind(result, RecordKind.FILL)[0]["cash"] == 150_000
+    assert lots(result) == [5, 5]
