@@ -102,6 +102,14 @@ def test_each_symbol_pays_by_rates_of_its_own() -> None:  # R6.4
     assert paid(result, INTEREST) == [(24, 0, 100.0, -30), (24, 1, 100.0, -300), (48, 0, 100.0, -30)]
 
 
+@pytest.mark.parametrize(("action", "money"), [(Action.ENTER_LONG, []), (SHORT, [-300])])
+def test_a_midnight_that_something_else_is_due_at_costs_a_short_alone(action: Action, money: list[int]) -> None:  # R6.4
+    share = instrument(kind="spot", shortable=True, borrow=(DatedRate(at(-24), 3.65),))
+    rows = table(propose(1, action), propose(24, Action.EXIT))
+    result = agreed_replay(market({"A": [FLAT] * 26}), rows, settings(26, instruments=(share,)))
+    assert [row["amount"] for row in of_kind(result, INTEREST)] == money
+
+
 def test_no_cash_is_no_debt() -> None:  # R6.4
     """Ten units of spot cost all of it; an order at midnight sees to it that the instant is looked at."""
     sized = (strategy(SizeKind.FIXED_QTY, 10.0),)
