@@ -109,12 +109,12 @@ SAME: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"liquidation\.surely_safe",
-        r"(1e-06 .*|abs\(at_mark\) \+ abs\(left\)) -> (?!.* - 16\.0$).*",
-        "any slack beyond the rounding of money will do",
+        r".* \* \(1\.0 - ROUNDING\) -> .* / .*|1\.0 - ROUNDING -> 1\.0 \+ ROUNDING|abs\(at_mark\) \* \(.*\) -> abs\(at_mark\) / .*",
+        "any slack beyond the rounding of money will do, and rates are at most 1",
     ),
     (
         r"liquidation\.(surely_safe|undersecured)",
-        r"(left|equity\(state\)) > .* -> .* >= .*",
+        r"(\(backing \+ at_mark\) \* \(1\.0 - ROUNDING\)|equity\(state\)) > .* -> .* >= .*",
         "at the bound the price itself is worked out, or is not reached",
     ),
     (r"growth\.lots_that_fit", r"entry_price\((.*), 0\) -> entry_price\(\1, 1\)", "whether its bar is ambiguous is nothing to a price"),
@@ -147,7 +147,11 @@ SAME: tuple[tuple[str, str, str], ...] = (
         "the next sample takes this one's equity for the peak, being the last",
     ),
     (r"halts\.read_new_records", r"symbol \* n_strategies \+ strategy -> .* - strategy", "another place for each, but one of its own"),
-    (r"portfolio\.book_value", r"upkeep - position\['upkeep'\] -> upkeep \+ .*", "a higher bound on maintenance only takes time"),
+    (
+        r"portfolio\.book_value",
+        r"upkeep - position\['upkeep'\] -> upkeep \+ .*|int\(.*\) \+ 2 -> .* \+ 3",
+        "a higher bound on maintenance only takes time",
+    ),
     (r"portfolio\.hold", r"state\.held\[i - 1\] > slot -> .* >= slot", "a slot is held once"),
     (r"portfolio\.claim_slot", r"-NEVER -> NEVER", "no instant is at either end of time"),
     (r"conversion\.is_unrated", r"return True -> return (False|not True)", "the run stops all the same, with this error before any other"),
