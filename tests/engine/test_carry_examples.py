@@ -75,14 +75,12 @@ def test_the_last_close_is_of_the_symbol_whatever_else_closes_then() -> None:  #
 
 
 def test_each_symbol_has_settlements_of_its_own() -> None:  # R7.1
-    """A short of A, which is borrowed too, meets midnight, when B alone is funded."""
-    contracts = tuple(instrument(symbol, kind="spot", shortable=True, borrow=(DatedRate(at(-24), 0.365),)) for symbol in "AB")
-    one = {"ts": [at(5)], "rate": [0.01], "mark": [100.0]}
-    other = {"ts": [at(24)], "rate": [0.05], "mark": [100.0]}
-    dataset = funded(series(A=(0, [FLAT] * 26), B=(0, [FLAT] * 26)), A=one, B=other)
-    result = agreed_replay(dataset, table(propose(1, SHORT)), settings(26, instruments=contracts))
+    """A, which is funded at 5 alone, is told to be listed still as B is funded."""
+    one, other = ({"ts": [at(hour)], "rate": [0.01], "mark": [100.0]} for hour in (5, 24))
+    listed = {"universe": {("A", "", 0): {"ts": [at(0), at(24)], "listed": [1, 1]}}}
+    dataset = funded(series(A=(0, [FLAT] * 26), B=(0, [FLAT] * 26)) | listed, A=one, B=other)
+    result = agreed_replay(dataset, table(propose(1, SHORT)), settings(26, symbols="AB"))
     assert paid(result, FUNDING) == [(5, 0, 100.0, 300)]
-    assert paid(result, INTEREST) == [(24, 0, 100.0, -30)]
 
 
 # interest
@@ -102,6 +100,14 @@ def test_each_symbol_pays_by_rates_of_its_own() -> None:  # R6.4
     rows = table(propose(1, SHORT), propose(1, SHORT, symbol="B"))
     result = agreed_replay(market({"A": [FLAT] * 50, "B": [FLAT] * 50}), rows, settings(50, instruments=shares))
     assert paid(result, INTEREST) == [(24, 0, 100.0, -30), (24, 1, 100.0, -300), (48, 0, 100.0, -30)]
+
+
+@pytest.mark.parametrize(("action", "money"), [(Action.ENTER_LONG, []), (SHORT, [-300])])
+def test_a_midnight_that_something_else_is_due_at_costs_a_short_alone(action: Action, money: list[int]) -> None:  # R6.4
+    share = instrument(kind="spot", shortable=True, borrow=(DatedRate(at(-24), 3.65),))
+    rows = table(propose(1, action), propose(24, Action.EXIT))
+    result = agreed_replay(market({"A": [FLAT] * 26}), rows, settings(26, instruments=(share,)))
+    assert [row["amount"] for row in of_kind(result, INTEREST)] == money
 
 
 def test_no_cash_is_no_debt() -> None:  # R6.4

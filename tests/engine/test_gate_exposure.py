@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.schema import OnHeld, RecordKind, SizeKind
+from engine.schema import OnHeld, RecordKind, SizeKind, TimeInForce
 from engine.session import ReplayError, Session
 from engine.settings import StrategySettings
 from tests.differential import agreed_replay
@@ -61,6 +61,14 @@ def test_a_reversal_counts_as_what_it_opens_and_an_add_with_what_is_held(
     third = propose(3.5 if latency else 3, symbol="B", strategy=strategy)
     two = (desk("s", 1.0, on_held), desk("t", 6.0))
     assert lots(replayed(propose(1), second, third, groups="ggg", strategies=two, latency_us=latency, **limit)) == [1, 1, room]
+
+
+@pytest.mark.parametrize("limit", ["max_gross", "max_net", "max_group"])
+def test_all_that_is_pending_counts(limit: str) -> None:  # R5.2
+    """A lot of B and one of C wait for the open of 3; of 500.00, 300.00 are left for A."""
+    rows = (propose(1, symbol="B"), propose(1, symbol="C"), propose(2.5, strategy="t"))
+    result = replayed(*rows, groups="ggg", strategies=(desk("s", 1.0), desk("t", 6.0)), latency_us=2 * HOUR, **{limit: 0.5})
+    assert lots(result) == [1, 1, 3]
 
 
 @pytest.mark.parametrize(("fraction", "approved"), [(0.19999, [1]), (0.2, [1, 1])])
@@ -130,6 +138,20 @@ def test_a_decision_that_fails_gives_back_what_its_legs_reserved() -> None:  # R
     assert lots(result) == [100]
 
 
+def test_a_leg_that_fails_gives_back_nothing_of_an_order_that_ended_before() -> None:  # R4.2 R5.2
+    """Two lots of B at 50 expire with the bar of 2; the decision of 3 fails at B, and C may have 500."""
+    early = propose(1, symbol="B", weight=0.1, leg=0, order_type=1, limit_price=50.0, tif=TimeInForce.BARS, tif_value=1)
+    later = [
+        propose(3, symbol=symbol, score=3.0 - place, weight=weight, leg=int(symbol != "C"))
+        for place, (symbol, weight) in enumerate(zip("ABC", (0.2, 0.6, 0.9), strict=True))
+    ]
+    weighed = (StrategySettings("s", size=SizeKind.TARGET_WEIGHT, amount=1.0),)
+    result = replayed(early, *later, strategies=weighed, max_gross=0.5)
+    assert reasons(result, RecordKind.CANCELLED) == [(0, "EXPIRED")]
+    assert reasons(result, RecordKind.REJECTED) == [(1, "LEG_REFUSED"), (2, "MAX_GROSS")]
+    assert lots(result) == [2, 5]
+
+
 def test_a_leg_by_itself_is_clipped_and_legs_are_not() -> None:  # R4.2 R5.2
     assert lots(legs(0.6, max_gross=0.4)) == [4]
     assert lots(legs(0.6, max_gross=0.4, clip=False)) == []
@@ -144,3 +166,13 @@ def test_a_limit_that_is_off_leaves_an_order_beyond_all_money_to_its_error() -> 
     rows = table(propose(1), propose(3, symbol="B", strategy="t"))
     with pytest.raises(ReplayError, match=r"money of B overflows .* at ledger record 9;"):
         Session(market(dict.fromkeys("AB", [FLAT] * 6)), rows, chosen).run()
+
+
+def test_the_proceeds_of_a_short_buy_nothing() -> None:  # R5.2 R6.2
+    """Five of A are sold at 100: of 1,500.00, 500.00 of proceeds and 500.00 of margin are locked."""
+    shares = tuple(instrument(symbol, kind="spot", shortable=True) for symbol in "AB")
+    chosen = settings(6, instruments=shares, strategies=(desk("s", 5.0), desk("t", 20.0)))
+    rows = table(propose(1, SHORT), propose(3, symbol="B", strategy="t"))
+    result = agreed_replay(market(dict.fromkeys("AB", [FLAT] * 6)), rows, chosen)
+    assert of_kind(result, RecordKind.FILL)[0]["cash"] == 150_000
+    assert lots(result) == [5, 5]

@@ -27,7 +27,9 @@ from tests.oracle.examples import (
 )
 from tests.oracle.replay import OracleResult
 
-ALERT, CANCELLED, REJECTED = RecordKind.RISK_ALERT, RecordKind.CANCELLED, RecordKind.REJECTED
+ALERT, REJECTED = RecordKind.RISK_ALERT, RecordKind.REJECTED
+
+BOTH = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0), StrategySettings("t", size=SizeKind.FIXED_QTY, amount=1.0))
 
 
 def flat(*closes: float) -> Candles:
@@ -85,25 +87,36 @@ def test_a_drawdown_without_a_pause_starts_again_from_the_sample_that_breached(r
     assert [hour for hour, *_ in alerts(result)] == found
 
 
+def test_a_drawdown_ends_at_its_instant_between_samples() -> None:  # R5.3
+    """12 % are lost at 3, and entries refused for an hour and a half."""
+    halts = HaltLimits(drawdown=0.1, resume_after_us=3 * HOUR // 2)
+    rows = (propose(2), propose(4.499, strategy="t"), propose(4.5, strategy="t"))
+    result = halting([FLAT, FLAT, *falling(60, 60, 60)], *rows, strategies=(strategy(SizeKind.FIXED_QTY, 3.0), BOTH[1]), halts=halts)
+    assert [hour for hour, *_ in alerts(result)] == [3]
+    assert reasons(result, REJECTED) == [(1, "HALTED")]
+
+
 # whose
 
 
-BOTH = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0), StrategySettings("t", size=SizeKind.FIXED_QTY, amount=1.0))
 SCOPES = ("halts", "strategy_halts", "symbol_halts")
 
 
 @pytest.mark.parametrize(("symbol", "name"), [(symbol, name) for symbol in "ABC" for name in "rst"])
-def test_an_open_loss_is_that_of_its_strategy_and_its_symbol(symbol: str, name: str) -> None:  # R5.3
+def test_an_open_loss_halts_its_strategy_and_its_symbol(symbol: str, name: str) -> None:  # R5.3
     """Three units of 100 fall by 40 each: 12 % of 1,000.00.  What other strategies hold of other symbols does not move."""
     desks = tuple(strategy(SizeKind.TARGET_WEIGHT, 1.0, name=one) for one in "rst")
     bars = {one: [FLAT, FLAT, FLAT, *falling(60 if one == symbol else 100)] for one in "ABC"}
     rows = [propose(1, symbol=symbol, strategy=name, weight=0.3)]
     rows += [propose(1, symbol=one, strategy=other, weight=0.1) for one in "ABC" for other in "rst" if one != symbol and other != name]
+    rows += [propose(4, symbol=one, strategy=other, weight=0.1) for one in "ABC" for other in "rst"]
     halts = HaltLimits(drawdown=0.1)
     changes: Row = {"strategies": desks, "leverage": 10.0, "strategy_halts": halts, "symbol_halts": halts}
     result = agreed_replay(market(bars), table(*rows), settings(4, symbols="ABC", **changes))
     found = [(row["ts"], row["symbol"], row["strategy"], row["value"]) for row in of_kind(result, ALERT)]
     assert found == [(at(4), -1, "rst".index(name), 0.12), (at(4), "ABC".index(symbol), -1, 0.12)]
+    refused = [("ABC"[row["symbol"]], "rst"[row["strategy"]]) for row in of_kind(result, REJECTED) if row["reason"] == Reason.HALTED]
+    assert refused == [(one, other) for one in "ABC" for other in "rst" if one == symbol or other == name]
 
 
 @pytest.mark.parametrize("scope", SCOPES)

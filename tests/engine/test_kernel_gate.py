@@ -59,6 +59,13 @@ def test_a_limit_clips_to_whole_lots_or_refuses(limit: Row, reason: str, lots: i
         assert (reasons(clipped, REJECTED) == [(0, reason)]) == ("leverage" not in limit)
 
 
+def test_what_a_taker_pays_is_kept_out_of_the_buffer() -> None:  # R2.5 R5.2
+    """Five lots of 100 and a fee of 5 are more than the 500 that the buffer leaves."""
+    size = (strategy(SizeKind.FIXED_QTY, 6.0),)
+    assert of_kind(one_symbol([FLAT, FLAT], propose(1), cash_buffer=0.5, taker_bps=100.0, strategies=size), APPROVED)[0]["qty"] == 4
+    assert of_kind(one_symbol([FLAT, FLAT], propose(1), cash_buffer=0.5, maker_bps=100.0, strategies=size), APPROVED)[0]["qty"] == 5
+
+
 def test_spot_that_cash_does_not_cover_is_clipped_or_refused() -> None:  # R5.2
     spot: Row = {"instruments": (instrument(kind="spot"),), "strategies": (strategy(SizeKind.FIXED_QTY, 12.0),)}
     assert of_kind(one_symbol([FLAT, FLAT], propose(1), **spot), APPROVED)[0]["qty"] == 10

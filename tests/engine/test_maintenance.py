@@ -54,11 +54,21 @@ def test_ruin_is_equity_of_nothing(cash: int, end: tuple[float, float, str], hal
     assert fills(agreed_replay(market({"A": bars}), table(propose(1)), chosen))[-1] == end
 
 
-@pytest.mark.parametrize(("low", "left"), [(90.1, "RUN_ENDED"), (90.0, "LIQUIDATED")])
-def test_a_margin_that_is_gone_is_gone_at_its_price(low: float, left: str) -> None:  # R7.3
-    """Eight units at 100 on a margin of 80, without maintenance."""
+@pytest.mark.parametrize(("low", "left"), [(90.1, "RUN_ENDED"), (90.0, "LIQUIDATED"), (0.1, "LIQUIDATED")])
+@pytest.mark.parametrize("units", [8, 8_000])
+def test_a_margin_that_is_gone_is_gone_at_its_price(units: int, low: float, left: str) -> None:  # R7.3
+    """A margin of a tenth, without maintenance, at 100."""
     bare = instrument(maintenance=(MarginTier(0.0, 0.0, 0.0),))
-    sized = (strategy(SizeKind.FIXED_QTY, 8.0),)
-    chosen = settings(3, instruments=(bare,), strategies=sized, leverage=10.0, margin=MarginMode.ISOLATED)
+    sized = (strategy(SizeKind.FIXED_QTY, float(units)),)
+    chosen = settings(3, cash=12_500 * units, instruments=(bare,), strategies=sized, leverage=10.0, margin=MarginMode.ISOLATED)
     result = agreed_replay(market({"A": [FLAT, FLAT, (100.0, 100.0, low, 100.0)]}), table(propose(1)), chosen)
+    assert fills(result)[1][2] == left
+
+
+@pytest.mark.parametrize(("high", "left"), [(124.9, "RUN_ENDED"), (125.0, "LIQUIDATED")])
+def test_a_short_that_all_of_the_account_secures_is_liquidated_at_its_price(high: float, left: str) -> None:  # R7.2 R7.3
+    """20 lots at 100, maintained by a fifth of the mark: (2000 + 1000) / (20 x 1.2) is 125."""
+    contract = instrument(maintenance=(MarginTier(0.0, 0.2, 0.0),))
+    chosen = settings(3, instruments=(contract,), strategies=(strategy(SizeKind.FIXED_QTY, 20.0),), leverage=50.0)
+    result = agreed_replay(market({"A": [FLAT, FLAT, (100.0, high, 100.0, 100.0)]}), table(propose(1, SHORT)), chosen)
     assert fills(result)[1][2] == left
