@@ -25,7 +25,6 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r".*", r"(state\.)?account(\[0\])?\['n_levels'\] -= .* -> .*", "levels counted too often are visited in vain"),
     (r"levels\.append_change", r"1 - position\['levels'\] -> 1 \+ .*", "levels counted too often are visited in vain"),
     (r"prices\.entry_price", r".* > 0 -> .* >= 0", "a price at the limit is the limit"),
-    (r"fees\.move_window", r"state\.ledger\[account\['traded_from'\]\] -> .*", "a FILL is followed by its POSITION of the same time"),
     (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),
     (
         r"volume\.take_volume",
@@ -103,10 +102,6 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"exits\.follow", r"tape\.rule_first\[symbol\] \+ 1 -> .*", "a level worked out anew from the same extreme is no better"),
     (r"execution\.attach_bracket", r"state\.rules\[0\]\['exit_model'\] == 0 -> .* == 1", "levels that nothing moves are followed in vain"),
     (r"execution\.attach_bracket", r"0 if still else 1 -> 1 if still else 1", "levels that nothing moves are followed in vain"),
-    (
-        r"liquidation\.(exit_inside|margined_paths)",
-        "plain only spares a look at options that are at their defaults",
-    ),
     (
         r"liquidation\.surely_safe",
         r".* \* \(1\.0 - ROUNDING\) -> .* / .*|1\.0 - ROUNDING -> 1\.0 \+ ROUNDING|abs\(at_mark\) \* \(.*\) -> abs\(at_mark\) / .*",

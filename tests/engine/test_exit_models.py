@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from engine.dataset import Dataset, from_columns
-from engine.model_call import draw, event_key
+from engine.model_call import draw, event_key, name_key
 from engine.models import ModelKind, compile_model
 from engine.schema import Action, StopFrom, TrailingMode
 from tests.differential import agreed_replay
@@ -104,7 +104,7 @@ def by_chance(
 
 
 def test_a_model_draws_by_the_bar_that_closed() -> None:  # R9.2
-    drawn = 90.0 + 5.0 * draw(event_key(7, at(2), 0, 0), 0)
+    drawn = 90.0 + 5.0 * draw(event_key(7, at(2), name_key("A"), name_key("s")), 0)
     chosen = settings(4, models=(compile_model(ModelKind.EXIT, by_chance),), seed=7)
     left = fills(agreed_replay(quoted(FALLING, flipped=False), table(propose(1)), chosen))[1]
     assert left == (3, pytest.approx(math.floor(10 * drawn) / 10), "MODEL_STOP")

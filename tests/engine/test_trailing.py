@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from engine.instrument import Decimals, Rules
-from engine.schema import OrderType, TrailingMode
+from engine.instrument import Decimals, MarginTier, Rules
+from engine.schema import LimitTouch, OrderType, TrailingMode
 from tests.differential import agreed_replay
 from tests.oracle.examples import FLAT, SHORT, Candles, Row, at, fills, instrument, market, propose, settings, table
 
@@ -46,3 +46,12 @@ def test_a_bar_trails_a_level_to_less_than_one() -> None:
     # 100.5 - 100, of the extreme of the very bar that falls to 0.4
     candles = [FLAT, (100, 100.5, 0.4, 50), FLAT]
     assert left(candles, propose(1, trailing=100.0), trailing_mode=TrailingMode.INTRABAR) == (2, 0.5, "TRAILING_STOP")
+
+
+def test_options_of_levels_hold_where_margin_secures_the_position() -> None:  # R7.3 R2.4
+    tiered = (instrument(maintenance=(MarginTier(0.0, 0.01, 0.0),)),)
+    # the bar's own 110 trails the stop to 107, which it falls to; and a target of 110 that must be passed is not
+    candles = [FLAT, FLAT, (100, 110, 99, 109), FLAT]
+    trailed = left(candles, propose(1, trailing=3.0), instruments=tiered, trailing_mode=TrailingMode.INTRABAR)
+    assert trailed == (3, 107.0, "TRAILING_STOP")
+    assert left(candles, propose(1, take_profit=110.0), instruments=tiered, limit_touch=LimitTouch.THROUGH) == (4, 100.0, "RUN_ENDED")
