@@ -205,7 +205,8 @@ def earns(kind: int) -> bool:
 @kernel
 def is_stop(reason: int) -> bool:
     """Whether a fill was that of a stop, moved or not."""
-    return reason == Reason.STOP_LOSS or reason == Reason.TRAILING_STOP or reason == Reason.BREAK_EVEN
+    moved = reason == Reason.TRAILING_STOP or reason == Reason.BREAK_EVEN or reason == Reason.MODEL_STOP
+    return reason == Reason.STOP_LOSS or moved
 
 
 @kernel

@@ -127,8 +127,8 @@ RULES = [
 UNTOLD = ("prefetch", "fetch_ahead", "bring_near")
 """Functions that only make the replay faster."""
 
-QUICK = 0.5  # seconds, while its lines are kept, of a trial that is worth running again and again
-LONGEST = 2.0  # seconds after which a mutant is taken to go round for ever
+QUICK = 2.0  # seconds, while its lines are kept, of a trial that is worth running again and again
+LONGEST = 3.0  # seconds after which a mutant is taken to go round for ever
 ENOUGH = 0.95  # share of the mutants that must be killed
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {

@@ -8,9 +8,10 @@ import pytest
 from engine.dataset import Dataset, from_columns
 from engine.model_call import draw, event_key, name_key
 from engine.models import ModelKind, compile_model
-from engine.schema import Action, StopFrom, TrailingMode
+from engine.schema import Action, RecordKind, StopFrom, TrailingMode
+from engine.settings import HaltLimits
 from tests.differential import agreed_replay
-from tests.oracle.examples import FLAT, HOUR, SHORT, Candles, Row, at, fills, market, propose, settings, table
+from tests.oracle.examples import FLAT, HOUR, SHORT, Candles, Row, at, fills, market, propose, reasons, settings, table
 
 FALLING: Candles = [FLAT, (100, 110, 96, 104), (104, 106, 50, 60), (60, 60, 60, 60)]
 """Of the bar from 1 to 2 the bid goes from 99 to 109, 95 and 103; the next falls through all levels."""
@@ -161,3 +162,12 @@ def test_a_model_does_not_move_what_a_stop_has_left_to_the_market() -> None:  # 
     chosen = settings(5, models=(compile_model(ModelKind.EXIT, close_behind),), participation=1.0)
     result = agreed_replay(data, table(propose(1, stop_loss=95.0)), chosen)
     assert fills(result)[1:] == [(2, 92.0, "STOP_LOSS"), (3, 90.0, "STOP_LOSS"), (4, 89.0, "STOP_LOSS")]
+
+
+def test_a_stop_that_a_model_set_starts_a_cool_down() -> None:  # R2.8 R5.3
+    # out at the open of 60 that falls through 92; the bar of 3 has not closed when the next entry comes
+    rows = [propose(1), propose(3)]
+    chosen = settings(4, models=(compile_model(ModelKind.EXIT, of_the_close),), halts=HaltLimits(cooldown_bars=2))
+    result = agreed_replay(market({"A": FALLING}), table(*rows), chosen)
+    assert fills(result)[1][2] == "MODEL_STOP"
+    assert reasons(result, RecordKind.REJECTED) == [(1, "COOLDOWN")]

@@ -8,7 +8,7 @@ from engine.schema import DAY_US, NEVER, NONE, Reason, RecordKind
 from engine.settings import HaltLimits
 from tests.oracle.account import Account
 
-STOPS = (Reason.STOP_LOSS, Reason.TRAILING_STOP, Reason.BREAK_EVEN)
+STOPS = (Reason.STOP_LOSS, Reason.TRAILING_STOP, Reason.BREAK_EVEN, Reason.MODEL_STOP)
 
 
 class Scope(NamedTuple):
