@@ -134,6 +134,12 @@ def next_instant(tape: Tape, proposals: Proposals, state: State) -> int:
     return now if now <= last_sample(tape, state) else NEVER
 
 
+@entry
+def coming_instant(tape: Tape, proposals: Proposals, state: State) -> int:
+    """The same, for sessions that are stepped."""
+    return next_instant(tape, proposals, state)
+
+
 @kernel
 def proposals_at(proposals: Proposals, first: int, now: int) -> int:
     """How many proposals from ``first`` on are known from ``now``."""

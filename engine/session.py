@@ -211,7 +211,7 @@ class Session(Driver):
         self._join()
         if self._state.account[0]["seq"] == 0:
             return self.advance(-NEVER)
-        return self.advance(int(loop.next_instant(self.tape, self.proposals, self._state)))
+        return self.advance(int(loop.coming_instant(self.tape, self.proposals, self._state)))
 
     def run(self) -> ReplayResult:
         """Replay to the end, however often a handler pauses."""
