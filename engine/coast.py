@@ -48,12 +48,14 @@ def coast(tape: Tape, proposals: Proposals, state: State, until: int) -> None:
     while row < stop and tape.ts[row] < horizon:
         if glides and row >= rough:
             ahead = bars_ahead(tape, row, stop, horizon, k)
-            if ahead > FEW and glide(tape, state, slot, row, k, ahead, current - worth):
-                row, k = row + ahead, k + ahead
+            quiet = glide(tape, state, slot, row, k, ahead, current - worth) if ahead > FEW else 0
+            if quiet > 0:
+                row, k = row + quiet, k + quiet
                 worth, current = worth + state.equity[k - 1] - current, state.equity[k - 1]
                 last = current
-                continue
-            rough = row + MANY
+            if quiet < ahead or ahead == 0:
+                rough = row + MANY
+            continue
         now = tape.ts[row]
         if levels and moved_by_bar(tape, state, slot, row, row > position["row"] or tape.open_ts[row] > account["now"], plain):
             break
@@ -112,29 +114,38 @@ def bars_ahead(tape: Tape, row: int, stop: int, horizon: int, k: int) -> int:
 
 
 @shared
-def glide(tape: Tape, state: State, slot: int, row: int, k: int, n: int, base: int) -> bool:
-    """Sample ``n`` bars of a position whose levels stay, ``base`` being the equity without its value; whether they are quiet for certain."""
+def glide(tape: Tape, state: State, slot: int, row: int, k: int, n: int, base: int) -> int:
+    """Sample up to ``n`` bars of a position whose levels stay, ``base`` being the equity without its value; how many are quiet for certain."""
     position = state.positions[slot]
     qty, multiplier, scale, inverse = position["qty"], position["multiplier"], state.rules[0]["scale"], position["inverse"]
-    marks, sampled, quiet = tape.mark[row : row + n], state.equity[k : k + n], True
+    marks, sampled, solvent = tape.mark[row : row + n], state.equity[k : k + n], True
     for i in range(n):
         at_mark = value(qty, marks[i], multiplier, scale, inverse)
         sampled[i] = base + at_mark
-        quiet &= abs(at_mark) < MONEY_LIMIT and 0 < base + at_mark < MONEY_LIMIT
-    if not (quiet and position["levels"]):
-        return quiet
+        solvent &= abs(at_mark) < MONEY_LIMIT and 0 < base + at_mark < MONEY_LIMIT
+    if not (solvent and position["levels"]):
+        return n if solvent else 0
     if position["side"] > 0:
-        return between(position["stop"], position["target"], tape.bid_open, tape.bid_high, tape.bid_low, row, row + n)
-    return between(position["target"], position["stop"], tape.ask_open, tape.ask_high, tape.ask_low, row, row + n)
+        return bars_between(position["stop"], position["target"], tape.bid_open, tape.bid_high, tape.bid_low, row, n)
+    return bars_between(position["target"], position["stop"], tape.ask_open, tape.ask_high, tape.ask_low, row, n)
 
 
 @kernel
-def between(under: float, over: float, opens: Floats, highs: Floats, lows: Floats, row: int, stop: int) -> bool:
-    """Whether the prices of bars stay between two levels, each of which may be missing (NaN), and reach neither."""
-    opened, high, low, inside = opens[row:stop], highs[row:stop], lows[row:stop], True
-    for i in range(stop - row):
-        inside &= not ((low[i] <= under) | (opened[i] <= under) | (high[i] >= over) | (opened[i] >= over))
-    return inside
+def bars_between(under: float, over: float, opens: Floats, highs: Floats, lows: Floats, row: int, n: int) -> int:
+    """How many bars pass before one reaches either of two levels, each of which may be missing (NaN)."""
+    opened, high, low, inside = opens[row : row + n], highs[row : row + n], lows[row : row + n], True
+    for i in range(n):
+        inside &= is_between(under, over, opened[i], high[i], low[i])
+    passed = n if inside else 0
+    while passed < n and is_between(under, over, opened[passed], high[passed], low[passed]):
+        passed += 1
+    return passed
+
+
+@kernel
+def is_between(under: float, over: float, opened: float, high: float, low: float) -> bool:
+    """Whether a bar reaches neither level."""
+    return not ((low <= under) | (opened <= under) | (high >= over) | (opened >= over))
 
 
 @kernel
