@@ -36,6 +36,11 @@ def rolling_means(columns: Sequence[Floats], windows: Sequence[int], room: Float
     >>> [means.tolist() for means in rolling_means([np.array([1.0, 3.0, 5.0])] * 2, [2, 3])]
     [[2.0, 4.0], [3.0]]
     """
+    columns = [np.ascontiguousarray(values, np.float64) for values in columns]  # what is at an address is taken for that
+    if len({len(values) for values in columns}) > 1:
+        raise ValueError(
+            f"columns of {', '.join(str(len(values)) for values in columns)} rows; rolling means are made of equally long ones"
+        )
     lengths = [max(len(values) - window + 1, 0) for values, window in zip(columns, windows, strict=True)]
     stops = list(accumulate(lengths))
     room = np.empty(sum(lengths)) if room is None else room

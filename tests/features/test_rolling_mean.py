@@ -23,19 +23,25 @@ def by_polars(values, window):
 @given(
     arrays(np.float64, st.shared(st.integers(0, 60), key="rows"), elements=VALUES),
     arrays(np.float64, st.shared(st.integers(0, 60), key="rows"), elements=VALUES),
-    st.lists(st.integers(2, 70), min_size=2, max_size=2),
+    st.lists(st.integers(2, 70), min_size=1, max_size=9),
 )
 def test_means_have_the_bits_of_polars(one, other, windows):
-    for values, window, means in zip((one, other), windows, rolling_means([one, other], windows), strict=True):
+    columns = [(one, other, one[::-1])[i % 3] for i in range(len(windows))]
+    for values, window, means in zip(columns, windows, rolling_means(columns, windows), strict=True):
         expected = by_polars(values, window).drop_nulls().to_numpy()
         assert means is not None and np.array_equal(means.view(np.int64), expected.view(np.int64))
 
 
-@pytest.mark.parametrize("windows", [(2,), (20, 50), (50, 20, 7)])
+@pytest.mark.parametrize("windows", [(2,), (20, 50), (50, 20, 7), (9, 8, 7, 6), (3, 50, 2, 20, 7)])
 def test_means_of_a_long_walk_have_the_bits_of_polars(windows):
     walk = 100 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 0.01, 30_000)))
     for window, means in zip(windows, rolling_means([walk] * len(windows), windows), strict=True):
         assert np.array_equal(means, by_polars(walk, window).slice(window - 1).to_numpy())
+
+
+def test_columns_of_other_lengths_are_refused():
+    with pytest.raises(ValueError, match="columns of 5, 4 rows"):
+        rolling_means([np.ones(5), np.ones(4)], [2, 2])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
