@@ -258,6 +258,7 @@ def approve(state: State, tape: Tape, proposals: Proposals, i: int, now: int) ->
     slot = proposals.symbol[i] * len(state.desks) + proposals.strategy[i]
     order, reference = state.entries[slot], reference_price(state, tape, proposals, i, side_of(turn_of(state, proposals, i)))
     side, lots, amount, cause = order["side"], order["lots"], order["reserved"], order["cause"]
+    order["refused"] = NONE  # this decision stands in the place of a target that came to nothing
     order["cause"] = post(state, now, RecordKind.APPROVED, Reason.NONE, slot, -1, i, side, lots, reference, 0, amount, 0.0, cause, 0, 0)
 
 

@@ -227,7 +227,7 @@ def select(state: State, tape: Tape, proposals: Proposals, start: int, stop: int
             order = state.entries[slot]
             order["cause"], order["rank"], order["key"] = seq, rank + 1, key
             if state.rules[0]["aiming"]:
-                order["aimed"], order["refused"] = is_target(state, proposals, i), NONE
+                order["aimed"] = is_target(state, proposals, i)
             state.ranked[chosen] = i
             chosen += 1
         else:

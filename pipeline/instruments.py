@@ -97,7 +97,7 @@ def check_defaults(config: RunConfig, instruments: Sequence[Instrument]) -> None
     users = {
         "settlement": ("a future has one", any(one.is_future for one in instruments)),
         "expiry": ("a future has one", any(one.is_future for one in instruments)),
-        "borrow": ("it is for spot and equity with shortable: true", any(one.borrow and one.shortable for one in instruments)),
+        "borrow": ("it is for spot and equity with shortable: true", any(one.borrow_rates and one.shortable for one in instruments)),
     }
     for name, (rule, used) in users.items():
         if getattr(given, name) is not None and not used:

@@ -11,6 +11,7 @@ from engine.schema import Action, RecordKind, SizeKind
 from engine.session import Session
 from engine.settings import HaltLimits
 from tests.differential import agreed_replay
+from tests.engine.test_margin import quoted
 from tests.oracle.examples import LONG, SHORT, Candles, at, fills, market, of_kind, propose, settings, strategy, table
 from tests.oracle.replay import OracleResult
 
@@ -56,6 +57,16 @@ def test_a_level_that_is_nearly_met_does_not(place: int) -> None:  # R3.2
     assert [reason for *_, reason in fills(result)] == ["FILLED", "RUN_ENDED"]
     assert [k for k in range(BARS) if result.equity[k] != 100_000] == [place]
     assert result.equity[place] == 100_000 + 600
+
+
+def test_a_target_is_met_by_the_side_that_closes() -> None:  # R3.2
+    # the ask stays above the target all the while; the bid meets it in bar 43
+    bid = [(100.0, 100.0, 100.0, 100.0)] * 3 + [(104.5, 104.9, 104.0, 104.5)] * 77
+    bid[43] = (104.5, 105.3, 104.0, 104.5)
+    ask = [(100.0, 100.0, 100.0, 100.0)] * 3 + [(105.5, 106.0, 105.2, 105.5)] * 77
+    mid = [tuple((low + high) / 2 for low, high in zip(one, other, strict=True)) for one, other in zip(bid, ask, strict=True)]
+    result = agreed_replay(quoted(bid, ask, mid), table(propose(1, take_profit=105.0)), settings(80))  # type: ignore[arg-type]
+    assert fills(result)[1] == (44.0, 105.0, "TAKE_PROFIT")
 
 
 @pytest.mark.parametrize("place", PLACES)

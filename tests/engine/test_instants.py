@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from engine.schema import Action, OrderType, Reason, RecordKind, SizeKind, TimeInForce
+from engine.schema import Action, OrderType, Reason, RecordKind, SizeKind, TimeInForce, Timing
 from engine.settings import StrategySettings
 from tests.differential import agreed_replay
 from tests.oracle.examples import FLAT, LONG, SHORT, Row, at, fills, market, of_kind, propose, reasons, settings, table
@@ -23,6 +23,15 @@ def test_an_exit_of_the_other_side_has_nothing_to_close(side: Action, exits: Act
     result = many("A", 4, propose(1, side), propose(2, exits), strategies=single)
     assert result.outcomes == [0, Reason.NOT_HELD]
     assert fills(result)[1] == (4, 100.0, "RUN_ENDED")
+
+
+def test_what_left_at_a_close_and_came_back_stays_while_another_leaves() -> None:  # R2.3
+    # A leaves at 2 and is back at 3; the exit of B at 4 is none of A's
+    rows = [propose(1, symbol="A"), propose(1, symbol="B"), propose(2, Action.EXIT), propose(3), propose(4, Action.EXIT, symbol="B")]
+    single = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1.0),)
+    result = many("AB", 6, *rows, strategies=single, timing=Timing.CLOSE)
+    found = [(record["ts"], record["symbol"], Reason(record["reason"]).name) for record in of_kind(result, FILL)]
+    assert found[2:] == [(at(2), 0, "SIGNAL"), (at(3), 0, "FILLED"), (at(4), 1, "SIGNAL"), (at(6), 0, "RUN_ENDED")]
 
 
 def test_an_entry_after_one_that_ends_at_once_has_its_turn() -> None:  # R1.4 R2.1 R2.6

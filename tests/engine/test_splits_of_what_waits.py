@@ -10,7 +10,7 @@ from engine.schema import Action, OnHeld, Reason, RecordKind, SizeKind
 from engine.settings import Conversion, StrategySettings
 from tests.differential import agreed_replay, kernel_run, oracle_run, outcome_of
 from tests.markets import Case
-from tests.oracle.examples import FLAT, LONG, SHORT, Candles, Row, at, fills, instrument, market, of_kind, propose, settings, table
+from tests.oracle.examples import FLAT, HOUR, LONG, SHORT, Candles, Row, at, fills, instrument, market, of_kind, propose, settings, table
 from tests.oracle.replay import OracleResult
 
 CANCELLED, FILL, POSITION = RecordKind.CANCELLED, RecordKind.FILL, RecordKind.POSITION
@@ -76,6 +76,14 @@ def test_a_change_of_levels_that_waits_follows_a_split(
     holds = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=3.0, on_held=OnHeld.REPLACE_LEVELS),)
     result = replayed(candles, 5, 2, 3, propose(1, side), propose(4, side, **levels), latency_us=LATE, strategies=holds)
     assert fills(result)[1] == expected
+
+
+def test_a_first_level_that_waits_acts_after_a_split() -> None:  # R4.3 R8.1
+    # given at 3 for 90, known at 4 when the price halves: 45, which the bar of 8 falls through
+    owner = (StrategySettings("s", 1.0, SizeKind.FIXED_QTY, 4.0, on_held=OnHeld.REPLACE_LEVELS),)
+    rows = propose(1), propose(3, stop_loss=90.0)
+    result = replayed(flat(*[100] * 4, *[50] * 4, *[40] * 4), 4, 2, 1, *rows, strategies=owner, latency_us=HOUR)
+    assert fills(result)[1] == (8.0, 40.0, "STOP_LOSS")
 
 
 def test_a_small_level_is_one_still() -> None:  # R8.1

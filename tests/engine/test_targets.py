@@ -204,6 +204,21 @@ def test_what_stands_in_its_place_or_contradicts_it_closes_nothing() -> None:  #
     assert trades(result)[1] == (2, 1, 6, "FILLED")
 
 
+def test_what_is_selected_but_refused_stands_in_no_place() -> None:  # R5.2 R5.3
+    # the target is too low in score, the short too large: neither is to be, so what is held closes
+    turning = (StrategySettings("s", 1.0, SizeKind.FIXED_QTY, 30.0, on_held=OnHeld.REVERSE),)
+    rows = target(1, 0.5), target(3, -0.5, score=0.1), propose(3, Action.ENTER_SHORT, score=5.0)
+    result = replayed(flat(*[100] * 8), *rows, strategies=turning, min_score=0.5, max_position=0.6, clip=False)
+    assert reasons(result, RecordKind.REJECTED) == [(1, "BELOW_MIN_SCORE"), (2, "MAX_POSITION")]
+    assert [reason for *_, reason in trades(result)] == ["FILLED", "REBALANCED"]
+
+
+def test_a_split_that_ends_a_first_entry_closes_nothing() -> None:  # R8.1
+    data = {"actions": {"A": {"ts": [at(3)], "kind": [0], "value": [0.0], "num": [1], "den": [10]}}}
+    result = replayed(flat(*[100] * 8), target(2, 0.5), data=data, latency_us=2 * HOUR)
+    assert [RecordKind(record["kind"]).name for record in result.records][-2:] == ["CANCELLED", "RUN_END"]
+
+
 def test_what_is_rotated_out_leaves_once() -> None:  # R4.2
     # B takes the place of A, whose turn gets no slot; where the gate refuses B, A closes for its own target
     rows = [target(1, 0.5), propose(2, symbol="B", score=9.0), target(2, -0.4, score=0.5)]

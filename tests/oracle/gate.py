@@ -82,6 +82,8 @@ class Gate:
                 break
         if refused is None:
             for entry in entries:
+                if entry.proposal.key in self.account.positions:
+                    self.account.positions[entry.proposal.key].refused = None  # this decision stands in the target's place
                 entry.cause = self.account.write(
                     RecordKind.APPROVED,
                     entry.proposal.key,

@@ -50,8 +50,6 @@ def select(account: Account, entries: list[Proposal], halts: Halts, outcomes: li
         cause = account.write(RecordKind.PROPOSAL, proposal.key, value=proposal.value, **fields)
         seq = account.write(RecordKind.SELECTED, proposal.key, value=key, rank=rank, cause=cause, **fields)
         selected.append(Selected(proposal, rank, key, seq, chosen[proposal.row]))
-        if proposal.key in account.positions:
-            account.positions[proposal.key].refused = None  # this decision stands in its place
     return selected
 
 

@@ -77,6 +77,7 @@ def test_a_trade_that_expired_is_explained_and_nothing_comes_after(market: Datas
         ),
         ("expiry: 2024-02-01", r"instruments\.default\.expiry: .*'linear_perp'"),
         ("borrow: [{from: 2024-01-01, rate: 0.1}]", r"instruments\.default\.borrow: .*spot and equity.*'linear_perp'; leave borrow out"),
+        ("borrow: [{from: 2024-01-01, rate: 0.1}], shortable: true", r"instruments\.default\.borrow: .*'linear_perp'; leave borrow out"),
         ("kind: spot, borrow: [{from: 2024-01-01, rate: 0.1}]", r"is of kind 'spot', not shortable"),
         (
             "kind: future, expiry: 2023-12-01",
