@@ -24,6 +24,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r".*", r"(state\.)?account(\[0\])?\['n_levels'\] -= .* -> .*", "levels counted too often are visited in vain"),
     (r"levels\.append_change", r"1 - position\['levels'\] -> 1 \+ .*", "levels counted too often are visited in vain"),
     (r"prices\.entry_price", r".* > 0 -> .* >= 0", "a price at the limit is the limit"),
+    (r"bars\.open_bars", r"position\['exit_id'\] == 0 -> .* == 1", "the first order of all is an entry; a position is visited in vain"),
     (r"exits\.(improve_stop|trailed_inside)", r"raw > 0\.0 -> raw >= 0\.0", "a price of 0 is 0 on the tick, and refused after it"),
     (
         r"volume\.take_volume",
