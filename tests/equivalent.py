@@ -45,7 +45,8 @@ SAME: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"coast\.coast",
-        r"row >= rough -> row > rough|ahead > FEW -> ahead >= FEW|row \+ MANY -> row - MANY",
+        r"row >= rough -> row > rough|ahead > FEW -> ahead >= FEW|row \+ MANY -> row - MANY"
+        r"|(.*) if ahead > FEW else 0 -> \1 if not ahead > FEW else 0|quiet > 0 -> quiet > 1|quiet < ahead -> quiet <= ahead",
         "where looking at many bars begins to pay is no rule",
     ),
     (
@@ -55,7 +56,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"coast\.(glide|bars_between|is_between)",
-        r"\(.*, True\) -> \(.*, False\)|.* <= under -> .*|.* >= over -> .*|passed = n if inside else 0 -> .*",
+        r"\(.*, True\) -> \(.*, False\)|.* <= under -> .*|.* >= over -> .*|passed = n if inside else 0 -> .*|passed \+= 1 -> passed -= 1",
         "bars that are met one by one are only met more slowly",
     ),
     (r"coast\.glide", r"0 < base \+ at_mark < MONEY_LIMIT -> 1 < .*", "bars that are met one by one are only met more slowly"),

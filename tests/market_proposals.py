@@ -53,7 +53,7 @@ def random_proposals(rng: Generator, symbols: list[Symbol], settings: Settings, 
     order = rng.permutation(len(rows)).tolist()
     if chance(rng, 0.6):
         for sequence, row in enumerate(rows):
-            row["sequence"] = sequence if chance(rng, 0.9) else sequence + 1000
+            row["sequence"] = sequence if chance(rng, 0.9) else sequence + 1_000_000
     given = [name for name in rows[0] if not (name in OPTIONAL and chance(rng, 0.05))]
     given = [name for name in given if name not in SIZING or chance(rng, 0.8)]
     if not any(row["leg"] for row in rows):
