@@ -45,8 +45,10 @@ SAME: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"coast\.coast",
-        r"row >= rough -> row > rough|ahead > FEW -> ahead >= FEW|row \+ MANY -> row - MANY"
-        r"|(.*) if ahead > FEW else 0 -> \1 if not ahead > FEW else 0|quiet > 0 -> quiet > 1|quiet < ahead -> quiet <= ahead",
+        (
+            r"row >= rough -> row > rough|ahead > FEW -> ahead >= FEW|row \+ MANY -> row - MANY"
+            r"|(.*) if ahead > FEW else 0 -> \1 if not ahead > FEW else 0|quiet > 0 -> quiet > 1|quiet < ahead -> quiet <= ahead"
+        ),
         "where looking at many bars begins to pay is no rule",
     ),
     (

@@ -162,7 +162,8 @@ def _row(rng: Generator, case: Carried, symbol: str, owner: str, action: Action,
 
 
 def _added(proposals: Table, rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """The table with more rows."""
+    """The table with more rows, no two of one number."""
+    rows = [row | {"sequence": row["sequence"] + 10_000 * (len(proposals["ts"]) + k)} for k, row in enumerate(rows)]
     return {name: [*column, *(row[name] for row in rows)] for name, column in proposals.items()}
 
 
