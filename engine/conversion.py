@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine.kernel import kernel, shared
-from engine.money import money
+from engine.money import MONEY_LIMIT, money
 from engine.records import post
 from engine.schema import NONE, Reason, RecordKind
 from engine.state import State
@@ -29,8 +29,8 @@ def read_rates(tape: Tape, state: State, now: int) -> None:
 
 @kernel
 def in_account(tape: Tape, state: State, symbol: int, quoted: int) -> int:
-    """Account money for quote money of a symbol, at the rate of now."""
-    if not tape.specs[symbol]["converts"]:
+    """Account money for quote money of a symbol, at the rate of now; what has ended at the limit of money stays there."""
+    if not tape.specs[symbol]["converts"] or abs(quoted) >= MONEY_LIMIT:
         return quoted
     return money(quoted * state.rates[symbol]["now"])
 

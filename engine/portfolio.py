@@ -118,7 +118,7 @@ def value_at(state: State, slot: int, price: float) -> int:
     """Signed value of a position at a price: in account money what cash has bought, in quote money what margin holds."""
     position = state.positions[slot]
     worth = value(position["qty"], price, position["multiplier"], state.rules[0]["scale"], position["inverse"])
-    if position["converts"] and position["accounting"] == Accounting.SPOT:
+    if position["converts"] and position["accounting"] == Accounting.SPOT and abs(worth) < MONEY_LIMIT:
         return money(worth * state.rates[position["symbol"]]["now"])
     return worth
 

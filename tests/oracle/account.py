@@ -8,7 +8,7 @@ from engine.model_call import event_key
 from engine.models import ModelKind
 from engine.schema import DAY_US, NONE, OUTSIDE, RECORD, MarginMode, OrderType, Reason, RecordKind, SizeKind
 from engine.settings import Settings
-from tests.oracle.contract import Contract, checked, name_number
+from tests.oracle.contract import Contract, checked, converted, name_number
 from tests.oracle.events import Market
 from tests.oracle.proposals import Proposal
 
@@ -142,7 +142,7 @@ class Position:
     def value(self, mark: float) -> int:
         """Account money that a spot position is worth at the mark, at the rate at which it was last valued."""
         quoted = self.contract.quoted(self.contract.quantity(self.lots), mark)
-        return round(quoted * self.rate) if self.contract.converts else quoted
+        return converted(quoted, self.rate) if self.contract.converts else quoted
 
     @property
     def leaves(self) -> bool:

@@ -20,6 +20,11 @@ def checked(symbol: str, money: int) -> int:
     return money
 
 
+def converted(quoted: int, rate: float) -> int:
+    """Account money for quote money; what float64 cannot hold exactly stays too much.  # R6.3"""
+    return round(quoted * rate) if abs(quoted) < MONEY_LIMIT else (MONEY_LIMIT if quoted > 0 else -MONEY_LIMIT)
+
+
 def nearest_step(value: float, step: float, *, up: bool) -> int:
     """How many steps make ``value``: the whole number it is within tolerance, else rounded as told."""
     steps = value / step
@@ -96,7 +101,7 @@ class Contract:
         if not self.converts:
             return quoted
         assert self.rate is not None
-        return round(quoted * self.rate)
+        return converted(quoted, self.rate)
 
     def notional(self, lots: int, price: float) -> int:
         """Account money or coins that the lots stand for, signed like them."""
