@@ -128,7 +128,10 @@ def next_instant(tape: Tape, proposals: Proposals, state: State) -> int:
     if account["next_proposal"] < len(proposals.available_ts):
         now = proposals.available_ts[account["next_proposal"]]
     now = min(now, account["next_due"])
-    moved = equity(state) != account["last_equity"] or (state.rules[0]["watching"] and account["seq"] != account["watched_seq"])
+    rules = state.rules[0]
+    looks = rules["watching"] != 0 or rules["liquidates"] != 0  # at more than equity, at a sample
+    moved = equity(state) != account["last_equity"] or (looks and account["seq"] != account["watched_seq"])
+    moved = moved or (rules["liquidates"] != 0 and rules["converts"] != 0)  # a rate moves what maintenance is worth
     if moved and account["sampled"] < len(tape.grid):
         now = min(now, tape.grid[account["sampled"]])
     return now if now <= last_sample(tape, state) else NEVER
