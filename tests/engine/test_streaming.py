@@ -24,7 +24,7 @@ from tests.market_changes import digest, fingerprint, poisoned, run
 from tests.markets import Case, random_case
 
 SEEDS = st.integers(0, 2**32 - 1)
-LATE = 1_000_000  # sequence of proposals that come after those of the case
+LATE = 1 << 40  # sequence of proposals that come after those of any case
 
 
 def session_of(case: Case) -> Session:
