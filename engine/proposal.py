@@ -19,8 +19,6 @@ VALUES = {name: dtype for name, dtype in PROPOSAL_COLUMNS.items() if name not in
 CODES: Mapping[str, type[IntEnum]] = {"order_type": OrderType, "tif": TimeInForce}
 """Columns that may be given by name."""
 
-ZERO_BY_DEFAULT = ("score",)
-
 
 class ProposalValueError(ValueError):
     """A proposal that makes no sense; the message names the symbol, the key, the value and what is allowed."""
@@ -140,15 +138,3 @@ def _number(symbol: str, name: str, value: Any) -> Any:
     if isnan(number) or number != int(number):
         raise ProposalValueError(f"proposal for {symbol}: {name} is a whole number, not {value!r}")
     return int(number)
-
-
-def default_of(name: str) -> Any:
-    """What a column holds where a proposal does not say.
-
-    >>> default_of("score"), default_of("stop_loss"), default_of("max_bars")
-    (0.0, nan, 0)
-    """
-    dtype = (PROPOSAL_COLUMNS | OPTIONAL_COLUMNS)[name]
-    if dtype == "str":
-        return ""
-    return float("nan") if dtype.startswith("float") and name not in ZERO_BY_DEFAULT else 0.0 if dtype.startswith("float") else 0

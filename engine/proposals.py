@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.arrays import Floats, Ints, frozen
+from engine.arrays import Blanks, Floats, Ints, frozen
 from engine.block import Block, column
-from engine.schema import NONE, OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, OrderType, TimeInForce
+from engine.schema import NONE, OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, OrderType, TimeInForce, default_of
 from engine.settings import Settings
 from engine.tape import Tape
 
@@ -69,7 +69,8 @@ def build_proposals(
     n = len(columns["ts"])
     names = sorted(instrument.symbol for instrument in settings.instruments)
     ids = sorted(strategy.id for strategy in settings.strategies)
-    table = {name: _proposal_column(name, columns, n) for name in PROPOSAL_COLUMNS if name not in ("symbol", "strategy")}
+    blanks = Blanks(n)
+    table = {name: _proposal_column(name, columns, blanks) for name in PROPOSAL_COLUMNS if name not in ("symbol", "strategy")}
     table |= {
         name: np.ascontiguousarray(columns[name], OPTIONAL_COLUMNS[name]) for name in OPTIONAL_COLUMNS if columns.get(name) is not None
     }
@@ -88,7 +89,8 @@ def build_proposals(
     _check_orders(table)
     if columns.get("row") is not None:
         table["row"] = np.ascontiguousarray(columns["row"], np.int64)
-    table["available_ts"] = np.maximum(table["available_ts"], settings.start_us)
+    if n and table["available_ts"].min() < settings.start_us:
+        table["available_ts"] = np.maximum(table["available_ts"], settings.start_us)
     end = int(tape.grid[-1]) if len(tape.grid) else settings.start_us - 1
     if n and table["available_ts"].max() > end:
         table = {name: column[table["available_ts"] <= end] for name, column in table.items()}
@@ -122,17 +124,12 @@ def _check_orders(table: Mapping[str, NDArray[Any]]) -> None:
         raise ProposalError(f"proposal row {row}: tif_value {table['tif_value'][row]} is not a number of bars; bars(n) has n from 1")
 
 
-_DEFAULTS: dict[str, float] = {"score": 0.0} | dict.fromkeys(
-    ("stop_loss", "take_profit", "trailing", "break_even", "limit_price", "stop_price"), np.nan
-)
-
-
-def _proposal_column(name: str, columns: Mapping[str, Any], n: int) -> NDArray[Any]:
+def _proposal_column(name: str, columns: Mapping[str, Any], blanks: Blanks) -> NDArray[Any]:
     given = columns.get("ts" if name == "available_ts" and columns.get(name) is None else name)
     if given is None:
         if name == "action":
             raise ProposalError(f"proposals: no column {name!r}")
-        return np.arange(n, dtype=np.int64) if name == "sequence" else np.full(n, _DEFAULTS.get(name, 0), PROPOSAL_COLUMNS[name])
+        return np.arange(len(columns["ts"])) if name == "sequence" else blanks.column(default_of(name), PROPOSAL_COLUMNS[name])
     return np.ascontiguousarray(given, dtype=PROPOSAL_COLUMNS[name])
 
 

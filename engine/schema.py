@@ -5,6 +5,7 @@ ledger names its own tables in its header, and a changed number would make it un
 """
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -350,3 +351,15 @@ OPTIONAL_COLUMNS = {
     "leg": "int64",  # rows of one instant and strategy with one leg are one decision (0: none)              # R4.2
 }
 """Columns that a proposal table has only where something uses them."""
+
+
+def default_of(name: str) -> Any:
+    """What a column of a proposal table holds where a proposal does not say.
+
+    >>> default_of("score"), default_of("stop_loss"), default_of("max_bars")
+    (0.0, nan, 0)
+    """
+    dtype = (PROPOSAL_COLUMNS | OPTIONAL_COLUMNS)[name]
+    if dtype == "str":
+        return ""
+    return 0 if dtype.startswith("int") else 0.0 if name == "score" else np.nan

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.arrays import frozen
-from engine.proposal import Proposal, default_of
+from engine.proposal import Proposal
 from engine.proposals import Proposals, build_proposals
-from engine.schema import NEVER, OPTIONAL_COLUMNS, OnHeld
+from engine.schema import NEVER, OPTIONAL_COLUMNS, OnHeld, default_of
 from engine.settings import Settings
 from engine.state import State
 from engine.tape import Tape

@@ -36,7 +36,7 @@ from features.tree import Feature, read
 T = TypeVar("T")
 Progress = poison.Progress
 
-BATCH = 500_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
+BATCH = 250_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
 
 AHEAD = 2  # batches
 

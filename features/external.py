@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind, OrderType, TimeInForce
-from features.proposals import DEFAULTS, DTYPES, ProposalError, ProposalTable, places
+from engine.schema import NONE, OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind, OrderType, TimeInForce, default_of
+from features.proposals import DTYPES, ProposalError, ProposalTable, places
 from features.rules import nearest
 
 REQUIRED = ("ts", "symbol", "strategy", "action")
@@ -39,7 +39,7 @@ def read(table: pa.Table, where: str) -> ProposalTable:
     names = {}
     for name in ("symbol", "strategy"):
         names[name], columns[name] = _names(table, name, where)
-    columns["action"] = _codes(table, "action", Action, where)
+    columns["action"], columns["row"] = _codes(table, "action", Action, where), np.full(len(table), NONE)
     for name, dtype in DTYPES.items():
         if name not in columns and name != "sequence":
             columns[name] = _numbers(table, name, dtype, where)
@@ -47,7 +47,6 @@ def read(table: pa.Table, where: str) -> ProposalTable:
     columns |= {name: _numbers(table, name, dtype, where) for name, dtype in optional.items()}
     _check_orders(columns, where)
     _check_targets(columns, where)
-    columns["row"] = np.full(len(table), -1)
     columns["sequence"] = _sequence(table, columns, where)
     order = np.lexsort([columns[name] for name in ("sequence", "strategy", "symbol", "available_ts")])
     return ProposalTable(
@@ -114,7 +113,7 @@ def _codes(table: pa.Table, name: str, kind: type[IntEnum], where: str) -> NDArr
 
 def _numbers(table: pa.Table, name: str, dtype: Any, where: str) -> NDArray[Any]:
     if name not in table.column_names:
-        return np.full(len(table), DEFAULTS.get(name, 0), dtype)
+        return np.full(len(table), default_of(name), dtype)
     if name.endswith("_kind"):
         return _codes(table, name, LevelKind, where)
     if name in CODES:
@@ -124,7 +123,7 @@ def _numbers(table: pa.Table, name: str, dtype: Any, where: str) -> NDArray[Any]
         return _times(table, name, where)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise ProposalError(f"{where}: {name} is {column.type}; it is a number")
-    if dtype is np.float64:
+    if dtype == np.float64:
         numbers = np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan"))).astype(np.float64)
         _refuse(np.isinf(numbers), numbers, name, where, "it is finite, or missing where there is none")
         return numbers

@@ -7,49 +7,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.arrays import Blanks, frozen
 from engine.dataset import Series
-from engine.schema import OPTIONAL_COLUMNS, Action, LevelKind, TimeInForce
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind, TimeInForce, default_of
 from features.causality import Certificate
 from features.evaluate import Column, Crossed, rows_where, values_at
 from features.strategy import SIDE, Order, Plan
 
-DTYPES: Mapping[str, Any] = {
-    "ts": np.int64,
-    "available_ts": np.int64,
-    "symbol": np.int32,
-    "strategy": np.int32,
-    "action": np.int8,
-    "score": np.float64,
-    "stop_loss": np.float64,
-    "stop_loss_kind": np.int8,
-    "take_profit": np.float64,
-    "take_profit_kind": np.int8,
-    "trailing": np.float64,
-    "trailing_kind": np.int8,
-    "break_even": np.float64,
-    "break_even_kind": np.int8,
-    "max_bars": np.int64,
-    "order_type": np.int8,
-    "limit_price": np.float64,
-    "stop_price": np.float64,
-    "tif": np.int8,
-    "tif_value": np.int64,
-    "sequence": np.int64,
-    "row": np.int64,
+DTYPES: Mapping[str, Any] = {name: np.dtype("int32" if dtype == "str" else dtype) for name, dtype in PROPOSAL_COLUMNS.items()} | {
+    "row": np.dtype("int64")
 }
-"""Columns of a table and their types."""
-
-DEFAULTS: Mapping[str, float] = {
-    "stop_loss": np.nan,
-    "take_profit": np.nan,
-    "trailing": np.nan,
-    "break_even": np.nan,
-    "limit_price": np.nan,
-    "stop_price": np.nan,
-    "row": -1,
-    **{name: np.nan if dtype == "float64" else 0 for name, dtype in OPTIONAL_COLUMNS.items()},
-}
-"""What a column holds where nothing is given; 0 for the others."""
+"""Columns of a table and their types; names are codes, and ``row`` is that of the dataset's bars."""
 
 
 class ProposalError(ValueError):
@@ -164,17 +132,20 @@ def assemble(found: Iterable[Found], ts: NDArray[np.int64]) -> dict[str, NDArray
     times = ts[rows]
     # parts come by symbol, strategy and action, so a stable sort by time is the whole order
     order = np.argsort(times, kind="stable")
-    columns = {"ts": times[order], "available_ts": times[order], "row": rows[order]}
+    times = frozen(times[order])
+    columns, blanks = {"ts": times, "available_ts": times, "row": rows[order]}, Blanks(len(order))
     for place, name in enumerate(("symbol", "strategy", "action")):
         columns[name] = np.repeat(np.array([part[place] for part in parts], DTYPES[name]), lengths)[order]
     columns["sequence"] = places(columns["symbol"], columns["strategy"])
     for name, dtype in DTYPES.items():
         if name not in columns:
-            columns[name] = _column(name, dtype, parts, lengths, order)
-    columns["tif_value"] = columns["tif_value"] + np.where(columns["tif"] == TimeInForce.GTD, columns["ts"], 0)
+            columns[name] = _column(name, dtype, parts, lengths, order, blanks)
+    dated = columns["tif"] == TimeInForce.GTD
+    if dated.any():
+        columns["tif_value"] = columns["tif_value"] + np.where(dated, times, 0)
     for name, dtype in OPTIONAL_COLUMNS.items():
         if any(name in part.values for part in parts):
-            columns[name] = _column(name, dtype, parts, lengths, order)
+            columns[name] = _column(name, dtype, parts, lengths, order, blanks)
     return {name: columns[name] for name in (*DTYPES, *OPTIONAL_COLUMNS) if name in columns}
 
 
@@ -191,12 +162,14 @@ def places(symbol: NDArray[np.int32], strategy: NDArray[np.int32]) -> NDArray[np
     return place
 
 
-def _column(name: str, dtype: Any, parts: Sequence[Found], lengths: Sequence[int], order: NDArray[np.int64]) -> NDArray[Any]:
-    default = DEFAULTS.get(name, 0)
+def _column(
+    name: str, dtype: Any, parts: Sequence[Found], lengths: Sequence[int], order: NDArray[np.int64], blanks: Blanks
+) -> NDArray[Any]:
+    default = default_of(name)
     if name.endswith("_kind"):
         kinds = np.array([part.kinds.get(name, default) for part in parts], dtype)
-        return np.repeat(kinds, lengths)[order] if kinds.any() else np.zeros(len(order), dtype)
+        return np.repeat(kinds, lengths)[order] if kinds.any() else blanks.column(0, dtype)
     if not any(name in part.values for part in parts):
-        return np.full(len(order), default, dtype)
+        return blanks.column(default, dtype)
     blocks = [part.values[name] if name in part.values else np.full(length, default) for part, length in zip(parts, lengths, strict=True)]
     return np.concatenate(blocks)[order].astype(dtype)

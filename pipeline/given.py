@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.dataset import Dataset
-from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS
+from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, default_of
 from engine.settings import Settings
 from pipeline.config import MEMORY, RunConfig
 from pipeline.errors import ConfigError
@@ -110,13 +110,11 @@ def union(made: "ProposalTable | None", given: Mapping[str, GivenTable], setting
 
 
 def _recoded(table: "ProposalTable", symbols: Sequence[str], strategies: Sequence[str], used: Sequence[str]) -> dict[str, NDArray[Any]]:
-    from features.proposals import DEFAULTS
-
     place = {name: code for code, name in enumerate(symbols)}
     codes = np.array([place.get(name, -1) for name in table.symbols], np.int32)[table.columns["symbol"]]
     owners = np.array([strategies.index(name) for name in table.strategies], np.int32)[table.columns["strategy"]]
     recoded = dict(table.columns) | {"symbol": codes, "strategy": owners}
     for name in used:
         if name not in recoded:
-            recoded[name] = np.full(len(codes), DEFAULTS[name], OPTIONAL_COLUMNS[name])
+            recoded[name] = np.full(len(codes), default_of(name), OPTIONAL_COLUMNS[name])
     return {name: recoded[name][codes >= 0] for name in (*PROPOSAL_COLUMNS, *used)}

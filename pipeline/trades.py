@@ -71,13 +71,14 @@ def trades_of(
 ) -> tuple[NDArray[Any], Totals]:
     """Read the trades (dtype ``TRADE``) out of ledger records (``engine.schema.RECORD``); ``inverse`` says which symbols are inverse (default: none)."""
     slots = n_symbols * n_strategies
-    # a trade that ended has two records when it began and two when it ended; pages that no trade is written to cost nothing
-    trades, blank = np.empty(len(records) // 4 + slots, TRADE), np.zeros(1, TRADE)
-    traded = np.zeros(n_symbols)
     inverse = np.zeros(n_symbols, np.bool_) if inverse is None else inverse
-    count, fills, ambiguous, debt_interest = _read_trades(
-        records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded, np.ones(n_symbols), inverse
-    )
+    for least in (8, 4):  # records of a trade that ended: eight in nearly every run; two when it began and two when it ended in all
+        trades, blank, traded = np.empty(len(records) // least + slots, TRADE), np.zeros(1, TRADE), np.zeros(n_symbols)
+        count, fills, ambiguous, debt_interest = _read_trades(
+            records, n_strategies, np.full(slots, -1, np.int64), trades, blank, traded, np.ones(n_symbols), inverse
+        )
+        if count <= len(trades):
+            break
     return trades[:count], Totals(int(fills), int(ambiguous), traded, int(debt_interest))
 
 
@@ -92,6 +93,7 @@ def _read_trades(
     rates: Floats,
     inverse: NDArray[np.bool_],
 ) -> tuple[int, int, int, int]:
+    """How many trades there are, one more than there is room for if there are more than that; fills, ambiguous ones, interest on debt."""
     count, fills, ambiguous, debt_interest = 0, 0, 0, 0
     for i in range(len(records)):
         record = records[i]
@@ -110,6 +112,8 @@ def _read_trades(
                 _other(trades[current[slot]], record, records[min(i + 1, len(records) - 1)]["amount"])
             continue
         if record["position"] == record["side"] * record["qty"]:
+            if count == len(trades):
+                return count + 1, fills, ambiguous, debt_interest
             trades[count] = blank[0]
             _begin(trades[count], record)
             current[slot] = count

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 
 from engine.broadcast import HandlerError
-from engine.proposal import Proposal, ProposalValueError, default_of
+from engine.proposal import Proposal, ProposalValueError
 from engine.proposals import build_proposals
-from engine.schema import PROPOSAL_COLUMNS
+from engine.schema import PROPOSAL_COLUMNS, default_of
 from engine.session import ReplayError
 from engine.strategy import EventStrategy, StrategyStateError, run_ahead
 from engine.view import View, ViewError

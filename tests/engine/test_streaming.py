@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from engine.broadcast import HandlerError, SubscriptionError
 from engine.events import KINDS, MARKET_KINDS, Filled, PortfolioState
 from engine.mux import DatasetReader, EventMux
-from engine.proposal import Proposal, default_of
-from engine.schema import EventKind, RecordKind
+from engine.proposal import Proposal
+from engine.schema import EventKind, RecordKind, default_of
 from engine.session import ReplayError, Session
 from engine.strategy import EventStrategy
 from engine.view import View

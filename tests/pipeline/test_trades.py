@@ -207,3 +207,11 @@ def test_an_exit_in_the_bar_open_of_the_entry_has_no_bars() -> None:  # R2.5
     assert found.bars[0] == 0
     assert found.mae[0] == pytest.approx(-0.01)
     assert found.mfe[0] == 0.0
+
+
+def test_a_ledger_of_nothing_but_short_trades_has_room_for_all() -> None:
+    groups = [fill(2 * i + side, 1 - 2 * side, 1, 1 - side, 100.0 + i) for i in range(50) for side in (0, 1)]
+    trades, totals = trades_of(records(*groups), 1, 1)
+    assert len(trades) == 50 and totals.fills == 100
+    assert trades["entry_ts"].tolist() == [2 * i for i in range(50)]
+    assert totals.traded.tolist() == [2 * sum(100.0 + i for i in range(50))]
