@@ -149,6 +149,11 @@ def _compiled_prefetch(array: Any, index: Any) -> Any:
     return compiled
 
 
+def address_of(array: NDArray[Any]) -> int:
+    """Where the numbers of an array lie."""
+    return int(array.ctypes.data)
+
+
 def floats_at(address: int, length: int) -> NDArray[np.float64]:
     """The numbers at an address; whoever calls it sees to it that they stay there."""
     return np.ctypeslib.as_array((ctypes.c_double * int(length)).from_address(int(address)))

@@ -94,6 +94,26 @@ class Dataset:
                 return series
         return None
 
+    def clock(self, series: Series) -> int:
+        """A number that all bars have in common whose times are just the same; those of each series are looked at once."""
+        if series not in self._clocks:
+            times = self.columns["bars"]["ts"]
+            mine = times[series.start : series.stop]
+            alike = self._clocks_by_span.setdefault((len(mine), *mine[:1].tolist(), *mine[-1:].tolist()), [])
+            same = (first for first in alike if np.array_equal(times[first : first + len(mine)], mine))
+            self._clocks[series] = next(same, series.start)
+            if self._clocks[series] == series.start:
+                alike.append(series.start)
+        return self._clocks[series]
+
+    @cached_property
+    def _clocks(self) -> dict[Series, int]:
+        return {}
+
+    @cached_property
+    def _clocks_by_span(self) -> dict[tuple[int, ...], list[int]]:
+        return {}
+
     @cached_property
     def _series_of(self) -> dict[tuple[str, str], list[Series]]:
         found = defaultdict[tuple[str, str], list[Series]](list)

@@ -1,6 +1,7 @@
 """What the replay knows of each symbol, and what its exchange asks of orders, as rows the kernel can index."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -56,29 +57,38 @@ RULE = np.dtype(
 
 def specs_of(dataset: Dataset, instruments: Sequence[Instrument], bars: Sequence[Series], settings: Settings) -> NDArray[Any]:
     """One row a symbol, in order; ``bars`` are the series that each trades on."""
-    specs, tier = np.zeros(len(instruments), SPEC), 0
     groups = sorted({instrument.group for instrument in instruments} - {""})
-    for spec, instrument, series in zip(specs, instruments, bars, strict=True):
-        spec["name_key"] = name_key(instrument.symbol)
-        spec["lot_units"], spec["lot_power"] = instrument.base_lot
-        spec["multiplier"] = float(instrument.multiplier)
-        spec["leverage"] = settings.leverage if instrument.leverage is None else instrument.leverage
-        spec["tier_first"], spec["tier_stop"] = tier, tier + len(instrument.tiers)
-        tier += len(instrument.tiers)
-        spec["top_rate"] = top_rate(instrument, settings)
-        spec["accounting"], spec["shortable"] = instrument.accounting, instrument.shortable
-        spec["inverse"] = instrument.accounting == Accounting.INVERSE
-        if instrument.accounting != Accounting.SPOT:
-            spec["shortable"] = 1
-        spec["future"], spec["settlement"] = instrument.is_future, instrument.settlement
-        spec["expiry"] = instrument.expiry if instrument.is_future and instrument.expiry is not None else NEVER
-        gap = settings.limit_gap
-        spec["limit_gap"] = (LimitGap.OPEN if instrument.sessions else LimitGap.PRICE) if gap is None else gap
-        spec["converts"] = instrument.quote != ""
-        spec["has_universe"] = dataset.find("universe", instrument.symbol) is not None
-        spec["group"] = groups.index(instrument.group) if instrument.group else NONE
-        spec["interval_us"] = series.interval_us
-    return frozen(specs)
+    tiers = [0, *accumulate(len(instrument.tiers) for instrument in instruments)]
+    rows = [
+        (
+            *instrument.base_lot,
+            float(instrument.multiplier),
+            groups.index(instrument.group) if instrument.group else NONE,
+            series.interval_us,
+            settings.leverage if instrument.leverage is None else instrument.leverage,
+            top_rate(instrument, settings),
+            tier,
+            tier + len(instrument.tiers),
+            instrument.accounting,
+            instrument.accounting == Accounting.INVERSE,
+            instrument.shortable or instrument.accounting != Accounting.SPOT,
+            _limit_gap(instrument, settings),
+            dataset.find("universe", instrument.symbol) is not None,
+            instrument.quote != "",
+            instrument.is_future,
+            instrument.settlement,
+            instrument.expiry if instrument.is_future and instrument.expiry is not None else NEVER,
+            name_key(instrument.symbol),
+        )
+        for instrument, series, tier in zip(instruments, bars, tiers, strict=False)
+    ]
+    return frozen(np.array(rows, SPEC))
+
+
+def _limit_gap(instrument: Instrument, settings: Settings) -> LimitGap:
+    if settings.limit_gap is not None:
+        return settings.limit_gap
+    return LimitGap.OPEN if instrument.sessions else LimitGap.PRICE
 
 
 def bounded(instruments: Sequence[Instrument], settings: Settings) -> bool:
@@ -114,14 +124,13 @@ def rules_of(instruments: Sequence[Instrument]) -> dict[str, NDArray[Any]]:
     dated = [[before, *one.rules] for before, one in zip(ever, instruments, strict=True)]
     stops = np.cumsum([len(rows) for rows in dated])
     flat = [(one, row) for one, rows in zip(instruments, dated, strict=True) for row in rows]
-    rules = np.zeros(len(flat), RULE)
-    for rule, (instrument, row) in zip(rules, flat, strict=True):
-        rule["tick_units"], rule["tick_power"] = row.tick
-        rule["tick"], rule["lot"], rule["lot_step"] = float(row.tick), float(row.lot), instrument.lot_step(row.lot)
-        rule["min_qty"], rule["min_notional"] = row.min_qty, row.min_notional
+    rules = [
+        (*row.tick, float(row.tick), float(row.lot), instrument.lot_step(row.lot), row.min_qty, row.min_notional)
+        for instrument, row in flat
+    ]
     return {
         "rule_ts": ints([row.from_us for _, row in flat]),
-        "rules": frozen(rules),
+        "rules": frozen(np.array(rules, RULE)),
         "rule_first": ints([0, *stops[:-1]]),
         "rule_stop": ints(list(stops)),
     }

@@ -184,14 +184,21 @@ def point_to_models(state: State, settings: Settings) -> None:
 def _watches(n_symbols: int, settings: Settings) -> NDArray[Any]:
     desks = sorted(settings.strategies, key=lambda strategy: strategy.id)
     watches = np.zeros(1 + len(desks) + n_symbols, WATCH)
-    scopes = [(settings.halts, NONE, NONE, settings.cash)]
-    scopes += [(settings.strategy_halts, NONE, i, round(settings.cash * desk.budget)) for i, desk in enumerate(desks)]
-    scopes += [(settings.symbol_halts, i, NONE, settings.cash) for i in range(n_symbols)]
-    for watch, (limits, symbol, strategy, capital) in zip(watches, scopes, strict=True):
+    watches["symbol"] = watches["strategy"] = NONE
+    watches["capital"] = settings.cash
+    watches["strategy"][1 : 1 + len(desks)] = np.arange(len(desks))
+    watches["capital"][1 : 1 + len(desks)] = [round(settings.cash * desk.budget) for desk in desks]
+    watches["symbol"][1 + len(desks) :] = np.arange(n_symbols)
+    scopes = (
+        (settings.halts, slice(0, 1)),
+        (settings.strategy_halts, slice(1, 1 + len(desks))),
+        (settings.symbol_halts, slice(1 + len(desks), None)),
+    )
+    for limits, part in scopes:
+        watch = watches[part]
         watch["daily_loss"], watch["drawdown"], watch["resume_after"] = limits.daily_loss, limits.drawdown, limits.resume_after_us
         watch["losses"], watch["losses_for"], watch["cooldown"] = limits.losses, limits.losses_for_us, limits.cooldown_bars
-        watch["symbol"], watch["strategy"], watch["capital"] = symbol, strategy, capital
-        watch["last"] = watch["day_base"] = watch["peak"] = capital
+    watches["last"] = watches["day_base"] = watches["peak"] = watches["capital"]
     watches["part"][1:] = 1
     for name in ("day_end", "day_halt_until", "losses_until", "stop_until", "cools_until"):
         watches[name] = -NEVER

@@ -166,7 +166,7 @@ def _ranges(dataset: Dataset, bars: Sequence[Series], settings: Settings) -> dic
     stop = [max(begin, end) for begin, end in zip(first, stop, strict=True)]
     if settings.participation < np.inf:
         _check_volume(columns["volume"], ts, bars, first, stop)
-    grid, clock = _sample_grid(ts, bars, first, stop)
+    grid, clock = _sample_grid(dataset, bars, first, stop)
     return {
         "oldest": ints([s.start for s in bars]),
         "first": ints(first),
@@ -249,18 +249,19 @@ def _check_volume(volume: Floats, ts: Ints, bars: Sequence[Series], first: Seque
             )
 
 
-def _sample_grid(ts: Ints, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> tuple[Ints, Ints]:
+def _sample_grid(dataset: Dataset, bars: Sequence[Series], first: Sequence[int], stop: Sequence[int]) -> tuple[Ints, Ints]:
     """The distinct closes of the run's bars, and for each symbol how far the rows with its times lie from its own.  # R5.3"""
-    clock = np.zeros(len(bars), np.int64)
+    ts, clock = dataset.columns["bars"]["ts"], np.zeros(len(bars), np.int64)
     base = [i for i in range(len(bars)) if stop[i] > first[i]]
     if not base:
         return ints([]), frozen(clock)
     longest = max(base, key=lambda i: stop[i] - first[i])
     grid = ts[first[longest] : stop[longest]]
-    extra = []
+    extra, whole, begun = [], dataset.clock(bars[longest]), first[longest] - bars[longest].start
     for i in base:
         closes = ts[first[i] : stop[i]]
-        if i == longest or (len(closes) == len(grid) and np.array_equal(closes, grid)):
+        same = dataset.clock(bars[i]) == whole and first[i] - bars[i].start == begun
+        if same or (len(closes) == len(grid) and np.array_equal(closes, grid)):
             clock[i] = first[longest] - first[i]
         else:
             extra.append(closes[grid[np.minimum(np.searchsorted(grid, closes), len(grid) - 1)] != closes])

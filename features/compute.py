@@ -40,6 +40,9 @@ BATCH = 250_000  # values computed at one time: bounds the memory, and what is f
 
 AHEAD = 2  # batches
 
+Batch = dict[int, dict[str, Column]]
+"""Columns by digest or name, of some jobs by their place."""
+
 _issued: dict[tuple[str, str, str], Certificate] = {}
 
 
@@ -205,14 +208,17 @@ def _found(
 ) -> Iterator[Found]:
     features, direct = _features(plans), _direct(plans)
     computed = _stored(dataset, jobs, features, interval, store, workers) if store else _computed(dataset, jobs, features, workers)
-    for done, (code, columns) in enumerate(computed):
-        job = jobs[code]
+    done = 0
+    for batch in computed:
         if progress:
             progress("features and proposals", done, len(jobs))
-        columns |= {name: Column(values, 0) for name, values in _loaded(dataset, job.series, direct, job.stop).items()}
+        done += len(batch)
+        for code, columns in batch.items():
+            columns |= {name: Column(values, 0) for name, values in _loaded(dataset, jobs[code].series, direct, jobs[code].stop).items()}
         for strategy, one in enumerate(plans):
-            inputs = {name: columns[one.features[name].digest if name in one.features else name] for name in one.inputs}
-            yield from find(one, inputs, job, code, strategy)
+            sources = [(name, one.features[name].digest if name in one.features else name) for name in one.inputs]
+            inputs = {code: {name: columns[source] for name, source in sources} for code, columns in batch.items()}
+            yield from find(one, inputs, jobs, strategy)
 
 
 def _loaded(dataset: Dataset, series: Series, names: Sequence[str], stop: int) -> dict[str, NDArray[np.float64]]:
@@ -223,12 +229,9 @@ def _loaded(dataset: Dataset, series: Series, names: Sequence[str], stop: int) -
     return columns
 
 
-def _computed(
-    dataset: Dataset, jobs: Sequence[Job], features: Sequence[Feature], workers: int | None
-) -> Iterator[tuple[int, dict[str, Column]]]:
+def _computed(dataset: Dataset, jobs: Sequence[Job], features: Sequence[Feature], workers: int | None) -> Iterator[Batch]:
     """Features of every job; jobs of equal length together, so not in order."""
     needed = sorted({column for feature in features for column in feature.columns})
-
     batches = list(_batches(jobs, len(features) + len(needed)))
     means = sum(window_of(feature) > 0 for feature in features)
     largest = max((len(batch) * jobs[batch[0]].stop for batch in batches), default=0)
@@ -241,7 +244,7 @@ def _computed(
         return frames.compute(loaded, features, workers, rooms[place % len(rooms)])
 
     for batch, results in zip(batches, _ahead(compute, len(batches), ahead), strict=True):
-        yield from zip(batch, results, strict=True)
+        yield dict(zip(batch, results, strict=True))
 
 
 def _batches(jobs: Sequence[Job], columns: int) -> Iterator[list[int]]:
@@ -270,7 +273,7 @@ def _ahead(compute: Callable[[int], T], count: int, ahead: int) -> Iterator[T]:
 
 def _stored(
     dataset: Dataset, jobs: Sequence[Job], features: Sequence[Feature], interval: str, store: Path, workers: int | None
-) -> Iterator[tuple[int, dict[str, Column]]]:
+) -> Iterator[Batch]:
     """Features of every job, mapped from files that hold one feature of all bars of these symbols."""
     full = [Job(job.series, 0, job.series.stop - job.series.start) for job in jobs]
     symbols = [job.series.symbol for job in jobs]
@@ -279,9 +282,10 @@ def _stored(
     missing = [feature for feature in features if values[feature.digest] is None]
     starts = np.cumsum([0, *(job.stop for job in full)])
     made = {feature.digest: np.full(starts[-1], np.nan) for feature in missing}
-    for code, columns in _computed(dataset, full, missing, workers) if missing else ():
-        for digest, column in columns.items():
-            made[digest][starts[code] + column.first : starts[code + 1]] = column.values
+    for batch in _computed(dataset, full, missing, workers) if missing else ():
+        for code, columns in batch.items():
+            for digest, column in columns.items():
+                made[digest][starts[code] + column.first : starts[code + 1]] = column.values
     for feature in missing:
         metadata = {"dataset": dataset.id, "tree": feature.digest, "lookback": feature.lookback, "symbols": symbols, "interval": interval}
         certificate = _issued_certificate(dataset, feature, set(symbols), interval, store)
@@ -290,7 +294,7 @@ def _stored(
         write_table(paths[feature.digest], {"value": made[feature.digest]}, metadata)
     columns_of = {digest: made[digest] if column is None else column for digest, column in values.items()}
     for code, job in enumerate(jobs):
-        yield code, {digest: Column(column[starts[code] : starts[code] + job.stop], 0) for digest, column in columns_of.items()}
+        yield {code: {digest: Column(column[starts[code] : starts[code] + job.stop], 0) for digest, column in columns_of.items()}}
 
 
 def _stored_values(path: Path, dataset: Dataset, feature: Feature) -> NDArray[np.float64] | None:

@@ -4,17 +4,17 @@ A value is unknown (NaN) before its column begins. A comparison with an unknown 
 a value that is not there yet, those rows are not visited at all; elsewhere they are evaluated on a padded copy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numexpr
 import numpy as np
 from numpy.typing import NDArray
 
 from features.crossings import Crossings, crossings
-from features.rule_tree import Compare, Logic, Name, Number, Rule, Value
+from features.rule_tree import Name, Number, Rule
 
 _one_at_a_time = Lock()  # numexpr's threads serve one program at a time
 
@@ -26,24 +26,34 @@ class Column(NamedTuple):
     first: int
 
 
-Crossed = dict[tuple[Value, Value], Crossings]
-"""Where columns cross from ``start`` to ``stop``: rules that enter at a cross and leave at the opposite one share it."""
+class Span(NamedTuple):
+    """Columns of one symbol, and the rows of them that are looked at: ``start`` to ``stop``."""
+
+    columns: Mapping[str, Column]
+    start: int
+    stop: int
 
 
-def rows_where(
-    rule: Rule, columns: Mapping[str, Column], start: int, stop: int, *, edge: bool, crossed: Crossed | None = None
-) -> NDArray[np.int64]:
-    """Rows from ``start`` to ``stop`` at which a condition is true, or becomes true.                        # R4.5"""
+Sides = tuple[Name | Number, Name | Number]
+
+Crossed = Mapping[Sides, Crossings]
+"""Where columns of a span cross: rules that enter at a cross and leave at the opposite one share it."""
+
+
+def rows_where(rule: Rule, span: Span, *, edge: bool, crossed: Crossed | None = None) -> NDArray[np.int64]:
+    """Rows of a span at which a condition is true, or becomes true.                                           # R4.5"""
+    columns, start, stop = span
     if edge:
         before = max(start - 1, 0)
         found = np.flatnonzero(_mask(rule, columns, before, stop)) + before
         becomes: NDArray[np.bool_] = np.diff(found, prepend=-2) != 1
         return found[becomes & (found >= start)]
-    cross = _crossing(rule.root)
+    cross = rule.cross
     if cross is None:
         return np.flatnonzero(_mask(rule, columns, start, stop)) + start
-    rows = _rows_of(cross, columns, start, stop, {} if crossed is None else crossed)
-    if cross is rule.root or not len(rows):
+    crosses = (find_crossed([rule], [span])[0] if crossed is None else crossed)[cross.sides]
+    rows = crosses.over if cross.over else crosses.under
+    if cross.is_all or not len(rows):
         return rows
     true: NDArray[np.bool_] = _at(rule, columns, rows, {})
     return rows[true]
@@ -100,36 +110,27 @@ def _view(column: Column, lag: int, start: int, stop: int) -> NDArray[np.float64
     return values[start - lag - first : stop - lag - first]
 
 
-def _crossing(root: Any) -> Logic | None:
-    """The cross of columns or constants that a condition cannot be true without; None if it has none."""
-    if not isinstance(root, Logic) or root.op != "&":
-        return None
-    now, before = root.left, root.right
-    if isinstance(now, Compare) and isinstance(before, Compare) and (now.op, before.op) in ((">", "<="), ("<", ">=")):
-        later = [Name(side.name, side.lag + 1) if isinstance(side, Name) else side for side in (now.left, now.right)]
-        if [before.left, before.right] == later and all(isinstance(side, Name | Number) for side in later):
-            return root
-    return _crossing(root.left) or _crossing(root.right)
+def find_crossed(rules: Iterable[Rule], spans: Sequence[Span]) -> list[Crossed]:
+    """Where columns cross on each symbol, as far as conditions hang on that; all in one compiled call."""
+    wanted = list(dict.fromkeys(rule.cross.sides for rule in rules if rule.cross))
+    begins = [[_begin(sides, span) for sides in wanted] for span in spans]
+    pairs = [
+        (_side(one, span.columns, before, span.stop), _side(other, span.columns, before, span.stop))
+        for span, firsts in zip(spans, begins, strict=True)
+        for (one, other), before in zip(wanted, firsts, strict=True)
+    ]
+    found = iter(crossings(pairs))
+    return [
+        {sides: Crossings(*(rows + before for rows in next(found))) for sides, before in zip(wanted, firsts, strict=True)}
+        for firsts in begins
+    ]
 
 
-def _rows_of(cross: Logic, columns: Mapping[str, Column], start: int, stop: int, crossed: Crossed) -> NDArray[np.int64]:
-    """Rows at which a cross is true."""
-    now = cast("Compare", cross.left)
-    sides = now.left, now.right
-    if sides not in crossed:
-        crossed[sides] = _crossed(sides, columns, start, stop)
-    return crossed[sides].over if now.op == ">" else crossed[sides].under
+def _begin(sides: Sides, span: Span) -> int:
+    """The first row at which both sides are there, at the earliest the one before the span."""
+    starts = [span.columns[side.name].first + side.lag for side in sides if isinstance(side, Name)]
+    return min(max(span.start - 1, 0, *starts), span.stop)
 
 
-def _crossed(sides: tuple[Value, Value], columns: Mapping[str, Column], start: int, stop: int) -> Crossings:
-    names = [side for side in sides if isinstance(side, Name)]
-    before = max(start - 1, 0, *(columns[name.name].first + name.lag for name in names))
-    if before >= stop:
-        return Crossings(np.empty(0, np.int64), np.empty(0, np.int64))
-    one, other = (_side(side, columns, before, stop) for side in sides)
-    over, under = crossings(one, other)
-    return Crossings(over + before, under + before)
-
-
-def _side(side: Value, columns: Mapping[str, Column], start: int, stop: int) -> NDArray[np.float64] | float:
-    return _view(columns[side.name], side.lag, start, stop) if isinstance(side, Name) else cast("Number", side).value
+def _side(side: Name | Number, columns: Mapping[str, Column], start: int, stop: int) -> NDArray[np.float64] | float:
+    return _view(columns[side.name], side.lag, start, stop) if isinstance(side, Name) else side.value

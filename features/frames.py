@@ -32,9 +32,11 @@ def compute(
     room
         Where rolling means are written, if the caller has a place for them; as long as all of the rows of all of them.
     """
+    results = _means(loaded, features, room)
+    if all(len(result) == len(features) for result in results):
+        return results
     gaps = [frozenset(name for name, values in columns.items() if _has_gap(values)) for columns in loaded]
     whole = [i for i, names in enumerate(gaps) if not names]
-    results = _means(loaded, gaps, features, room)
     wide = {} if limit or len(whole) < 2 else _wide([loaded[i] for i in whole], [f for f in features if not window_of(f)])
     for place, i in enumerate(whole):
         results[i].update((digest, columns[place]) for digest, columns in wide.items())
@@ -52,17 +54,17 @@ def _has_gap(values: NDArray[np.float64]) -> bool:
     return len(values) > 0 and bool(np.isnan(values.min()))
 
 
-def _means(
-    loaded: Sequence[Loaded], gaps: Sequence[frozenset[str]], features: Sequence[Feature], room: Floats | None
-) -> list[dict[str, Column]]:
+def _means(loaded: Sequence[Loaded], features: Sequence[Feature], room: Floats | None) -> list[dict[str, Column]]:
     """Of each symbol, those features that are plain rolling means of a column without gaps."""
     plain = [(feature.digest, feature.columns[0], window) for feature in features if (window := window_of(feature))]
-    tasks = [(i, *one) for i in range(len(loaded)) for one in plain if one[1] not in gaps[i]]
-    found = rolling_means([loaded[i][name] for i, _, name, _ in tasks], [window for *_, window in tasks], room)
+    columns = [symbol[name] for symbol in loaded for _, name, _ in plain]
+    found = iter(rolling_means(columns, [window for *_, window in plain] * len(loaded), room))
     results: list[dict[str, Column]] = [{} for _ in loaded]
-    for (i, digest, name, window), values in zip(tasks, found, strict=True):
-        if values is not None:
-            results[i][digest] = Column(values, min(window - 1, len(loaded[i][name])))
+    for symbol, result in zip(loaded, results, strict=True):
+        for digest, name, window in plain:
+            values = next(found)
+            if values is not None:
+                result[digest] = Column(values, min(window - 1, len(symbol[name])))
     return results
 
 

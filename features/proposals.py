@@ -11,7 +11,7 @@ from engine.arrays import Blanks, frozen
 from engine.dataset import Series
 from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind, TimeInForce, default_of
 from features.causality import Certificate
-from features.evaluate import Column, Crossed, rows_where, values_at
+from features.evaluate import Column, Span, find_crossed, rows_where, values_at
 from features.strategy import SIDE, Order, Plan
 
 DTYPES: Mapping[str, Any] = {name: np.dtype("int32" if dtype == "str" else dtype) for name, dtype in PROPOSAL_COLUMNS.items()} | {
@@ -85,15 +85,17 @@ class Found(NamedTuple):
     kinds: Mapping[str, LevelKind]
 
 
-def find(plan: Plan, columns: Mapping[str, Column], job: Job, symbol: int, strategy: int) -> Iterator[Found]:
-    """The proposals of one strategy on one symbol in the period."""
-    crossed: Crossed = {}
-    for action, rule in plan.conditions.items():
-        rows = rows_where(rule, columns, job.start, job.stop, edge=plan.edge, crossed=crossed)
-        entry = action in (Action.ENTER_LONG, Action.ENTER_SHORT, Action.TARGET)
-        values = _entry_values(plan, columns, rows, _sides(plan, columns, rows, action)) if entry else {}
-        kinds = {f"{name}_kind": level.kind for name, level in plan.levels.items()}
-        yield Found(symbol, strategy, action, rows + job.series.start, values, kinds)
+def find(plan: Plan, inputs: Mapping[int, Mapping[str, Column]], jobs: Sequence[Job], strategy: int) -> Iterator[Found]:
+    """The proposals of one strategy in the period, on those symbols whose columns are given, by the places of their jobs."""
+    spans = [Span(columns, jobs[code].start, jobs[code].stop) for code, columns in inputs.items()]
+    crossed = [{}] * len(spans) if plan.edge else find_crossed(plan.conditions.values(), spans)
+    kinds = {f"{name}_kind": level.kind for name, level in plan.levels.items()}
+    for code, span, crosses in zip(inputs, spans, crossed, strict=True):
+        for action, rule in plan.conditions.items():
+            rows = rows_where(rule, span, edge=plan.edge, crossed=crosses)
+            entry = action in (Action.ENTER_LONG, Action.ENTER_SHORT, Action.TARGET) and plan.says_more
+            values = _entry_values(plan, span.columns, rows, _sides(plan, span.columns, rows, action)) if entry else {}
+            yield Found(code, strategy, action, rows + jobs[code].series.start, values, kinds)
 
 
 def _sides(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], action: Action) -> NDArray[np.float64]:
@@ -106,11 +108,8 @@ def _sides(plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], a
 def _entry_values(
     plan: Plan, columns: Mapping[str, Column], rows: NDArray[np.int64], side: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    order = plan.order
-    rules = {"score": plan.score, "max_bars": plan.max_bars} | dict(order.prices) | dict(plan.sizing)
-    rules |= {name: level.rule for name, level in plan.levels.items()}
-    sides = {SIDE: side}
-    values = {name: values_at(rule, columns, rows, sides) for name, rule in rules.items() if rule is not None}
+    order, sides = plan.order, {SIDE: side}
+    values = {name: values_at(rule, columns, rows, sides) for name, rule in plan.entry_rules.items()}
     endless = [np.isinf(found) for name, found in values.items() if name != "max_bars"]
     if any(rows.any() for rows in endless):  # a quotient by zero, mostly: INVALID, as an unknown score is                        # R4.1
         values["score"] = np.where(np.logical_or.reduce(endless), np.nan, values.get("score", 0.0))
@@ -136,16 +135,17 @@ def assemble(found: Iterable[Found], ts: NDArray[np.int64]) -> dict[str, NDArray
     columns, blanks = {"ts": times, "available_ts": times, "row": rows[order]}, Blanks(len(order))
     for place, name in enumerate(("symbol", "strategy", "action")):
         columns[name] = np.repeat(np.array([part[place] for part in parts], DTYPES[name]), lengths)[order]
+    said = set().union(*(part.values for part in parts))
     columns["sequence"] = places(columns["symbol"], columns["strategy"])
     for name, dtype in DTYPES.items():
         if name not in columns:
-            columns[name] = _column(name, dtype, parts, lengths, order, blanks)
+            columns[name] = _column(name, dtype, parts, lengths, order, said, blanks)
     dated = columns["tif"] == TimeInForce.GTD
     if dated.any():
         columns["tif_value"] = columns["tif_value"] + np.where(dated, times, 0)
     for name, dtype in OPTIONAL_COLUMNS.items():
-        if any(name in part.values for part in parts):
-            columns[name] = _column(name, dtype, parts, lengths, order, blanks)
+        if name in said:
+            columns[name] = _column(name, dtype, parts, lengths, order, said, blanks)
     return {name: columns[name] for name in (*DTYPES, *OPTIONAL_COLUMNS) if name in columns}
 
 
@@ -163,13 +163,13 @@ def places(symbol: NDArray[np.int32], strategy: NDArray[np.int32]) -> NDArray[np
 
 
 def _column(
-    name: str, dtype: Any, parts: Sequence[Found], lengths: Sequence[int], order: NDArray[np.int64], blanks: Blanks
+    name: str, dtype: Any, parts: Sequence[Found], lengths: Sequence[int], order: NDArray[np.int64], said: set[str], blanks: Blanks
 ) -> NDArray[Any]:
     default = default_of(name)
     if name.endswith("_kind"):
         kinds = np.array([part.kinds.get(name, default) for part in parts], dtype)
         return np.repeat(kinds, lengths)[order] if kinds.any() else blanks.column(0, dtype)
-    if not any(name in part.values for part in parts):
+    if name not in said:
         return blanks.column(default, dtype)
     blocks = [part.values[name] if name in part.values else np.full(length, default) for part, length in zip(parts, lengths, strict=True)]
     return np.concatenate(blocks)[order].astype(dtype)

@@ -10,22 +10,16 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.block import floats_at
+from engine.block import address_of, floats_at
 from engine.kernel import compiles, entry, kernel
-from features.tree import Feature, operator
+from features.tree import Feature
 
 Floats = NDArray[np.float64]
 
 
 def window_of(feature: Feature) -> int:
     """Rows of the window, if a feature is a plain rolling mean of a column; else 0: Polars computes it."""
-    node = operator(feature.tree)
-    if node.name != "RollingExpr" or operator(node.inputs[0]).name != "Column" or not compiles():
-        return 0
-    options = node.options["options"]
-    window = int(options["window_size"])
-    plain = {"window_size": window, "min_periods": window, "weights": None, "center": False, "fn_params": None}
-    return window if node.options["function"] == "Mean" and options == plain and window > 1 else 0
+    return feature.mean_window if compiles() else 0
 
 
 def rolling_means(columns: Sequence[Floats], windows: Sequence[int], room: Floats | None = None) -> list[Floats | None]:
@@ -36,7 +30,8 @@ def rolling_means(columns: Sequence[Floats], windows: Sequence[int], room: Float
     >>> [means.tolist() for means in rolling_means([np.array([1.0, 3.0, 5.0])] * 2, [2, 3])]
     [[2.0, 4.0], [3.0]]
     """
-    columns = [np.ascontiguousarray(values, np.float64) for values in columns]  # what is at an address is taken for that
+    given = {id(values): np.ascontiguousarray(values, np.float64) for values in columns}  # what is at an address is taken for that
+    places = {key: address_of(values) for key, values in given.items()}
     if len({len(values) for values in columns}) > 1:
         raise ValueError(
             f"columns of {', '.join(str(len(values)) for values in columns)} rows; rolling means are made of equally long ones"
@@ -45,8 +40,10 @@ def rolling_means(columns: Sequence[Floats], windows: Sequence[int], room: Float
     stops = list(accumulate(lengths))
     room = np.empty(sum(lengths)) if room is None else room
     means = [room[stop - length : stop] for stop, length in zip(stops, lengths, strict=True)]
+    base, size = address_of(room), room.itemsize
     tasks = [
-        (values.ctypes.data, len(values), window, found.ctypes.data) for values, window, found in zip(columns, windows, means, strict=True)
+        (places[id(values)], len(values), window, base + size * (stop - length))
+        for values, window, stop, length in zip(columns, windows, stops, lengths, strict=True)
     ]
     _all_means(np.array(tasks, np.int64).reshape(-1, 4))
     # what is not finite stays in the sum to the end

@@ -42,6 +42,14 @@ class Logic(NamedTuple):
     right: "Condition"
 
 
+class Cross(NamedTuple):
+    """Two columns or constants, of which the first comes to lie above the second, or below it."""
+
+    sides: tuple[Name | Number, Name | Number]
+    over: bool
+    is_all: bool  # the condition says nothing else
+
+
 Value = Name | Number | Apply
 Condition = Compare | Logic
 
@@ -79,6 +87,11 @@ class Rule:
         return _print(self.root, {name: f"{name.name}[{name.lag}]" if name.lag else name.name for name in self.inputs})
 
     @cached_property
+    def cross(self) -> "Cross | None":
+        """The cross of columns or constants that it cannot be true without; None if it has none."""
+        return _cross(self.root)
+
+    @cached_property
     def required(self) -> frozenset[Name]:
         """The inputs without which it cannot be true, or has no value."""
         return _required(self.root)
@@ -107,6 +120,22 @@ def _required(node: Value | Condition) -> frozenset[Name]:
         left, right = _required(node.left), _required(node.right)
         return left | right if node.op == "&" else left & right
     return frozenset(_names(node))
+
+
+def _cross(root: Value | Condition) -> Cross | None:
+    if not isinstance(root, Logic) or root.op != "&":
+        return None
+    now, before = root.left, root.right
+    if isinstance(now, Compare) and isinstance(before, Compare) and (now.op, before.op) in ((">", "<="), ("<", ">=")):
+        left, right = now.left, now.right
+        if isinstance(left, Name | Number) and isinstance(right, Name | Number) and before[1:] == (_later(left), _later(right)):
+            return Cross((left, right), now.op == ">", True)
+    found = _cross(now) or _cross(before)
+    return found and found._replace(is_all=False)
+
+
+def _later(side: Name | Number) -> Name | Number:
+    return Name(side.name, side.lag + 1) if isinstance(side, Name) else side
 
 
 def _print(node: Value | Condition, names: Mapping[Name, str]) -> str:

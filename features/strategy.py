@@ -161,6 +161,18 @@ class Plan:
         rules = _all(self.conditions, self.score, self.order, self.levels, self.max_bars, self.sizing)
         return tuple(sorted({name.name for rule in rules for name in rule.inputs} - {SIDE}))
 
+    @cached_property
+    def entry_rules(self) -> Mapping[str, Rule]:
+        """What an entry says in numbers, by column."""
+        rules = {"score": self.score, "max_bars": self.max_bars} | dict(self.order.prices) | dict(self.sizing)
+        rules |= {name: level.rule for name, level in self.levels.items()}
+        return {name: rule for name, rule in rules.items() if rule is not None}
+
+    @cached_property
+    def says_more(self) -> bool:
+        """Whether entries say anything beyond that they are made."""
+        return bool(self.entry_rules) or self.order != Order()
+
 
 def plan(spec: StrategySpec) -> Plan:
     """Check a strategy and make it ready to compute.

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -83,6 +84,17 @@ class Feature:
     columns: tuple[str, ...]
     lookback: int
     gap_aware: bool
+
+    @cached_property
+    def mean_window(self) -> int:
+        """Rows of the window of a plain rolling mean of a column; 0 of any other expression."""
+        node = operator(self.tree)
+        if node.name != "RollingExpr" or operator(node.inputs[0]).name != "Column":
+            return 0
+        options = node.options["options"]
+        window = int(options["window_size"])
+        plain = {"window_size": window, "min_periods": window, "weights": None, "center": False, "fn_params": None}
+        return window if node.options["function"] == "Mean" and options == plain and window > 1 else 0
 
 
 def read(expr: pl.Expr) -> Feature:

@@ -33,7 +33,7 @@ from pipeline.config_risk import ScopeHalts, Size
 from pipeline.config_values import duration_us, moment_us
 from pipeline.conversion import conversions_of
 from pipeline.errors import ConfigError
-from pipeline.instruments import check_defaults, check_expiries, instrument_of, rates_of
+from pipeline.instruments import check_defaults, check_expiries, instruments_of, rates_of
 
 if TYPE_CHECKING:
     from engine.strategy import EventStrategy
@@ -141,7 +141,7 @@ def settings_of(config: RunConfig, dataset: Dataset) -> Settings:
     series = execution_series(config, dataset, symbols)
     _require_volume(config, dataset, series)
     start_us, end_us = _period(config, dataset, series)
-    instruments = tuple(instrument_of(config, dataset, symbol) for symbol in symbols)
+    instruments = instruments_of(config, dataset, symbols)
     check_defaults(config, instruments)
     check_expiries(instruments, {one.symbol: int(dataset.columns["bars"]["open_ts"][one.start]) for one in series})
     return Settings(

@@ -19,6 +19,22 @@ MONEY_LIMIT = 2**53
 
 _UNDATED = InstrumentConfig()
 
+MANY_KINDS = 8  # different specifications that are looked through for one that is the same
+
+
+def instruments_of(config: RunConfig, dataset: Dataset, symbols: Sequence[str]) -> tuple[Instrument, ...]:
+    """Each symbol's instrument; symbols of which the same is known are worked out once."""
+    grouped = set[str]().union(*config.selector.groups.values(), config.instruments)
+    known: list[tuple[Mapping[str, Any], Instrument]] = []
+    found = []
+    for symbol in symbols:
+        values = dataset.instruments.get(symbol, {})
+        alike = next((one for said, one in known if said == values), None) if symbol not in grouped else None
+        found.append(instrument_of(config, dataset, symbol) if alike is None else replace(alike, symbol=symbol))
+        if alike is None and symbol not in grouped and len(known) < MANY_KINDS:
+            known.append((values, found[-1]))
+    return tuple(found)
+
 
 def instrument_of(config: RunConfig, dataset: Dataset, symbol: str) -> Instrument:
     """The dataset's values, over them the config's ``default``, over them the config's for the symbol."""

@@ -91,10 +91,9 @@ def test_many_columns_are_what_each_is_alone():
     arrays(np.float64, st.shared(st.integers(0, 40), key="n"), elements=st.sampled_from([1.0, 2.0, 3.0, np.nan])),
 )
 def test_crossings_are_those_of_a_plain_comparison(one, other):
-    found = crossings(one, other)
+    found, level, mirrored = crossings([(one, other), (one, 2.0), (2.0, one)])
     rows = range(1, len(one))
     assert found.over.tolist() == [i for i in rows if one[i] > other[i] and one[i - 1] <= other[i - 1]]
     assert found.under.tolist() == [i for i in rows if one[i] < other[i] and one[i - 1] >= other[i - 1]]
-    level = crossings(one, 2.0)
     assert level.over.tolist() == [i for i in rows if one[i] > 2.0 and one[i - 1] <= 2.0]
-    assert crossings(2.0, one).under.tolist() == level.over.tolist()
+    assert mirrored.under.tolist() == level.over.tolist()
