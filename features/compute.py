@@ -94,7 +94,9 @@ def propose(
     if path and certify and (stored := _stored_proposals(path)) is not None:
         return stored
     certificates = _certified(dataset, plans, [job.series for job in jobs], interval, store, progress) if certify else ()
-    columns = assemble(_found(dataset, plans, jobs, interval, store, workers, progress), dataset.columns["bars"]["ts"])
+    found = _found(dataset, plans, jobs, interval, store, workers, progress)
+    shared = len({dataset.clock(job.series) for job in jobs}) == 1
+    columns = assemble(found, dataset.columns["bars"]["ts"], [job.series.start for job in jobs] if shared else None)
     provenance = "certified" if certify else "uncertified"
     table = ProposalTable(columns, names, tuple(one.id for one in plans), provenance, dataset.id, certificates)
     if path and certify:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from engine.arrays import Blanks, frozen
 from engine.dataset import Series
+from engine.kernel import entry
 from engine.schema import OPTIONAL_COLUMNS, PROPOSAL_COLUMNS, Action, LevelKind, TimeInForce, default_of
 from features.causality import Certificate
 from features.evaluate import Column, Span, find_crossed, rows_where, values_at
@@ -123,14 +124,24 @@ def _entry_values(
     return values
 
 
-def assemble(found: Iterable[Found], ts: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """One sorted table of all that was found; ``ts`` are the closes of the dataset's bars."""
+def assemble(found: Iterable[Found], ts: NDArray[np.int64], starts: Sequence[int] | None = None) -> dict[str, NDArray[Any]]:
+    """One sorted table of all that was found.
+
+    Parameters
+    ----------
+    ts
+        Closes of the dataset's bars.
+    starts
+        Where the bars of each symbol begin, if all symbols have the same times: bars are then counted, and not timed.
+    """
     parts = sorted(found, key=lambda part: part[:3])
     lengths = [len(part.rows) for part in parts]
     rows = np.concatenate([part.rows for part in parts]) if parts else np.empty(0, np.int64)
     times = ts[rows]
     # parts come by symbol, strategy and action, so a stable sort by time is the whole order
-    order = np.argsort(times, kind="stable")
+    order = (
+        np.argsort(times, kind="stable") if starts is None else _by_count(rows, np.repeat([starts[part.symbol] for part in parts], lengths))
+    )
     times = frozen(times[order])
     columns, blanks = {"ts": times, "available_ts": times, "row": rows[order]}, Blanks(len(order))
     for place, name in enumerate(("symbol", "strategy", "action")):
@@ -149,17 +160,30 @@ def assemble(found: Iterable[Found], ts: NDArray[np.int64]) -> dict[str, NDArray
     return {name: columns[name] for name in (*DTYPES, *OPTIONAL_COLUMNS) if name in columns}
 
 
+def _by_count(rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The stable order of rows by how many bars of their symbols come before them: NumPy sorts two bytes at a time in linear time."""
+    counts = rows - starts
+    order = np.argsort(counts.astype(np.uint16), kind="stable")
+    if counts.max(initial=0) < 2**16:
+        return order
+    return order[np.argsort((counts >> 16)[order].astype(np.uint16 if counts.max() < 2**32 else np.int64), kind="stable")]
+
+
 def places(symbol: NDArray[np.int32], strategy: NDArray[np.int32]) -> NDArray[np.int64]:
     """The place of each row among those of its symbol and strategy."""
-    keys = symbol.astype(np.int64) * (int(strategy.max(initial=0)) + 1) + strategy
-    if not keys.any():
-        return np.arange(len(keys))
-    small = keys.astype(np.uint16) if int(keys.max(initial=0)) < 2**16 else keys  # NumPy sorts these by radix
-    order = np.argsort(small, kind="stable")
-    begins = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    place = np.empty(len(keys), np.int64)
-    place[order] = np.arange(len(keys)) - np.repeat(begins, np.diff(np.append(begins, len(keys))))
+    strategies, place = int(strategy.max(initial=0)) + 1, np.empty(len(symbol), np.int64)
+    _count_places(symbol, strategy, strategies, np.zeros((int(symbol.max(initial=0)) + 1) * strategies, np.int64), place)
     return place
+
+
+@entry
+def _count_places(
+    symbol: NDArray[np.int32], strategy: NDArray[np.int32], strategies: int, counts: NDArray[np.int64], place: NDArray[np.int64]
+) -> None:
+    for i in range(len(symbol)):
+        slot = symbol[i] * strategies + strategy[i]
+        place[i] = counts[slot]
+        counts[slot] += 1
 
 
 def _column(

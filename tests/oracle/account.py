@@ -240,10 +240,12 @@ class Account:
         return [self.positions[key] for key in sorted(self.positions) if symbol in (None, key[0])]
 
     def equity(self) -> int:
-        """Cash, unrealised profit of linear and inverse positions and value of spot holdings, at the marks.  # R6.4"""
+        """Cash, unrealised profit of linear and inverse positions and value of spot holdings, at the marks.  # R6.3, R6.4"""
         total = self.cash
         for position in self.positions.values():
-            mark = self.markets[position.key[0]].mark
+            contract, mark = position.contract, self.markets[position.key[0]].mark
+            checked(contract.symbol, position.cost)
+            checked(contract.symbol, position.value(mark) if contract.spot else contract.quoted(contract.quantity(position.lots), mark))
             total += position.value(mark) if position.contract.spot else position.unrealised(mark)
         return checked("account", total)
 
