@@ -32,7 +32,7 @@ def test_means_have_the_bits_of_polars(one, other, windows):
         assert means is not None and np.array_equal(means.view(np.int64), expected.view(np.int64))
 
 
-@pytest.mark.parametrize("windows", [(2,), (20, 50), (50, 20, 7), (9, 8, 7, 6), (3, 50, 2, 20, 7)])
+@pytest.mark.parametrize("windows", [(2,), (20, 50), (50, 20, 7), (9, 8, 7, 6), (3, 50, 2, 20, 7), (20, 50) * 4 + (3,), (5, 2, 90) * 7])
 def test_means_of_a_long_walk_have_the_bits_of_polars(windows):
     walk = 100 * np.exp(np.cumsum(np.random.default_rng(3).normal(0, 0.01, 30_000)))
     for window, means in zip(windows, rolling_means([walk] * len(windows), windows), strict=True):
