@@ -1,10 +1,13 @@
 """Lowering market data and proposals to arrays: what is derived, and what is refused with which message."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.block import Block, column, prefetch
 from engine.dataset import Dataset, DatasetError, from_columns
@@ -270,3 +273,34 @@ def test_a_code_that_names_nothing_is_refused(code: int) -> None:
     table = {"ts": [case.settings.start_us], "symbol": [code], "strategy": [case.settings.strategies[0].id], "action": [0]}
     with pytest.raises(ProposalError, match="names none of the"):
         Session(case.dataset, table, case.settings, symbols=names[:2])
+
+
+def of_times(**times: list[int]) -> Dataset:
+    """Minute bars that close at the given minutes, or seconds after them."""
+    bars = {}
+    for symbol, closes in times.items():
+        ts = np.array(closes) * 60_000_000
+        prices = dict.fromkeys(("open", "high", "low", "close"), np.full(len(ts), 100.0))
+        bars[symbol, "1m", 60_000_000] = {"open_ts": ts - 60_000_000, "ts": ts, "volume": np.ones(len(ts))} | prices
+    return from_columns({"bars": bars})
+
+
+def test_bars_with_the_same_times_have_one_clock() -> None:
+    data = of_times(A=[1, 2, 3], B=[1, 2, 3], C=[1, 3, 4], D=[1, 2, 3, 4], E=[1, 3, 4], F=[0, 2, 3])
+    clocks = {series.symbol: data.clock(series) for series in data.series["bars"]}
+    assert clocks["A"] == clocks["B"] and clocks["C"] == clocks["E"]
+    assert len(set(clocks.values())) == 4
+
+
+@given(st.dictionaries(st.sampled_from("ABCDE"), st.sets(st.integers(1, 6), min_size=1), min_size=1), st.integers(0, 5), st.integers(1, 6))
+def test_symbols_share_a_clock_where_the_run_sees_the_same_times(times: dict[str, set[int]], start: int, end: int) -> None:  # R5.3
+    data = of_times(**{symbol: sorted(minutes) for symbol, minutes in times.items()})
+    chosen = settings(1, symbols="".join(sorted(times)))
+    tape = build_tape(data, replace(chosen, start_us=start * 60_000_000, end_us=max(start, end) * 60_000_000))
+    seen = set()
+    for symbol in range(len(tape.first)):
+        first, stop = int(tape.first[symbol]), int(tape.stop[symbol])
+        shared = int(tape.shared_clock[symbol])
+        assert tape.ts[first + shared : stop + shared].tolist() == tape.ts[first:stop].tolist()
+        seen |= set(tape.ts[first:stop].tolist())
+    assert tape.grid.tolist() == sorted(seen)

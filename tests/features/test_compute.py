@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dataset import DatasetError, from_columns
+from engine.dataset import Dataset, DatasetError, from_columns
 from engine.schema import Action, LevelKind, OrderType, TimeInForce
 from features import compute, frames
 from features.catalogue import FACTORIES
@@ -21,7 +21,7 @@ from features.causality import CausalityError
 from features.compute import certify, propose
 from features.expressions import ema, rsi, sma
 from features.proposal_files import read_proposals, write_proposals
-from features.proposals import DTYPES
+from features.proposals import DTYPES, _by_count
 from features.store import read_table, write_table
 from features.strategy import StrategySpec
 from features.strategy_file import StrategyError
@@ -415,3 +415,19 @@ def test_certify_alone_lists_rules_and_features():
     certificates = certify(data, [CROSS], ["A"])
     assert len(certificates) == 3 and all(one.dataset == data.id for one in certificates)
     assert [len(one.cuts) for one in certificates] == [0, 1, 1]
+
+
+def test_counting_bars_sorts_proposals_as_their_times_do(monkeypatch):  # R1.1
+    data = market({name: walk(400, seed) for seed, name in enumerate("ABC")})
+    counted = digest(run(data, [RICH, CROSS]))
+    monkeypatch.setattr(Dataset, "clock", lambda self, series: series.start)  # no two alike
+    assert digest(run(data, [RICH, CROSS])) == counted
+
+
+@pytest.mark.parametrize("most", [10, 2**16 - 1, 2**16, 2**20, 2**33])
+def test_rows_in_any_number_are_sorted_by_count(most):
+    rng = np.random.default_rng(most)
+    starts = rng.integers(0, 1000, 500)
+    rows = starts + np.append(rng.integers(0, most, 499), most)
+    assert _by_count(rows, starts).tolist() == np.argsort(rows - starts, kind="stable").tolist()
+    assert _by_count(rows[:0], starts[:0]).tolist() == []
