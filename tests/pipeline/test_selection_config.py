@@ -12,6 +12,7 @@ from pipeline.build import dataset_of, settings_of
 from pipeline.config import RunConfig
 from pipeline.configfile import dump_yaml, load_config, parse_config
 from pipeline.errors import ConfigError
+from pipeline.instruments import instrument_of, instruments_of
 
 DEMO = "demo://perps?symbols=2&days=2&interval=1h&seed=7"
 HOUR_US = 3_600_000_000
@@ -99,3 +100,19 @@ def test_what_makes_no_sense_is_refused(sections: dict[str, Any], said: str) -> 
 def test_a_group_of_an_unknown_symbol_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"selector\.groups\.majors: 'ALPHAUSDT' has no bars"):
         settings(selector={"groups": {"majors": ["ALPHAUSDT"]}})
+
+
+def test_symbols_that_are_alike_are_what_each_is_alone() -> None:
+    chosen = config(
+        dataset=DEMO.replace("symbols=2", "symbols=12"),
+        selector={"groups": {"majors": ["ALFAUSDT", "CHARLIEUSDT"]}},
+        instruments={
+            "default": {"leverage": 3, "maintenance": [{"floor": 0, "rate": 0.01}]},
+            "BRAVOUSDT": {"kind": "future", "multiplier": 50},
+        },
+    )
+    dataset = dataset_of(chosen)
+    found = instruments_of(chosen, dataset, dataset.symbols)
+    assert found == tuple(instrument_of(chosen, dataset, symbol) for symbol in dataset.symbols)
+    assert {one.group for one in found} == {"", "majors"} and {one.kind for one in found} == {"linear_perp", "future"}
+    assert [one.symbol for one in found] == list(dataset.symbols)
