@@ -8,7 +8,7 @@ from engine.dataset import Dataset, DatasetError, from_columns
 from engine.instrument import Decimals, Instrument
 from engine.schema import Reason, RecordKind, SizeKind
 from engine.session import ReplayError, replay
-from engine.settings import StrategySettings
+from engine.settings import Conversion, StrategySettings
 from tests.differential import agreed_replay, kernel_run, oracle_run, outcome_of
 from tests.markets import Case
 from tests.oracle.examples import FLAT, HOUR, at, instrument, market, of_kind, propose, settings, table
@@ -80,4 +80,20 @@ def test_equity_at_the_limit_is_an_overflow_and_one_unit_below_it_is_not(price: 
     found = outcome_of(kernel_run, case)
     assert found == outcome_of(oracle_run, case)
     assert found.get("equity") == ([2**53 - 100, 2**53 - 1, 2**53 - 100] if fits else None)
+    assert found.get("error") == (None if fits else "overflow")
+
+
+@pytest.mark.parametrize(("price", "fits"), [(2.0**33 - 1, True), (2.0**33, False)])
+def test_a_margined_value_at_the_limit_is_an_overflow_however_small_its_profit(price: float, fits: bool) -> None:  # R6.3, R6.4
+    # 2**20 contracts at a mark of 2**33 yen are worth 2**53, of which an account in dollars holds the profit at 2**-10 alone
+    yen = instrument("A", kind="linear_perp", quote="JPY", lot=Decimals(1, 1), tick=Decimals(1, 1))
+    one = {"decimals": 0, "cash": 2**50, "leverage": 1.0, "strategies": (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=2.0**20),)}
+    begun = (2.0**32,) * 4
+    path = [begun, begun, (2.0**32, price, 2.0**32, price), begun]
+    data = market({"A": path, "R": [(2.0**-10,) * 4] * 4})
+    chosen = settings(4, instruments=(yen,), conversions=(Conversion("JPY", "R"),), **one)
+    case = Case(data, table(propose(1)), chosen)
+    found = outcome_of(kernel_run, case)
+    assert found == outcome_of(oracle_run, case)
+    assert found.get("equity") == ([2**50, 2**50, 2**50 + 2**42 - 2**10, 2**50] if fits else None)
     assert found.get("error") == (None if fits else "overflow")
