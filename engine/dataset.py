@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.schema import NONE
+
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "bars": ("open_ts", "ts", "open", "high", "low", "close", "volume"),
@@ -37,6 +39,7 @@ QUOTE_COLUMNS = ("bid_open", "bid_high", "bid_low", "bid_close", "ask_open", "as
 ACTIONS = ("split", "dividend", "delist")
 
 SCHEMA_VERSION = 1
+FEW_CLOCKS = 4  # that are compared with, of one beginning and end
 MANIFEST = "manifest.json"
 INSTRUMENTS = "instruments.json"
 
@@ -95,14 +98,17 @@ class Dataset:
         return None
 
     def clock(self, series: Series) -> int:
-        """A number that all bars have in common whose times are just the same; those of each series are looked at once."""
+        """A number that bars have in common whose times are just the same; those of each series are looked at once.
+
+        Where many series begin and end alike and differ inside, some that are the same may be told apart.
+        """
         if series not in self._clocks:
             times = self.columns["bars"]["ts"]
             mine = times[series.start : series.stop]
             alike = self._clocks_by_span.setdefault((len(mine), *mine[:1].tolist(), *mine[-1:].tolist()), [])
             same = (first for first in alike if np.array_equal(times[first : first + len(mine)], mine))
-            self._clocks[series] = next(same, series.start)
-            if self._clocks[series] == series.start:
+            self._clocks[series] = next(same, series.start if len(mine) else NONE)
+            if self._clocks[series] == series.start and len(alike) < FEW_CLOCKS:
                 alike.append(series.start)
         return self._clocks[series]
 

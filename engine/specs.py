@@ -1,7 +1,6 @@
 """What the replay knows of each symbol, and what its exchange asks of orders, as rows the kernel can index."""
 
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,32 +56,39 @@ RULE = np.dtype(
 
 def specs_of(dataset: Dataset, instruments: Sequence[Instrument], bars: Sequence[Series], settings: Settings) -> NDArray[Any]:
     """One row a symbol, in order; ``bars`` are the series that each trades on."""
-    groups = sorted({instrument.group for instrument in instruments} - {""})
-    tiers = [0, *accumulate(len(instrument.tiers) for instrument in instruments)]
-    rows = [
-        (
-            *instrument.base_lot,
-            float(instrument.multiplier),
-            groups.index(instrument.group) if instrument.group else NONE,
-            series.interval_us,
-            settings.leverage if instrument.leverage is None else instrument.leverage,
-            top_rate(instrument, settings),
-            tier,
-            tier + len(instrument.tiers),
-            instrument.accounting,
-            instrument.accounting == Accounting.INVERSE,
-            instrument.shortable or instrument.accounting != Accounting.SPOT,
-            _limit_gap(instrument, settings),
-            dataset.find("universe", instrument.symbol) is not None,
-            instrument.quote != "",
-            instrument.is_future,
-            instrument.settlement,
-            instrument.expiry if instrument.is_future and instrument.expiry is not None else NEVER,
-            name_key(instrument.symbol),
-        )
-        for instrument, series, tier in zip(instruments, bars, tiers, strict=False)
-    ]
-    return frozen(np.array(rows, SPEC))
+    groups = sorted({one.group for one in instruments} - {""})
+    stops = np.cumsum([len(one.tiers) for one in instruments], dtype=np.int64)
+    lots = [one.base_lot for one in instruments]
+    columns: dict[str, Any] = {
+        "lot_units": [lot.units for lot in lots],
+        "lot_power": [lot.power for lot in lots],
+        "multiplier": [float(one.multiplier) for one in instruments],
+        "group": [groups.index(one.group) if one.group else NONE for one in instruments],
+        "interval_us": [series.interval_us for series in bars],
+        "leverage": [settings.leverage if one.leverage is None else one.leverage for one in instruments],
+        "top_rate": [top_rate(one, settings) for one in instruments],
+        "tier_first": np.append(0, stops[:-1]),
+        "tier_stop": stops,
+        "accounting": [one.accounting for one in instruments],
+        "inverse": [one.accounting == Accounting.INVERSE for one in instruments],
+        "shortable": [one.shortable or one.accounting != Accounting.SPOT for one in instruments],
+        "limit_gap": [_limit_gap(one, settings) for one in instruments],
+        "has_universe": [dataset.find("universe", one.symbol) is not None for one in instruments],
+        "converts": [one.quote != "" for one in instruments],
+        "future": [one.is_future for one in instruments],
+        "settlement": [one.settlement for one in instruments],
+        "expiry": [one.expiry if one.is_future and one.expiry is not None else NEVER for one in instruments],
+        "name_key": [name_key(one.symbol) for one in instruments],
+    }
+    return frozen(_filled(SPEC, columns, len(instruments)))
+
+
+def _filled(dtype: np.dtype[Any], columns: Mapping[str, Any], length: int) -> NDArray[Any]:
+    """Rows of a type from its columns, of which none may be missing."""
+    rows = np.zeros(length, dtype)
+    for name in dtype.names or ():
+        rows[name] = columns[name]
+    return rows
 
 
 def _limit_gap(instrument: Instrument, settings: Settings) -> LimitGap:
@@ -124,13 +130,18 @@ def rules_of(instruments: Sequence[Instrument]) -> dict[str, NDArray[Any]]:
     dated = [[before, *one.rules] for before, one in zip(ever, instruments, strict=True)]
     stops = np.cumsum([len(rows) for rows in dated])
     flat = [(one, row) for one, rows in zip(instruments, dated, strict=True) for row in rows]
-    rules = [
-        (*row.tick, float(row.tick), float(row.lot), instrument.lot_step(row.lot), row.min_qty, row.min_notional)
-        for instrument, row in flat
-    ]
+    columns = {
+        "tick_units": [row.tick.units for _, row in flat],
+        "tick_power": [row.tick.power for _, row in flat],
+        "tick": [float(row.tick) for _, row in flat],
+        "lot": [float(row.lot) for _, row in flat],
+        "lot_step": [one.lot_step(row.lot) for one, row in flat],
+        "min_qty": [row.min_qty for _, row in flat],
+        "min_notional": [row.min_notional for _, row in flat],
+    }
     return {
         "rule_ts": ints([row.from_us for _, row in flat]),
-        "rules": frozen(np.array(rules, RULE)),
+        "rules": frozen(_filled(RULE, columns, len(flat))),
         "rule_first": ints([0, *stops[:-1]]),
         "rule_stop": ints(list(stops)),
     }

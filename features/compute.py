@@ -36,7 +36,7 @@ from features.tree import Feature, read
 T = TypeVar("T")
 Progress = poison.Progress
 
-BATCH = 250_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
+BATCH = 330_000  # values computed at one time: bounds the memory, and what is fresh in the cache is read at once
 
 AHEAD = 2  # batches
 
@@ -209,7 +209,8 @@ def _found(
     progress: Progress | None,
 ) -> Iterator[Found]:
     features, direct = _features(plans), _direct(plans)
-    computed = _stored(dataset, jobs, features, interval, store, workers) if store else _computed(dataset, jobs, features, workers)
+    others = len(direct) + sum(len({rule.cross.sides for rule in one.conditions.values() if rule.cross}) for one in plans)
+    computed = _stored(dataset, jobs, features, interval, store, workers) if store else _computed(dataset, jobs, features, workers, others)
     done = 0
     for batch in computed:
         if progress:
@@ -231,10 +232,10 @@ def _loaded(dataset: Dataset, series: Series, names: Sequence[str], stop: int) -
     return columns
 
 
-def _computed(dataset: Dataset, jobs: Sequence[Job], features: Sequence[Feature], workers: int | None) -> Iterator[Batch]:
-    """Features of every job; jobs of equal length together, so not in order."""
+def _computed(dataset: Dataset, jobs: Sequence[Job], features: Sequence[Feature], workers: int | None, others: int = 0) -> Iterator[Batch]:
+    """Features of every job, jobs of equal length together, so not in order; the caller has so many other columns of each beside them."""
     needed = sorted({column for feature in features for column in feature.columns})
-    batches = list(_batches(jobs, len(features) + len(needed)))
+    batches = list(_batches(jobs, len(features) + len(needed) + others))
     means = sum(window_of(feature) > 0 for feature in features)
     largest = max((len(batch) * jobs[batch[0]].stop for batch in batches), default=0)
     # the caller is done with a batch when it asks for the next, so what that held serves one that is yet to come
@@ -254,7 +255,7 @@ def _batches(jobs: Sequence[Job], columns: int) -> Iterator[list[int]]:
     for code, job in enumerate(jobs):
         lengths.setdefault(job.stop, []).append(code)
     for stop, codes in lengths.items():
-        size = max(1, BATCH // max(1, stop * columns))
+        size = max(1, BATCH // max(1, stop * max(1, columns)))
         yield from (codes[at : at + size] for at in range(0, len(codes), size))
 
 

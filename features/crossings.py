@@ -21,7 +21,7 @@ class Crossings(NamedTuple):
 
 
 def crossings(pairs: Sequence[tuple[Floats | float, Floats | float]]) -> list[Crossings]:
-    """Rows at which the first of each pair is above the second and was not a row before, and the same below; either may be a constant.
+    """Rows at which the first of each pair is above the second and was not a row before, and the same below; one of them may be a constant.
 
     Where a value is unknown (NaN), or was a row before, nothing crosses.
 
@@ -29,12 +29,12 @@ def crossings(pairs: Sequence[tuple[Floats | float, Floats | float]]) -> list[Cr
     >>> over.tolist(), under.tolist()
     ([1], [3])
     """
-    sizes = [max(np.size(one), np.size(other)) for one, other in pairs]
+    sizes = [min((len(side) for side in pair if isinstance(side, np.ndarray)), default=0) for pair in pairs]
     sides = [(_column(one, rows), _column(other, rows)) for (one, other), rows in zip(pairs, sizes, strict=True)]
-    tasks = np.array([(address_of(one), address_of(other), len(one)) for one, other in sides], np.int64).reshape(-1, 3)
+    tasks = np.array([(address_of(one), address_of(other), rows) for (one, other), rows in zip(sides, sizes, strict=True)], np.int64)
     half = max(sizes, default=0) // 2 + 1  # a column crosses one way at every other row at most
     found, counts = np.empty((len(pairs), 2, half), np.int64), np.empty((len(pairs), 2), np.int64)
-    _all_crossings(tasks, np.empty(-(-max(sizes, default=0) // 8), np.int64), found, counts)
+    _all_crossings(tasks.reshape(-1, 3), np.empty(-(-max(sizes, default=0) // 8), np.int64), found, counts)
     return [Crossings(over[:n_over], under[:n_under]) for (over, under), (n_over, n_under) in zip(found, counts.tolist(), strict=True)]
 
 

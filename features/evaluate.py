@@ -40,8 +40,8 @@ Crossed = Mapping[Sides, Crossings]
 """Where columns of a span cross: rules that enter at a cross and leave at the opposite one share it."""
 
 
-def rows_where(rule: Rule, span: Span, *, edge: bool, crossed: Crossed | None = None) -> NDArray[np.int64]:
-    """Rows of a span at which a condition is true, or becomes true.                                           # R4.5"""
+def rows_where(rule: Rule, span: Span, crossed: Crossed, *, edge: bool) -> NDArray[np.int64]:
+    """Rows of a span at which a condition is true, or becomes true; ``crossed`` is what ``find_crossed`` finds for it.  # R4.5"""
     columns, start, stop = span
     if edge:
         before = max(start - 1, 0)
@@ -51,8 +51,7 @@ def rows_where(rule: Rule, span: Span, *, edge: bool, crossed: Crossed | None = 
     cross = rule.cross
     if cross is None:
         return np.flatnonzero(_mask(rule, columns, start, stop)) + start
-    crosses = (find_crossed([rule], [span])[0] if crossed is None else crossed)[cross.sides]
-    rows = crosses.over if cross.over else crosses.under
+    rows = crossed[cross.sides].over if cross.over else crossed[cross.sides].under
     if cross.is_all or not len(rows):
         return rows
     true: NDArray[np.bool_] = _at(rule, columns, rows, {})

@@ -32,7 +32,7 @@ class ProposalTable:
     Attributes
     ----------
     columns
-        ``engine.schema.PROPOSAL_COLUMNS`` as arrays, ``symbol`` and ``strategy`` as codes into the tuples of names, and
+        ``engine.schema.PROPOSAL_COLUMNS`` as read-only arrays, ``symbol`` and ``strategy`` as codes into the tuples of names, and
         ``row``: the row of the bar in the dataset's bars (-1: not located yet); those of ``OPTIONAL_COLUMNS`` that are used.
     symbols, strategies
         Names, sorted by code point.
@@ -93,9 +93,9 @@ def find(plan: Plan, inputs: Mapping[int, Mapping[str, Column]], jobs: Sequence[
     kinds = {f"{name}_kind": level.kind for name, level in plan.levels.items()}
     for code, span, crosses in zip(inputs, spans, crossed, strict=True):
         for action, rule in plan.conditions.items():
-            rows = rows_where(rule, span, edge=plan.edge, crossed=crosses)
-            entry = action in (Action.ENTER_LONG, Action.ENTER_SHORT, Action.TARGET) and plan.says_more
-            values = _entry_values(plan, span.columns, rows, _sides(plan, span.columns, rows, action)) if entry else {}
+            rows = rows_where(rule, span, crosses, edge=plan.edge)
+            says = action in (Action.ENTER_LONG, Action.ENTER_SHORT, Action.TARGET) and plan.says_more
+            values = _entry_values(plan, span.columns, rows, _sides(plan, span.columns, rows, action)) if says else {}
             yield Found(code, strategy, action, rows + jobs[code].series.start, values, kinds)
 
 
@@ -157,7 +157,7 @@ def assemble(found: Iterable[Found], ts: NDArray[np.int64], starts: Sequence[int
     for name, dtype in OPTIONAL_COLUMNS.items():
         if name in said:
             columns[name] = _column(name, dtype, parts, lengths, order, said, blanks)
-    return {name: columns[name] for name in (*DTYPES, *OPTIONAL_COLUMNS) if name in columns}
+    return {name: frozen(columns[name]) for name in (*DTYPES, *OPTIONAL_COLUMNS) if name in columns}
 
 
 def _by_count(rows: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.int64]:

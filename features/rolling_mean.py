@@ -36,6 +36,7 @@ def rolling_means(columns: Sequence[Floats], windows: Sequence[int], room: Float
     >>> [means.tolist() for means in rolling_means([np.array([1.0, 3.0, 5.0])] * 2, [2, 3])]
     [[2.0, 4.0], [3.0]]
     """
+    columns = list(columns)
     given = {id(values): np.ascontiguousarray(values, np.float64) for values in columns}  # what is at an address is taken for that
     places = {key: address_of(values) for key, values in given.items()}
     if len({len(values) for values in columns}) > 1:
@@ -45,6 +46,8 @@ def rolling_means(columns: Sequence[Floats], windows: Sequence[int], room: Float
     lengths = [max(len(values) - window + 1, 0) for values, window in zip(columns, windows, strict=True)]
     stops = list(accumulate(lengths))
     room = np.empty(sum(lengths)) if room is None else room
+    if len(room) < sum(lengths):
+        raise ValueError(f"a room of {len(room)} rows for {sum(lengths)} means")
     means = [room[stop - length : stop] for stop, length in zip(stops, lengths, strict=True)]
     base, size = address_of(room), room.itemsize
     tasks = [

@@ -79,6 +79,8 @@ def trades_of(
         )
         if count <= len(trades):
             break
+    else:
+        raise ValueError(f"{len(records)} records hold more trades than such a ledger can: it was not written by a replay")
     return trades[:count], Totals(int(fills), int(ambiguous), traded, int(debt_interest))
 
 

@@ -21,7 +21,7 @@ from features.causality import CausalityError
 from features.compute import certify, propose
 from features.expressions import ema, rsi, sma
 from features.proposal_files import read_proposals, write_proposals
-from features.proposals import DTYPES, _by_count
+from features.proposals import DTYPES, _by_count, find
 from features.store import read_table, write_table
 from features.strategy import StrategySpec
 from features.strategy_file import StrategyError
@@ -431,3 +431,20 @@ def test_rows_in_any_number_are_sorted_by_count(most):
     rows = starts + np.append(rng.integers(0, most, 499), most)
     assert _by_count(rows, starts).tolist() == np.argsort(rows - starts, kind="stable").tolist()
     assert _by_count(rows[:0], starts[:0]).tolist() == []
+
+
+@pytest.mark.parametrize("rule", ["cross_up(30, r)", "cross_up(r, 30)", "cross_down(50, r) and close > 0", "cross_up(r, lag(r, 40))"])
+def test_a_symbol_that_is_too_young_for_a_feature_proposes_nothing(rule):
+    data = market({"OLD": walk(200, 1, 0.03), "NEW": walk(10, 2)})
+    table = run(data, [StrategySpec("s", {"r": {"rsi": 14}}, {"long": rule})])
+    assert len(table) and {table.symbols[code] for code in table.columns["symbol"]} == {"OLD"}
+
+
+def test_symbols_without_features_are_taken_in_batches_too(monkeypatch):
+    data = market({f"S{i}": walk(300, i) for i in range(9)})
+    spec = StrategySpec("s", {}, {"long": "cross_up(close, 100)", "exit_long": "cross_down(close, 101)"})
+    sizes, whole = [], digest(run(data, [spec]))
+    monkeypatch.setattr(compute, "BATCH", 3_000)  # a column and two crosses of 300 rows each, three times
+    monkeypatch.setattr(compute, "find", lambda plan, inputs, *rest: sizes.append(len(inputs)) or find(plan, inputs, *rest))
+    assert digest(run(data, [spec])) == whole
+    assert sizes == [3, 3, 3]

@@ -97,3 +97,16 @@ def test_crossings_are_those_of_a_plain_comparison(one, other):
     assert found.under.tolist() == [i for i in rows if one[i] < other[i] and one[i - 1] >= other[i - 1]]
     assert level.over.tolist() == [i for i in rows if one[i] > 2.0 and one[i - 1] <= 2.0]
     assert mirrored.under.tolist() == level.over.tolist()
+
+
+def test_a_column_without_rows_crosses_nothing():
+    empty = pl.Series([], dtype=pl.Float64).to_numpy()  # at an address that is no memory
+    for pair in ((1.0, empty), (empty, 1.0), (empty, empty), (empty, np.empty(0))):
+        (found,) = crossings([pair])
+        assert found.over.tolist() == found.under.tolist() == []
+    assert crossings([]) == []
+
+
+def test_means_need_room_for_all_of_them():
+    with pytest.raises(ValueError, match="a room of 6 rows for 7 means"):
+        rolling_means([np.ones(5), np.ones(5)], [2, 3], np.empty(6))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from features.evaluate import Column, Span, rows_where, values_at
+from features.evaluate import Column, Span, find_crossed, rows_where, values_at
 from features.rules import MAX_LENGTH, RuleError, parse
 
 NAMES = ("fast", "slow", "close")
@@ -113,7 +113,7 @@ def true_rows(text, columns, edge=False, start=0):
     rule = parse(text, tuple(columns), "rule", condition=True)
     n = len(next(iter(columns.values())))
     given = {name: Column(np.asarray(values, float), 0) for name, values in columns.items()}
-    return rows_where(rule, Span(given, start, n), edge=edge).tolist()
+    return rows_where(rule, span := Span(given, start, n), find_crossed([rule], [span])[0], edge=edge).tolist()
 
 
 def test_cross_happens_where_the_order_changes():
@@ -238,7 +238,7 @@ def test_rule_means_what_python_says_row_by_row(text, seed, start):
         assume("two constants" not in str(error))
         raise
     given_columns = {name: Column(values[first[name] :], first[name]) for name, values in columns.items()}
-    got = rows_where(rule, Span(given_columns, start, 30), edge=False).tolist()
+    got = rows_where(rule, span := Span(given_columns, start, 30), find_crossed([rule], [span])[0], edge=False).tolist()
     tree = ast.parse(text, mode="eval").body
     assert got == [row for row in range(start, 30) if Row(columns, row).truth(tree)]  # None: unknown
 
