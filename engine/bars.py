@@ -84,7 +84,7 @@ def close_candles(tape: Tape, state: State, now: int) -> None:
             order_exit(state, tape, slot, now, Reason.MAX_BARS, rules["timing"], rules["latency_us"], NONE, cause)
     if state.rules[0]["resting"] and expiring < NEVER:
         expire_entries(state, tape, now, NEVER)
-    if account["n_held"] > 0 and abs(equity(state)) >= MONEY_LIMIT:
+    if abs(equity(state)) >= MONEY_LIMIT:  # of a position at least: cash alone is told by the record that moved it
         note_overflow(account, state.positions[state.held[0]]["symbol"])
 
 
