@@ -61,7 +61,7 @@ def leave_if_touched(tape: Tape, state: State, slot: int, row: int, now: int) ->
 @kernel
 def close_candles(tape: Tape, state: State, now: int) -> None:
     """CANDLE_CLOSE: marks, stops that look at closes, positions grown too old.  # R3.6, R6.5"""
-    account, closed = state.account[0], False
+    account = state.account[0]
     at_close = state.rules[0]["stop_check"] == StopCheck.CLOSE
     expiring = expire_entries(state, tape, now, NONE) if state.rules[0]["resting"] else NEVER
     for i in range(account["n_held"]):
@@ -72,7 +72,6 @@ def close_candles(tape: Tape, state: State, now: int) -> None:
             expiring = expire_entries(state, tape, now, position["symbol"])
         if position["next_ts"] > now or row >= tape.stop[position["symbol"]] or tape.ts[row + position["clock"]] != now:
             continue
-        closed = True
         prefetch(tape.mark, row + 8)  # the next cache line of this symbol; a hundred symbols are too many streams for the hardware
         if position["levels"] and row & 7 == 0:
             bring_near(tape, state, slot, row + 15)
@@ -85,7 +84,7 @@ def close_candles(tape: Tape, state: State, now: int) -> None:
             order_exit(state, tape, slot, now, Reason.MAX_BARS, rules["timing"], rules["latency_us"], NONE, cause)
     if state.rules[0]["resting"] and expiring < NEVER:
         expire_entries(state, tape, now, NEVER)
-    if closed and abs(equity(state)) >= MONEY_LIMIT:
+    if abs(equity(state)) >= MONEY_LIMIT:  # of a position at least: cash alone is told by the record that moved it
         note_overflow(account, state.positions[state.held[0]]["symbol"])
 
 

@@ -131,7 +131,8 @@ def next_instant(tape: Tape, proposals: Proposals, state: State) -> int:
     rules = state.rules[0]
     looks = rules["watching"] != 0 or rules["liquidates"] != 0  # at more than equity, at a sample
     moved = equity(state) != account["last_equity"] or (looks and account["seq"] != account["watched_seq"])
-    moved = moved or (rules["liquidates"] != 0 and rules["converts"] != 0)  # a rate moves what maintenance is worth
+    drifts = rules["converts"] != 0 or (rules["tiered"] != 0 and rules["maintenance_fee"] != 0)  # a rate or a tier moves maintenance
+    moved = moved or (rules["liquidates"] != 0 and drifts)
     if moved and account["sampled"] < len(tape.grid):
         now = min(now, tape.grid[account["sampled"]])
     return now if now <= last_sample(tape, state) else NEVER

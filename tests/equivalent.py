@@ -155,7 +155,11 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"conversion\.is_unrated", r"return True -> return (False|not True)", "the run stops all the same, with this error before any other"),
     (r"replay\.run", r".* < room -> .* <= room|.* -> (.*\b65 \+ 24 .*|25 \* .*|5 \* .*)", "more room than enough"),
     (r"replay\.run", r"visit - 1 -> visit - 0", "a quiet bar that ends at a visit has been marked and sampled by then either way"),
-    (r"replay\.next_instant", r"(.*\['watching'\]) and (.*) -> \1 or \2", "a sample of what it was is visited in vain"),
+    (
+        r"replay\.next_instant",
+        r"(looks|rules\['(tiered|liquidates)'\] != 0) and (.*) -> \1 or \3",
+        "a sample of what it was is visited in vain",
+    ),
     (
         r"replay\.observe",
         r"resting and (.*) -> resting or \1|account\['n_queue'\] > 0 -> .* >= 0",

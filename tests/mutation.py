@@ -42,7 +42,6 @@ EXAMPLES = [
     "carry_examples",
     "choosers",
     "coast",
-    "coasting",
     "conversion",
     "costs",
     "crowd",

@@ -14,7 +14,23 @@ from engine.session import ReplayError, ReplayResult, Session
 from engine.settings import Conversion, FeeTier, StrategySettings
 from engine.verify import verify_ledger
 from tests.differential import agreed_replay
-from tests.oracle.examples import FLAT, SHORT, Candles, Row, at, fills, instrument, market, of_kind, propose, settings, strategy, table
+from tests.oracle.examples import (
+    FLAT,
+    LONG,
+    SHORT,
+    Candles,
+    Row,
+    at,
+    fills,
+    instrument,
+    market,
+    of_kind,
+    propose,
+    settings,
+    strategy,
+    table,
+    two_clocks,
+)
 from tests.oracle.replay import OracleResult
 
 ITSELF = (Conversion("JPY", "A", invert=True),)  # A is USDJPY
@@ -122,6 +138,27 @@ def test_liquidation_weighs_margin_in_dollars_against_a_loss_in_yen() -> None:  
     assert fills(result)[-1] == (3.0, 136.36, "LIQUIDATED")
 
 
+@pytest.mark.parametrize("margin", list(MarginMode))
+@pytest.mark.parametrize("action", [LONG, SHORT])
+@pytest.mark.parametrize(("rate", "end"), [(0.0125, (3.0, "LIQUIDATED")), (0.0126, (2.5, "LIQUIDATED_AT_CLOSE"))])
+def test_a_rate_that_moves_maintenance_is_weighed_at_the_next_sample(
+    rate: float, end: tuple[float, str], action: Action, margin: MarginMode
+) -> None:  # R7.4
+    """4,000 units of 100 yen need 800.00 at 0.01, and at 0.0125 the 1,000.00 that there are; the rate is known at 2:30, A closes at 3:00."""
+    contracts = (yen(maintenance=(MarginTier(0.0, 0.2, 0.0),)), instrument("B"))
+    rates = [flat(0.01)] * 4 + [flat(rate)] * 4
+    chosen = settings(
+        4,
+        instruments=contracts,
+        conversions=OTHER,
+        strategies=(strategy(SizeKind.FIXED_QTY, 4_000.0),),
+        leverage=4.0,
+        margin=margin,
+    )
+    result = agreed_replay(two_clocks([FLAT] * 4, R=rates), table(propose(1, action)), chosen)
+    assert [(hour, reason) for hour, _, reason in fills(result)] == [(1.0, "FILLED"), end]
+
+
 def test_a_reversal_and_tiers_of_fees_count_in_dollars() -> None:  # R2.6 R4.3
     held = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=1_000.0, on_held=OnHeld.REVERSE),)
     tiers = (FeeTier(0.0, 0.0, 10.0), FeeTier(1_500.0, 0.0, 1.0))
@@ -210,3 +247,38 @@ def test_tiers_of_fees_count_what_was_traded_in_the_account_s_currency() -> None
     tiers = (FeeTier(0.0, 0.0, 0.0), FeeTier(5_000.0, 0.0, 100.0))  # each fill is 150,000 yen, a thousand dollars
     result = dollars(RISE, propose(1), fee_tiers=tiers)
     assert [row["fee"] for row in of_kind(result, RecordKind.FILL)] == [0, 0]
+
+
+@pytest.mark.parametrize("action", [LONG, SHORT])
+def test_yen_at_the_limit_of_money_stop_the_run_whatever_they_are_worth(action: Action) -> None:  # R6.3
+    """2**20 units of 2**33 yen are 2**53, though at 2**-10 dollars each they would be 2**43."""
+    held: dict[str, Any] = {
+        "instruments": (yen(kind="equity", shortable=True, tick=Decimals(1, 1)),),
+        "strategies": (strategy(SizeKind.FIXED_QTY, float(2**20)),),
+        "cash": 2**50,
+        "decimals": 0,
+    }
+    side = 1 if action == LONG else -1
+
+    def path(price: float) -> list[int]:
+        return dollars([flat(1.0), flat(1.0), flat(price), flat(1.0)], propose(1, action), rates=[flat(2.0**-10)] * 4, **held).equity
+
+    assert path(2.0**33 - 1) == [2**50, 2**50, 2**50 + side * (2**43 - 2**10 - 2**10), 2**50]
+    with pytest.raises(ReplayError, match="overflows"):
+        path(2.0**33)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize(("limit", "why"), [({}, Reason.INSUFFICIENT_CASH), ({"max_position": 1.0}, Reason.MAX_POSITION)])
+def test_nothing_pays_for_yen_beyond_the_limit_of_money(limit: Row, why: Reason, clip: bool) -> None:  # R5.2 R6.3
+    """2**22 units of 2**32 yen are 2**54, though at 2**-10 dollars each they would be 2**44; half of them less one are no 2**53."""
+    chosen: dict[str, Any] = {
+        "instruments": (yen(kind="equity", tick=Decimals(1, 1)),),
+        "strategies": (strategy(SizeKind.FIXED_QTY, float(2**22)),),
+        "cash": 2**50,
+        "decimals": 0,
+        "clip": clip,
+    }
+    result = dollars([flat(2.0**32)] * 4, propose(1), rates=[flat(2.0**-10)] * 4, **(chosen | limit))
+    assert [row["qty"] for row in of_kind(result, RecordKind.FILL)] == ([2**21 - 1] * 2 if clip else [])
+    assert [Reason(row["reason"]) for row in of_kind(result, RecordKind.REJECTED)] == ([] if clip else [why])

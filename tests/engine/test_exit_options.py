@@ -357,3 +357,13 @@ def test_a_stop_is_met_after_another_was_sold_in_parts() -> None:  # R2.6
     rows = (propose(1, stop_loss=95.0), propose(1, symbol="B", stop_loss=95.0))
     result = agreed_replay(data, table(*rows), settings(6, symbols="AB", participation=1.0))
     assert fills(result)[2:] == [(3, 95.0, "STOP_LOSS"), (3, 100.0, "STOP_LOSS"), (6, 95.0, "STOP_LOSS")]
+
+
+@pytest.mark.parametrize(("check", "rest"), [(StopCheck.RANGE, (6, 100.0, "RUN_ENDED")), (StopCheck.CLOSE, (4, 100.0, "STOP_LOSS"))])
+def test_a_close_beyond_a_stop_that_looks_at_the_range_is_no_decision(check: StopCheck, rest: tuple[float, float, str]) -> None:
+    # R2.1 R2.6 R3.3: a lot a bar; the target takes the first of two in the bar that ends at 4, which closes beyond the stop
+    candles = [FLAT, FLAT, FLAT, (100, 105, 94, 94), FLAT, FLAT]
+    two = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=2.0),)
+    chosen: Row = {"strategies": two, "participation": 1.0, "intrabar": Intrabar.OPTIMISTIC, "stop_check": check}
+    result = one_symbol(candles, propose(1, stop_loss=95.0, take_profit=105.0), **chosen)
+    assert fills(result)[2:] == [(4, 105.0, "TAKE_PROFIT"), rest]

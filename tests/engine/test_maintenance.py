@@ -1,12 +1,33 @@
 """Maintenance of a whole account to the last unit of money, worked by hand.  # R7.2, R7.4"""
 
+from typing import Any
+
 import pytest
 
+from engine.dataset import from_columns
 from engine.instrument import MarginTier
-from engine.schema import MaintenanceBasis, MarginMode, Reason, RecordKind, SizeKind
-from engine.settings import HaltLimits
+from engine.schema import Action, MaintenanceBasis, MaintenanceFee, MarginMode, OnHeld, Reason, RecordKind, SizeKind
+from engine.settings import FeeTier, HaltLimits, StrategySettings
 from tests.differential import agreed_replay
-from tests.oracle.examples import FLAT, SHORT, fills, instrument, market, of_kind, propose, settings, strategy, table
+from tests.oracle.examples import (
+    FLAT,
+    HOUR,
+    LONG,
+    SHORT,
+    Candles,
+    Row,
+    at,
+    fills,
+    instrument,
+    market,
+    of_kind,
+    propose,
+    settings,
+    strategy,
+    table,
+    two_clocks,
+)
+from tests.oracle.replay import OracleResult
 
 
 @pytest.mark.parametrize(("cash", "closed"), [(1_305, [("A", 100.5)]), (1_306, [])])
@@ -72,3 +93,70 @@ def test_a_short_that_all_of_the_account_secures_is_liquidated_at_its_price(high
     chosen = settings(3, instruments=(contract,), strategies=(strategy(SizeKind.FIXED_QTY, 20.0),), leverage=50.0)
     result = agreed_replay(market({"A": [FLAT, FLAT, (100.0, high, 100.0, 100.0)]}), table(propose(1, SHORT)), chosen)
     assert fills(result)[1][2] == left
+
+
+def between_bars(candles: Candles, *rows: Row, strategies: tuple[StrategySettings, ...] = (), **changes: Any) -> OracleResult:
+    """A with maintenance of three tenths, at ten times, and samples at the half-hours too; 40 lots unless told otherwise."""
+    contracts = (instrument(kind="future", settlement=HOUR // 4, maintenance=(MarginTier(0.0, 0.3, 0.0),)), instrument("B"))
+    chosen: dict[str, Any] = {
+        "instruments": contracts,
+        "strategies": strategies or (strategy(SizeKind.FIXED_QTY, 40.0),),
+        "leverage": 10.0,
+    }
+    return agreed_replay(two_clocks(candles), table(*rows), settings(len(candles), **(chosen | changes)))
+
+
+@pytest.mark.parametrize("margin", list(MarginMode))
+@pytest.mark.parametrize("action", [LONG, SHORT])
+@pytest.mark.parametrize(("cash", "end"), [(120_000, (2.0, "LIQUIDATED")), (119_999, (1.5, "LIQUIDATED_AT_CLOSE"))])
+def test_a_fill_that_moves_no_equity_is_weighed_at_the_next_sample(
+    cash: int, end: tuple[float, str], action: Action, margin: MarginMode
+) -> None:  # R7.4
+    """40 lots of 100 need 1,200.00 from 1:00 on; B closes at 1:30, A at 2:00, and the bar that ends then is at the price of liquidation."""
+    result = between_bars([FLAT] * 4, propose(1, action), cash=cash, margin=margin)
+    assert [(hour, reason) for hour, _, reason in fills(result)] == [(1.0, "FILLED"), end]
+
+
+def test_an_add_that_moves_no_equity_is_weighed_at_the_next_sample() -> None:  # R4.3 R7.4
+    """20 lots need 600.00 of the 1,000.00, twice as many 1,200.00."""
+    adds = (StrategySettings("s", size=SizeKind.FIXED_QTY, amount=20.0, on_held=OnHeld.ADD),)
+    result = between_bars([FLAT] * 4, propose(1), propose(2), strategies=adds)
+    assert [(hour, reason) for hour, _, reason in fills(result)] == [(1.0, "FILLED"), (2.0, "FILLED"), (2.5, "LIQUIDATED_AT_CLOSE")]
+
+
+def test_the_end_of_a_hedge_is_weighed_at_the_next_sample() -> None:  # R6.1 R7.4
+    """40 lots of each side need nothing; without the short the others need 1,200.00 of the 1,000.00."""
+    both = tuple(strategy(SizeKind.FIXED_QTY, 40.0, name=name) for name in "ab")
+    rows = [propose(1, strategy="a"), propose(1, SHORT, strategy="b"), propose(2, Action.EXIT, strategy="b")]
+    result = between_bars([FLAT] * 4, *rows, strategies=both)
+    assert [(hour, reason) for hour, _, reason in fills(result)][2:] == [(2.0, "SIGNAL"), (2.5, "LIQUIDATED_AT_CLOSE")]
+
+
+@pytest.mark.parametrize(("cash", "end"), [(172_000, (25.0, "LIQUIDATED")), (171_999, (24.5, "LIQUIDATED_AT_CLOSE"))])
+def test_a_settlement_is_weighed_at_the_next_sample(cash: int, end: tuple[float, str]) -> None:  # R6.2 R7.2 R7.4
+    """40 lots sold at 100 have lost 400.00 at 2:00; from 0:15 on they count from 110, and need 1,320.00 in the place of 1,200.00."""
+    candles = [FLAT, (100.0, 110.0, 100.0, 110.0), *[(110.0,) * 4] * 24]
+    result = between_bars(candles, propose(1, SHORT), cash=cash, maintenance_basis=MaintenanceBasis.ENTRY)
+    assert [(hour, reason) for hour, _, reason in fills(result)] == [(1.0, "FILLED"), end]
+
+
+@pytest.mark.parametrize(("held", "end"), [(MaintenanceFee.NONE, "RUN_ENDED"), (MaintenanceFee.TAKER_AT_BANKRUPTCY, "LIQUIDATED_AT_CLOSE")])
+def test_a_dearer_tier_of_fees_is_weighed_at_the_next_sample(held: MaintenanceFee, end: str) -> None:  # R2.6 R7.2 R7.4
+    """40 lots of 100 that cost 200.00 need 640.00 of the 800.00; the fee that closing costs, free for 30 days, adds 200.00 then."""
+    days = 30 * 24.0
+    closes = [1.0, 2.0, days + 31.0]  # of A, the last bar of which opens 30 hours after the window has passed the entry
+    columns: Row = {name: [100.0] * 3 for name in ("open", "high", "low", "close", "volume")}
+    of_a = columns | {"open_ts": [at(hour - 1.0) for hour in closes], "ts": [at(hour) for hour in closes]}
+    of_b = columns | {"open_ts": [at(days + hour) for hour in range(3)], "ts": [at(days + hour + 0.5) for hour in range(3)]}
+    contracts = (instrument(maintenance=(MarginTier(0.0, 0.16, 0.0),)), instrument("B"))
+    chosen = settings(
+        int(days) + 31,
+        instruments=contracts,
+        strategies=(strategy(SizeKind.FIXED_QTY, 40.0),),
+        leverage=10.0,
+        fee_tiers=(FeeTier(0.0, 0.0, 500.0), FeeTier(2_000.0, 0.0, 0.0)),
+        maintenance_fee=held,
+    )
+    data = from_columns({"bars": {("A", "1h", HOUR): of_a, ("B", "30m", HOUR // 2): of_b}})
+    hour, _, reason = fills(agreed_replay(data, table(propose(1)), chosen))[1]
+    assert (hour - days, reason) == (31.0 if held == MaintenanceFee.NONE else 1.5, end)

@@ -24,17 +24,26 @@ def at(hour: float) -> int:
     return MIDNIGHT + round(hour * HOUR)
 
 
+def hourly(candles: Candles, step: float = 1.0) -> Row:
+    """Bars from midnight on, of an hour or of so many, as the columns of a series."""
+    times = [at(step * place) for place in range(len(candles) + 1)]
+    prices = dict(zip(("open", "high", "low", "close"), zip(*candles, strict=True), strict=True))
+    return {"open_ts": times[:-1], "ts": times[1:], **prices, "volume": [1.0] * len(candles)}
+
+
 def market(bars: Mapping[str, Candles], **others: Mapping[str, Row]) -> Dataset:
     """Hourly bars from midnight, and other kinds of data by symbol."""
-    tables: dict[str, Any] = {"bars": {}}
-    for symbol, candles in bars.items():
-        times = [at(hour) for hour in range(len(candles) + 1)]
-        prices = dict(zip(("open", "high", "low", "close"), zip(*candles, strict=True), strict=True))
-        volume = [1.0] * len(candles)
-        tables["bars"][symbol, "1h", HOUR] = {"open_ts": times[:-1], "ts": times[1:], **prices, "volume": volume}
+    tables: dict[str, Any] = {"bars": {(symbol, "1h", HOUR): hourly(candles) for symbol, candles in bars.items()}}
     for kind, columns in others.items():
         tables[kind] = {(symbol, "", 0): column for symbol, column in columns.items()}
     return from_columns(tables)
+
+
+def two_clocks(candles: Candles, **half_hours: Candles) -> Dataset:
+    """A by the hour; B, which stays at 100 unless told otherwise, and other symbols by the half-hour."""
+    of_others = {"B": [FLAT] * 2 * len(candles)} | half_hours
+    halves = {(symbol, "30m", HOUR // 2): hourly(prices, 0.5) for symbol, prices in of_others.items()}
+    return from_columns({"bars": {("A", "1h", HOUR): hourly(candles)} | halves})
 
 
 def instrument(symbol: str = "A", **changes: Any) -> Instrument:
