@@ -18,7 +18,6 @@ SAME: tuple[tuple[str, str, str], ...] = (
     ),
     (r"exits\.watches", r"spec\['tier_first'\] < .* -> .* <= spec\['tier_stop'\]", "a position watched in vain only takes time"),
     (r"exits\.follow", r"position\['level_row'\] < row -> .* <= row", "the bar that opens has not closed"),
-    (r"liquidation\.stake_of", r"position\['value'\] - position\['cost'\] -> .*", "a stake's profit is looked at under cross margin alone"),
     (r"liquidation\.price_of", r"lots > 0 -> lots >= 0", "a stake of no lots has no price whatever its side"),
     (r"liquidation\.heaviest", r"range\(1, .* -> range\(0, .*", "the first is no heavier than itself"),
     (r".*", r"(state\.)?account(\[0\])?\['n_levels'\] -= .* -> .*", "levels counted too often are visited in vain"),
@@ -36,7 +35,6 @@ SAME: tuple[tuple[str, str, str], ...] = (
         r"not state\.rules\[0\]\['splits'\] or (.*) -> not state\.rules\[0\]\['splits'\] and \1",
         "splits that are not there are looked for in vain",
     ),
-    (r"coast\.coast", r"account\['n_held'\] != 1 -> account\['n_held'\] != 0", "bars that are met one by one are only met more slowly"),
     (r"coast\.coast", r"levels and (moved_by_bar.*) -> levels or \1", "bars that are met one by one are only met more slowly"),
     (
         r"coast\.coast",
@@ -195,6 +193,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"proposals\._refuse_twins", r"table\['\w+'\]\[i\] -> table\['\w+'\]\[i \+ 1\]", "twins have it in common"),
     (r"proposals\._is_sorted", r"return True -> .*", "one row is sorted in vain"),
     (r"proposals\._is_sorted", r"(.*) \| (\(.*\) & ordered) -> \1 & \(\2\)", "what is sorted is sorted again, which keeps it"),
+    (r"proposals\.build_proposals", r"table\['available_ts'\]\.min\(\) < (.*) -> .* <= \1", "what is known at the start is known then"),
     (r"proposals\.build_proposals", r"table\['available_ts'\]\.max\(\) > end -> .* >= end", "none is left out in vain"),
     (r"proposals\._codes", r"NDArray\[np\.int32\] -> .*", "the types of names are not evaluated"),
     (r"proposals\._last_closed", r"Ints \| None -> .*", "the types of names are not evaluated"),
