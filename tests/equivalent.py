@@ -189,6 +189,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"actions\.corporate_actions", r"len\(tape.universe_ts\) == 0 -> .* == 1", "before its only row nobody holds a symbol"),
     (r"actions\.split_level", r"level > 0\.0 -> level >= 0\.0", "a level at 0 is never reached"),
     (r"specs\.(specs|rules)_of", r"strict=True -> strict=False", "there are as many of the one as of the other"),
+    (r"specs\.specs_of", r"dict\[str, Any\] -> .*", "the types of names are not evaluated"),
     (r"specs\.bounded", r".* < 0\.999 -> .* <= 0\.999", "any part less than the whole will do"),
     (r"proposals\._refuse_twins", r"table\['\w+'\]\[i\] -> table\['\w+'\]\[i \+ 1\]", "twins have it in common"),
     (r"proposals\._is_sorted", r"return True -> .*", "one row is sorted in vain"),
