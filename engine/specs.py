@@ -58,7 +58,7 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], bars: Sequence
     """One row a symbol, in order; ``bars`` are the series that each trades on."""
     groups = sorted({one.group for one in instruments} - {""})
     stops = np.cumsum([len(one.tiers) for one in instruments], dtype=np.int64)
-    lots = [one.base_lot for one in instruments]
+    lots, held = [one.base_lot for one in instruments], fee_held(settings)
     columns: dict[str, Any] = {
         "lot_units": [lot.units for lot in lots],
         "lot_power": [lot.power for lot in lots],
@@ -66,7 +66,7 @@ def specs_of(dataset: Dataset, instruments: Sequence[Instrument], bars: Sequence
         "group": [groups.index(one.group) if one.group else NONE for one in instruments],
         "interval_us": [series.interval_us for series in bars],
         "leverage": [settings.leverage if one.leverage is None else one.leverage for one in instruments],
-        "top_rate": [top_rate(one, settings) for one in instruments],
+        "top_rate": [top_rate(one, held) for one in instruments],
         "tier_first": np.append(0, stops[:-1]),
         "tier_stop": stops,
         "accounting": [one.accounting for one in instruments],
@@ -100,15 +100,21 @@ def _limit_gap(instrument: Instrument, settings: Settings) -> LimitGap:
 def bounded(instruments: Sequence[Instrument], settings: Settings) -> bool:
     """Whether maintenance is on the notional at the mark, in the currency of the account, and never more than a fraction of it."""
     by_mark = settings.maintenance_basis == MaintenanceBasis.MARK and not any(one.quote for one in instruments)
-    some_is_left = all(top_rate(one, settings) < 0.999 for one in instruments)  # of every gain, so that margin falls with the price
+    held = fee_held(settings)
+    some_is_left = all(top_rate(one, held) < 0.999 for one in instruments)  # of every gain, so that margin falls with the price
     return by_mark and some_is_left and all(tier.deduction >= 0.0 for one in instruments for tier in one.tiers)
 
 
-def top_rate(instrument: Instrument, settings: Settings) -> float:
-    """Fraction of the notional at a mark that maintenance never exceeds, where it is ``bounded``.  # R7.2"""
+def fee_held(settings: Settings) -> float:
+    """Largest taker fee that maintenance holds, a fraction.  # R7.2"""
     takers = [tier.taker_bps for tier in settings.fee_tiers] or [settings.taker_bps]
-    held = max(0.0, *takers) / 10000.0 if settings.maintenance_fee != MaintenanceFee.NONE else 0.0
-    return max((one.rate for one in instrument.tiers), default=0.0) + held
+    return max(0.0, *takers) / 10000.0 if settings.maintenance_fee != MaintenanceFee.NONE else 0.0
+
+
+def top_rate(instrument: Instrument, held: float) -> float:
+    """Fraction of the notional at a mark that maintenance never exceeds, where it is ``bounded``; ``held`` is the fee in it.  # R7.2"""
+    tiers = instrument.tiers
+    return max(one.rate for one in tiers) + held if tiers else held
 
 
 def interest_of(instruments: Sequence[Instrument], settings: Settings) -> dict[str, NDArray[Any]]:

@@ -161,8 +161,8 @@ def _ranges(dataset: Dataset, bars: Sequence[Series], settings: Settings) -> dic
     """Which rows are the run's, symbol by symbol, and the sample times that follow from them."""
     columns = dataset.columns["bars"]
     open_ts, ts = columns["open_ts"], columns["ts"]
-    first = [s.start + int(np.searchsorted(open_ts[s.start : s.stop], settings.start_us, "left")) for s in bars]
-    stop = [s.start + int(np.searchsorted(ts[s.start : s.stop], settings.end_us, "right")) for s in bars]
+    first = [s.start + int(open_ts[s.start : s.stop].searchsorted(settings.start_us, "left")) for s in bars]
+    stop = [s.start + int(ts[s.start : s.stop].searchsorted(settings.end_us, "right")) for s in bars]
     stop = [max(begin, end) for begin, end in zip(first, stop, strict=True)]
     if settings.participation < np.inf:
         _check_volume(columns["volume"], ts, bars, first, stop)

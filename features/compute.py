@@ -145,7 +145,7 @@ def _plans(specs: Sequence[StrategySpec]) -> list[Plan]:
 def _job(dataset: Dataset, symbol: str, interval: str, start_us: int, end_us: int) -> Job:
     series = bar_series(dataset, symbol, interval)
     ts = dataset.columns["bars"]["ts"][series.start : series.stop]
-    start, stop = int(np.searchsorted(ts, start_us)), int(np.searchsorted(ts, end_us, side="right"))
+    start, stop = int(ts.searchsorted(start_us)), int(ts.searchsorted(end_us, side="right"))
     return Job(series, min(start, stop), stop)
 
 

@@ -11,7 +11,7 @@ from engine.liquidation import maintenance_of_others, price_of, surely_safe
 from engine.schema import Accounting, MaintenanceBasis, MaintenanceFee, MarginMode
 from engine.session import ReplayError, Session
 from engine.settings import Settings, StrategySettings
-from engine.specs import bounded, top_rate
+from engine.specs import bounded, fee_held, top_rate
 from tests.markets import random_case
 
 
@@ -39,7 +39,7 @@ def test_the_bound_holds_where_maintenance_is_a_part_of_the_notional_at_the_mark
 def test_the_highest_rate_holds_the_fee_that_maintenance_does() -> None:
     one = Instrument("A", maintenance=(MarginTier(0.0, 0.004, 0.0), MarginTier(1e6, 0.01, 6000.0)))
     fee = {"maintenance_fee": MaintenanceFee.TAKER_AT_BANKRUPTCY, "taker_bps": 5.0}
-    assert top_rate(one, Settings(0, 1, 10**9, (one,), (StrategySettings("s"),), **fee)) == 0.01 + 0.0005  # type: ignore[arg-type]
+    assert top_rate(one, fee_held(Settings(0, 1, 10**9, (one,), (StrategySettings("s"),), **fee))) == 0.01 + 0.0005  # type: ignore[arg-type]
 
 
 def standings(seeds: range) -> Iterator[tuple[Session, int]]:

@@ -8,7 +8,7 @@ from engine.dataset import Dataset, from_columns
 from engine.instrument import DatedRate, Decimals, Instrument, MarginTier, Rules
 from engine.schema import NEVER, NONE, Accounting, LimitGap, MaintenanceBasis, MaintenanceFee
 from engine.settings import Conversion, FeeTier, Settings
-from engine.specs import bounded, interest_of, rules_of, specs_of, top_rate
+from engine.specs import bounded, fee_held, interest_of, rules_of, specs_of, top_rate
 from tests.oracle.examples import FLAT, HOUR, at, instrument, market, settings
 
 TIERS = (MarginTier(0.0, 0.01, 0.0), MarginTier(1_000.0, 0.02, 10.0), MarginTier(9_000.0, 0.015, 5.0))
@@ -116,7 +116,7 @@ def test_tiers_groups_and_series_are_each_symbols_own() -> None:  # R1.8 R4.2 R7
 )
 def test_maintenance_is_at_most_the_highest_rate_and_the_fee_that_is_held_back(changes: dict[str, Any], rate: float) -> None:  # R7.2
     one = instrument(maintenance=TIERS)
-    assert top_rate(one, run_of(one, **changes)) == rate
+    assert top_rate(one, fee_held(run_of(one, **changes))) == rate
 
 
 def test_the_bound_is_of_the_accounts_money_and_of_every_tier() -> None:  # R7.2
