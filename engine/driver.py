@@ -54,6 +54,11 @@ def no_rate(instrument: Instrument, conversions: Sequence[Conversion], ts: int) 
     )
 
 
+def no_price(symbol: str) -> str:
+    """What is said where the tick leaves a fill no price."""
+    return f"a fill of {symbol} rounds to a price of 0: its tick is coarser than its prices; set instruments.{symbol}.tick"
+
+
 class Driver:
     """The part of a session that goes from instant to instant."""
 
@@ -130,9 +135,7 @@ class Driver:
                 raise ReplayError(no_rate(instrument, self.settings.conversions, int(self._state.account[0]["now"])))
             if status == loop.UNPRICED:
                 symbol = self.symbols[int(self._state.account[0]["unpriced"])]
-                raise ReplayError(
-                    f"a fill of {symbol} rounds to a price of 0: its tick is coarser than its prices; set instruments.{symbol}.tick"
-                )
+                raise ReplayError(no_price(symbol))
             if status != loop.FULL:
                 return status
             grown = np.empty(2 * len(self._state.ledger), self._state.ledger.dtype)

@@ -34,6 +34,14 @@ def book_cost(state: State, tape: Tape, slot: int, cost: int) -> None:
     book_value(state, slot, value_at(state, slot, last_mark(state, tape, slot)), cost)
 
 
+@kernel
+def note_price(state: State, slot: int, price: float) -> None:
+    """Keep the first symbol of which a fill on the market has no price left: its tick is coarser than its prices."""
+    account = state.account[0]
+    if not price > 0.0 and account["unpriced"] == NONE:
+        account["unpriced"] = state.positions[slot]["symbol"]
+
+
 @shared
 def reduce_position(
     state: State,
@@ -65,6 +73,7 @@ def reduce_position(
         worth = by_side(worth, traded)
     charged = 0
     if reason != Reason.DELISTED and reason != Reason.EXPIRED:
+        note_price(state, slot, price)
         rate = rules["maker_rate"] if flags & MAKER else rules["taker_rate"]
         charged = fill_fee(rules, traded, rate, abs(qty), flags & MAKER != 0) if set_fee == OWN_FEE else set_fee
     if reason == Reason.LIQUIDATED:
@@ -235,6 +244,7 @@ def add_lots(
     """
     account, rules, position = state.account[0], state.rules[0], state.positions[slot]
     spec, side = tape.specs[state.positions[slot]["symbol"]], int(position["side"])
+    note_price(state, slot, price)
     qty = quantity(side * lots, spec["lot_units"], spec["lot_power"])
     tell_rate(tape, state, slot, ts)
     spot, worth = position["accounting"] == Accounting.SPOT, value(qty, price, spec["multiplier"], rules["scale"], spec["inverse"])

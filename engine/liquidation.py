@@ -193,12 +193,10 @@ def passed_by_mark(tape: Tape, state: State, slot: int, row: int) -> bool:
 @shared
 def liquidate(tape: Tape, state: State, slot: int, now: int, raw: float, flags: int) -> None:
     """Close a position, or under cross margin all parts of its symbol, at one price."""
-    account, n_strategies = state.account[0], len(state.desks)
+    n_strategies = len(state.desks)
     symbol, isolated = state.positions[slot]["symbol"], state.rules[0]["isolated"] != 0
     opened = tape.open_ts[state.positions[slot]["row"]]
     price = on_tick(tape, symbol, raw, state.positions[slot]["side"] < 0, opened)
-    if not price > 0.0:
-        account["unpriced"] = symbol
     first, count = (slot, 1) if isolated else (symbol * n_strategies, n_strategies)
     for part in range(first, first + count):
         if state.positions[part]["lots"] != 0:

@@ -76,16 +76,7 @@ def taker_price(state: State, tape: Tape, symbol: int, side: int, qty: float, ra
         volume = restated_volume(state, tape, symbol, row if tape.ts[row] <= known else row - 1)
         share_of_volume = volume_share(qty, volume, rules["slippage_limit"])
         slip = rules["slippage_amount"] * impact(rules["slippage"], share_of_volume)
-    return priced(state, tape, symbol, side, raw + side * raw * (half + slip), known)
-
-
-@kernel
-def priced(state: State, tape: Tape, symbol: int, side: int, price: float, ts: int) -> float:
-    """A taker's price on the tick against the order; one that the tick leaves no price is noted."""
-    price = on_tick(tape, symbol, price, side > 0, ts)
-    if not price > 0.0:
-        state.account[0]["unpriced"] = symbol
-    return price
+    return on_tick(tape, symbol, raw + side * raw * (half + slip), side > 0, known)
 
 
 @shared
@@ -96,8 +87,8 @@ def own_price(state: State, tape: Tape, symbol: int, side: int, qty: float, raw:
     key = event_key(rules["seed"], tape.open_ts[row], tape.specs[symbol]["name_key"], side + 1)
     told = (float(raw), float(qty), float(volume), float(half), float(side), key)
     if rules["fill_model"] != 0:
-        return priced(state, tape, symbol, side, call(rules["fill_model"], told), known)
-    return priced(state, tape, symbol, side, raw + side * raw * (half + call(rules["slippage_model"], told)), known)
+        return on_tick(tape, symbol, call(rules["fill_model"], told), side > 0, known)
+    return on_tick(tape, symbol, raw + side * raw * (half + call(rules["slippage_model"], told)), side > 0, known)
 
 
 @kernel

@@ -115,9 +115,9 @@ def failure(state: State) -> int:
     account = state.account[0]
     if account["unrated"] != NONE:
         return UNRATED
-    if account["overflow"] != NONE:
-        return OVERFLOW
-    return UNPRICED if account["unpriced"] != NONE else DONE
+    if account["unpriced"] != NONE:
+        return UNPRICED
+    return OVERFLOW if account["overflow"] != NONE else DONE
 
 
 @kernel

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from engine.dataset import Dataset, DatasetError, from_columns
+from engine.driver import no_price
 from engine.instrument import Decimals, Instrument
-from engine.schema import Reason, RecordKind, SizeKind
+from engine.schema import Action, Reason, RecordKind, SizeKind
 from engine.session import ReplayError, replay
 from engine.settings import Conversion, StrategySettings
 from tests.differential import agreed_replay, kernel_run, oracle_run, outcome_of
 from tests.markets import Case
-from tests.oracle.examples import FLAT, HOUR, at, instrument, market, of_kind, propose, settings, table
+from tests.oracle.examples import FLAT, HOUR, LONG, SHORT, at, instrument, market, of_kind, propose, settings, table
 
 
 def two_clocks() -> Dataset:
@@ -97,3 +98,17 @@ def test_a_margined_value_at_the_limit_is_an_overflow_however_small_its_profit(p
     assert found == outcome_of(oracle_run, case)
     assert found.get("equity") == ([2**50, 2**50, 2**50 + 2**42 - 2**10, 2**50] if fits else None)
     assert found.get("error") == (None if fits else "overflow")
+
+
+@pytest.mark.parametrize("side", [LONG, SHORT])
+@pytest.mark.parametrize("at_end", [True, False])
+def test_a_fill_that_the_tick_leaves_no_price_stops_the_run(side: Action, at_end: bool) -> None:  # R2.7
+    # a price of 30 on a tick of 100 is 0 for whoever sells there, and 100 for whoever buys
+    cheap = (30.0, 30.0, 30.0, 30.0)
+    bars = market({"A": [FLAT, FLAT, FLAT, cheap, cheap, cheap]})
+    coarse = instrument("A", kind="linear_perp", tick=Decimals(100, 1))
+    rows = [propose(1, side), *([] if at_end else [propose(3, Action.EXIT)])]
+    case = Case(bars, table(*rows), settings(6, instruments=(coarse,), leverage=10.0))
+    found = outcome_of(kernel_run, case)
+    assert found == outcome_of(oracle_run, case)
+    assert found.get("error") == (None if side == SHORT else no_price("A"))
