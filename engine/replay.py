@@ -13,25 +13,23 @@ At each instant, in the order of R1.2:
 9. CORPORATE_ACTION: splits, dividends, delistings (``actions``)
 10. BAR_OPEN: what the open decides (``bars``), then entries (``decisions``)
 
-Spread snapshots are looked up where a fill needs one.  This module owns the order and the clocks, and no business rule.
+Spread snapshots are looked up where a fill needs one.  This module owns the order, ``clocks`` the times, and neither a business rule.
 """
 
 from engine.actions import corporate_actions
 from engine.bars import bar_paths, close_candles, open_bars
-from engine.block import prefetch
+from engine.clocks import fetch_ahead, next_instant, proposals_at, time_all
 from engine.coast import coast
 from engine.conversion import learn_rates
 from engine.decisions import execute, fill_entries, fill_exits_at_close, propose_exits
 from engine.fees import settle_tier
 from engine.funding import pay_funding
 from engine.halts import fill_samples, is_sample, sample_equity
-from engine.interest import pay_interest, time_debt
+from engine.interest import pay_interest
 from engine.kernel import entry, entry_with, kernel
 from engine.layout import PLAIN
-from engine.life import close_if_ruined, finish, last_sample, update_universe
+from engine.life import close_if_ruined, finish, update_universe
 from engine.liquidation import margined_opens, margined_paths
-from engine.orders import time_entry, time_position
-from engine.portfolio import equity
 from engine.proposals import Proposals
 from engine.records import post
 from engine.resting import resting_paths
@@ -45,8 +43,6 @@ from engine.targets import aim, close_refused
 from engine.terms import pass_bars
 
 DONE, FULL, PAUSED, OVERFLOW, UNPRICED, DECIDING, UNRATED = 0, 1, 2, 3, 4, 5, 6
-
-AHEAD = 4  # proposals
 
 
 @entry
@@ -118,39 +114,6 @@ def failure(state: State) -> int:
     if account["unpriced"] != NONE:
         return UNPRICED
     return OVERFLOW if account["overflow"] != NONE else DONE
-
-
-@kernel
-def next_instant(tape: Tape, proposals: Proposals, state: State) -> int:
-    """The earliest time at which anything can change; NEVER at the end.  # R10.1"""
-    account = state.account[0]
-    now = NEVER
-    if account["next_proposal"] < len(proposals.available_ts):
-        now = proposals.available_ts[account["next_proposal"]]
-    now = min(now, account["next_due"])
-    rules = state.rules[0]
-    looks = rules["watching"] != 0 or rules["liquidates"] != 0  # at more than equity, at a sample
-    moved = equity(state) != account["last_equity"] or (looks and account["seq"] != account["watched_seq"])
-    drifts = rules["converts"] != 0 or (rules["tiered"] != 0 and rules["maintenance_fee"] != 0)  # a rate or a tier moves maintenance
-    moved = moved or (rules["liquidates"] != 0 and drifts)
-    if moved and account["sampled"] < len(tape.grid):
-        now = min(now, tape.grid[account["sampled"]])
-    return now if now <= last_sample(tape, state) else NEVER
-
-
-@entry
-def coming_instant(tape: Tape, proposals: Proposals, state: State) -> int:
-    """The same, for sessions that are stepped."""
-    return next_instant(tape, proposals, state)
-
-
-@kernel
-def proposals_at(proposals: Proposals, first: int, now: int) -> int:
-    """How many proposals from ``first`` on are known from ``now``."""
-    stop = first
-    while stop < len(proposals.available_ts) and proposals.available_ts[stop] == now:
-        stop += 1
-    return stop - first
 
 
 @kernel
@@ -227,37 +190,3 @@ def decide(tape: Tape, proposals: Proposals, state: State, now: int, batch: int)
     if state.rules[0]["resting"] or timing == Timing.NEXT_OPEN:
         fill_entries(tape, proposals, state, now, True)
     account["next_due"] = time_all(tape, state, now)
-
-
-@kernel
-def time_all(tape: Tape, state: State, now: int) -> int:
-    """Time anew what was visited; the earliest visit that anything needs."""
-    account, rules, due, other = state.account[0], state.rules[0], NEVER, NEVER
-    met = len(tape.funding_ts) > 0 or rules["settling"] != 0  # what ``next_other`` is looked at for
-    if rules["charging"]:
-        due = time_debt(tape, state, now)
-    for i in range(account["n_held"]):
-        slot = state.held[i]
-        if state.positions[slot]["next_ts"] <= now:
-            time_position(state, tape, slot)
-        due = min(due, state.positions[slot]["next_ts"])
-        if met:
-            other = min(other, state.positions[slot]["other_ts"])
-    account["next_other"] = other
-    for i in range(account["n_queue"]):
-        slot = state.queue[i]
-        time_entry(state, tape, slot)
-        due = min(due, state.entries[slot]["next_ts"])
-    return due
-
-
-@kernel
-def fetch_ahead(tape: Tape, proposals: Proposals, first: int, stop: int) -> None:
-    """Bring near the bars at which proposals soon to come are decided and filled: they lie far apart in memory."""
-    for i in range(first + AHEAD, min(stop + AHEAD, len(proposals.row))):
-        row = proposals.row[i]
-        prefetch(tape.close, row)
-        prefetch(tape.ts, row)
-        prefetch(tape.open_ts, row + 1)
-        prefetch(tape.bid_open, row + 1)
-        prefetch(tape.ask_open, row + 1)

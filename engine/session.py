@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import replay as loop
 from engine.broadcast import ALL, DECISIONS, Subscription, subscription
+from engine.clocks import coming_instant
 from engine.dataset import Dataset
 from engine.driver import Driver, ReplayError, Stage
 from engine.events import Told
@@ -211,7 +211,7 @@ class Session(Driver):
         self._join()
         if self._state.account[0]["seq"] == 0:
             return self.advance(-NEVER)
-        return self.advance(int(loop.coming_instant(self.tape, self.proposals, self._state)))
+        return self.advance(int(coming_instant(self.tape, self.proposals, self._state)))
 
     def run(self) -> ReplayResult:
         """Replay to the end, however often a handler pauses."""

@@ -154,7 +154,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"replay\.run", r".* < room -> .* <= room|.* -> (.*\b65 \+ 24 .*|25 \* .*|5 \* .*)", "more room than enough"),
     (r"replay\.run", r"visit - 1 -> visit - 0", "a quiet bar that ends at a visit has been marked and sampled by then either way"),
     (
-        r"replay\.next_instant",
+        r"clocks\.next_instant",
         r"(looks|rules\['(tiered|liquidates)'\] != 0) and (.*) -> \1 or \3",
         "a sample of what it was is visited in vain",
     ),
@@ -166,7 +166,7 @@ SAME: tuple[tuple[str, str, str], ...] = (
     (r"replay\.observe", r"(.*) and (.*\['liquidates'\]) -> \1 or \2", "what has no tiers is never liquidated"),
     (r"replay\.observe", r"account\['n_levels'\] > 0 -> .* >= 0", "where nothing has levels, all are visited in vain"),
     (r"replay\.decide", r"(n_selected|batch) > 0 -> \1 >= 0", "none are selected of none, and none judged"),
-    (r"replay\.time_all", r"len\(tape\.funding_ts\) > 0 -> .* >= 0", "a time that nobody looks at"),
+    (r"clocks\.time_all", r"len\(tape\.funding_ts\) > 0 -> .* >= 0", "a time that nobody looks at"),
     (r"settlement\.next_settling", r"symbol < (.*) -> symbol <= \1", "what has settled or ended does not again at this instant"),
     (r"interest\.time_debt", r"account\['cash'\] < 0 -> .* (<= 0|< 1)", "a midnight without debt is visited in vain"),
     (r"selector\.drop_group", r"if side_of\(.*\) > 0: -> if not .*", "that there are both sides is asked, not which is which"),

@@ -103,3 +103,8 @@ def test_importing_the_pipeline_loads_nothing_heavy() -> None:
 def test_every_module_says_what_it_owns() -> None:
     silent = [_named(path) for path in SOURCES if path.stat().st_size and not ast.get_docstring(ast.parse(path.read_text()))]
     assert not silent
+
+
+def test_the_loop_stays_short() -> None:
+    lines = (ROOT / "engine" / "replay.py").read_text().splitlines()
+    assert len(lines) < 200, f"engine/replay.py has {len(lines)} lines: a business rule belongs into a file of its own"
