@@ -254,6 +254,8 @@ class Driver:
     def _take(self, proposals: Iterable[Proposal], strategy: str) -> None:
         """Note proposals, with the time from which they count."""
         for one in proposals:
+            if not isinstance(one, Proposal):
+                raise ReplayError(f"a proposal is an engine.proposal.Proposal, such as Proposal('BTCUSDT', 'enter_long'); not {one!r:.60}")
             owner = one.strategy or strategy
             if one.symbol not in self.symbols:
                 raise ReplayError(f"a proposal for {one.symbol!r}, which is not of this run; it has {', '.join(self.symbols[:8])}")

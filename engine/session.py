@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,6 +159,10 @@ class Session(Driver):
             If the run has no strategy of that id, or it has been added before.
         """
         self._check_strategy(strategy_id)
+        if not isinstance(strategy, EventStrategy):
+            raise ReplayError(
+                f"strategy {strategy_id!r} is no EventStrategy but {strategy!r:.60}; derive its class from engine.strategy.EventStrategy"
+            )
         if strategy_id in self._strategies:
             raise ReplayError(f"strategy {strategy_id!r} has been added; a session runs each once")
         one = subscription(strategy.kinds, strategy.handler(self.view), strategy.wants(self.view), 1, strategy_id)
@@ -199,9 +202,11 @@ class Session(Driver):
             If a handler fails; the session stands after that event and can go on.
         """
         self._refuse_handlers("drive the session")
+        if not isinstance(until, int | np.integer):
+            raise ReplayError(f"advance(until) takes microseconds since 1970, UTC, as a whole number; not {until!r:.60}")
         if self._listened_to():
-            return self._drive(until, single=False)
-        return self._go_alone(until)
+            return self._drive(int(until), single=False)
+        return self._go_alone(int(until))
 
     def step(self) -> bool:
         """Replay one instant; whether the run has ended."""
@@ -231,7 +236,7 @@ class Session(Driver):
             tape=self.tape,
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the state to a file, without pickle.
 
         Raises
@@ -242,6 +247,7 @@ class Session(Driver):
             If a strategy of the session does not say what it remembers.
         """
         self._refuse_handlers("save it; call pause() and save when advance() has returned")
+        path = Path(path)
         self._flush()
         used = int(self._state.account[0]["seq"])
         arrays = self._state.arrays() | {"ledger": self._state.ledger[:used], "identity": self._identity()}
@@ -253,7 +259,7 @@ class Session(Driver):
             np.savez(file, allow_pickle=False, **arrays)
         partial.replace(path)
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: str | Path) -> None:
         """Take up a saved state; the session must have been made from the same dataset, proposals and settings.
 
         Subscribe and add strategies before or after, but before going on: those are not saved.
@@ -264,12 +270,13 @@ class Session(Driver):
             If the file is damaged, or was saved beside something else.
         """
         self._refuse_handlers("restore it")
+        path = Path(path)
         made = [f"made_{name}" for name in Proposals.columns]
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 saved = {name: file[name] for name in (*State.columns, *made, "identity", "standing")}
             standing = json.loads(saved.pop("standing").tobytes())
-        except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+        except Exception as error:  # whatever a damaged file makes of its reader
             raise ReplayError(f"{path}: not a saved session ({error}); save it anew") from error
         if saved.pop("identity").tobytes() != self._identity().tobytes():
             raise ReplayError(f"{path}: it was saved beside another dataset, other proposals or other settings; restore beside those")

@@ -204,6 +204,8 @@ class View:
             ``bars``, ``marks``, ``funding``, ``spread``, ``universe`` or ``actions``.
         """
         columns, ts = self._series(kind, symbol, interval)
+        if n is not None and n < 0:
+            raise ViewError(f"history of {symbol}: n is {n}; it is a number of rows, or None for all")
         stop = int(ts.searchsorted(self.now, "right"))
         return Rows(columns, 0 if n is None else max(0, stop - n), stop)
 

@@ -1,5 +1,6 @@
 """Stepping, stopping, saving and restoring: however a replay is driven, it leaves the same bytes.  # R9.4"""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,3 +124,38 @@ def test_a_damaged_save_is_refused(kept: int, tmp_path: Path) -> None:  # R9.4
     with pytest.raises(ReplayError, match="not a saved session"):
         session.restore(saved)
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_save_with_any_bit_flipped_is_refused_or_the_same(tmp_path: Path) -> None:  # R9.4
+    case = random_case(3)
+    session = Session(case.dataset, case.proposals, case.settings)
+    session.step()
+    session.save(str(tmp_path / "kept.npz"))
+    whole, rng = (tmp_path / "kept.npz").read_bytes(), np.random.default_rng(5)
+    expected, refused = fingerprint(Session(case.dataset, case.proposals, case.settings).run()), 0
+    for at in rng.integers(0, len(whole), 150).tolist():
+        altered = bytearray(whole)
+        altered[at] ^= 1 << int(rng.integers(8))
+        (tmp_path / "altered.npz").write_bytes(altered)
+        again = Session(case.dataset, case.proposals, case.settings)
+        try:
+            again.restore(str(tmp_path / "altered.npz"))
+        except ReplayError:
+            refused += 1
+        else:
+            assert fingerprint(again.run()) == expected
+    assert refused > 75
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        (lambda session: session.advance("2024"), r"microseconds since 1970, UTC, as a whole number; not '2024'"),
+        (lambda session: session.propose({"symbol": "A"}), r"a proposal is an engine\.proposal\.Proposal, .*not \{'symbol': 'A'\}"),
+        (lambda session: session.add(session.strategies[0], object), r"is no EventStrategy but <class 'object'>"),
+    ],
+)
+def test_what_a_session_cannot_take_is_told(mistake: Callable[[Session], object], said: str) -> None:
+    case = random_case(3)
+    with pytest.raises(ReplayError, match=said):
+        mistake(Session(case.dataset, case.proposals, case.settings))
