@@ -197,8 +197,9 @@ def change_and_follow(state: State, tape: Tape, slot: int, row: int) -> None:
     position = state.positions[slot]
     known = tape.open_ts[row] - state.rules[0]["latency_us"]
     while position["change"] != NONE and state.changes[position["change"]]["ts"] <= known:
-        follow(state, tape, slot, row, state.changes[position["change"]]["ts"])
-        take_change(state, tape, slot, state.changes[position["change"]]["ts"])
+        change = state.changes[position["change"]]
+        follow(state, tape, slot, min(row, change["closed"]), known)
+        take_change(state, tape, slot, change["ts"])
     follow(state, tape, slot, row, known)
 
 

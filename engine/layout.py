@@ -296,6 +296,7 @@ CHANGE = np.dtype(
         ("next", "<i8"),  # row of the position's next change; NONE: none
         ("ts", "<i8"),  # when it was decided
         ("row", "<i8"),  # first bar that opens at or after that
+        ("closed", "<i8"),  # one past the last bar that had closed before it
         ("stop", "<f8"),  # NaN: stays as it is, and so on
         ("target", "<f8"),
         ("trailing", "<f8"),

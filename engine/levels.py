@@ -31,6 +31,7 @@ def change_levels(state: State, tape: Tape, proposals: Proposals, slot: int, i: 
     break_even = restated_level(state, tape, symbol, proposals.break_even[i], kinds[3], decided)
     change["next"], change["ts"] = NONE, now + later
     row = position["row"]
+    change["closed"] = row
     change["row"] = row + 1 if row < tape.stop[symbol] and tape.open_ts[row] < now else row
     change["stop"] = level_price(tape, symbol, stop, kinds[0], anchor, -side, side < 0, now)
     change["target"] = level_price(tape, symbol, target, kinds[1], anchor, side, side > 0, now)
