@@ -25,6 +25,8 @@ class Asked:
         Whether they came with a fill: a break-even distance then counts from it.
     later
         Whether the bar that opens then does not see them.
+    inside
+        Whether they came with a fill inside the bar that closes then, and so before its close.
     """
 
     ts: int
@@ -35,6 +37,7 @@ class Asked:
     break_even: float
     added: bool = True
     later: bool = False
+    inside: bool = False
 
     @property
     def says_something(self) -> bool:
@@ -89,7 +92,9 @@ class Levels:
         return self.inside.better(acting.stop, extreme - side * acting.trailing, open_ts)
 
 
-def asked_of(market: Market, proposal: int, ts: int, price: float, side: int, *, added: bool = True, later: bool = False) -> Asked:
+def asked_of(
+    market: Market, proposal: int, ts: int, price: float, side: int, *, added: bool = True, later: bool = False, inside: bool = False
+) -> Asked:
     """The levels that a proposal asks for with a fill, or for what is held.
 
     Parameters
@@ -107,7 +112,7 @@ def asked_of(market: Market, proposal: int, ts: int, price: float, side: int, *,
         _distance(float(getattr(table, name)[proposal]), int(getattr(table, f"{name}_kind")[proposal]), price)
         for name in ("trailing", "break_even")
     )
-    return Asked(ts, price, stop, target, trailing, break_even, added, later)
+    return Asked(ts, price, stop, target, trailing, break_even, added, later, inside)
 
 
 def levels_of(
@@ -206,7 +211,7 @@ class _Walk:
         row = self.touched_row if self.touched_row >= 0 else market.row_opening(symbol, entry_ts)
         row = market.last_row(symbol, entry_ts) + 1 if row < 0 else row
         while (self.rule.moves or changes) and row < market.tape.stop[symbol] and market.tape.ts[row] < exit_ts:
-            while changes and changes[0].ts < market.tape.ts[row]:
+            while changes and changes[0].ts - changes[0].inside < market.tape.ts[row]:
                 self.change(changes.pop(0))
             if self.rule.moves and row >= self.from_row:
                 self.close(row)

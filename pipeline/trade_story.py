@@ -81,7 +81,8 @@ class Story:
         added = row["kind"] == RecordKind.FILL
         price = row["price"] if added else float(market.tape.close[market.proposals.row[row["proposal"]]])
         later = added and row["phase"] == EventKind.BAR_OPEN and market.settings.stop_from == StopFrom.NEXT_BAR
-        return asked_of(market, row["proposal"], row["ts"], price, self.trip.side, added=added, later=later)
+        inside = added and row["phase"] == EventKind.BAR_PATH
+        return asked_of(market, row["proposal"], row["ts"], price, self.trip.side, added=added, later=later, inside=inside)
 
     @cached_property
     def changes(self) -> list[int]:
