@@ -21,6 +21,7 @@ from engine.dataset import Dataset
 from engine.events import RecordReader, Start, Told, WarmupEnd
 from engine.instrument import Instrument
 from engine.kernel import is_compiled, prepare
+from engine.models import Model, ModelKind
 from engine.proposal import Proposal
 from engine.proposals import build_proposals
 from engine.schema import NEVER
@@ -54,9 +55,19 @@ def no_rate(instrument: Instrument, conversions: Sequence[Conversion], ts: int) 
     )
 
 
-def no_price(symbol: str) -> str:
-    """What is said where the tick leaves a fill no price."""
+def no_price(symbol: str, models: Sequence[Model] = ()) -> str:
+    """What is said where the tick, or a model of the user's, leaves a fill no price."""
+    if named := _named(models, ModelKind.SLIPPAGE, ModelKind.FILL):
+        return (
+            f"a fill of {symbol} has no price above 0: {named} may have returned no number, or one that leaves no price; "
+            f"if not, the tick of {symbol} is coarser than its prices: set instruments.{symbol}.tick"
+        )
     return f"a fill of {symbol} rounds to a price of 0: its tick is coarser than its prices; set instruments.{symbol}.tick"
+
+
+def _named(models: Sequence[Model], *kinds: ModelKind) -> str:
+    """The user's models of these kinds, as the config has them; empty if there are none."""
+    return " or ".join(f"execution.models.{model.kind.name.lower()} = {model.name}" for model in models if model.kind in kinds)
 
 
 class Driver:
@@ -135,7 +146,7 @@ class Driver:
                 raise ReplayError(no_rate(instrument, self.settings.conversions, int(self._state.account[0]["now"])))
             if status == loop.UNPRICED:
                 symbol = self.symbols[int(self._state.account[0]["unpriced"])]
-                raise ReplayError(no_price(symbol))
+                raise ReplayError(no_price(symbol, self.settings.models))
             if status != loop.FULL:
                 return status
             grown = np.empty(2 * len(self._state.ledger), self._state.ledger.dtype)
@@ -326,7 +337,9 @@ class Driver:
     def _overflow(self) -> ReplayError:
         account = self._state.account[0]
         symbol = (*self.symbols, "the account")[int(account["overflow"])]
+        named = _named(self.settings.models, ModelKind.FEE, ModelKind.SLIPPAGE, ModelKind.FILL)
+        own = f": {named} may have returned no number, or too large a one; if not," if named else ";"
         return ReplayError(
-            f"money of {symbol} overflows 2^53 units at ledger record {int(account['overflow_seq'])}; "
+            f"money of {symbol} overflows 2^53 units at ledger record {int(account['overflow_seq'])}{own} "
             f"use fewer account decimals than {self.settings.decimals}, or smaller sizes"
         )

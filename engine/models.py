@@ -30,11 +30,13 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import FunctionType
+from typing import Any, NamedTuple, cast
 
 from numba.core import types
 
 from engine.model_call import compile_function, draw, record_type
+from engine.model_sources import called, digest, drawn, own_digest, values
 
 __all__ = ["PARAMETERS", "RECORDS", "Candidate", "Model", "ModelError", "ModelKind", "Selected", "compile_model", "draw", "load_model"]
 
@@ -127,7 +129,7 @@ class Model:
     name
         ``file.py:function``, for messages.
     source_hash
-        SHA-256 of the function's file, part of the run's identity.                                        # R9.3
+        SHA-256 of the function's file, and of the files and constants it refers to; part of the run's identity.    # R9.3
     function
         The same in plain Python.
     address
@@ -147,8 +149,8 @@ def load_model(kind: ModelKind, path: Path, name: str) -> Model:
     Raises
     ------
     ModelError
-        If the file cannot be run, has no such function, or the function has other parameters than ``PARAMETERS`` says, raises, or does not
-        compile to a function that returns a float.
+        If the file cannot be run, has no such function, or the function has other parameters than ``PARAMETERS`` says, raises, draws random
+        numbers of its own, or does not compile to a function that returns a float.
     """
     source = path.read_bytes() if path.is_file() else None
     if source is None:
@@ -180,11 +182,13 @@ def compile_model(kind: ModelKind, function: Callable[..., Any], name: str = "",
     function = getattr(function, "py_func", function)
     name = name or getattr(function, "__qualname__", repr(function))
     _check(kind, function, name)
+    plain = cast("FunctionType", function)
+    _check_draws(kind, plain, name)
     try:
         address = compile_function(function, _types(kind))
     except Exception as error:  # numba has many
         raise ModelError(f"{name} does not compile as a {kind.name.lower()} model {_form(kind)}: {_said(error)}") from error
-    return Model(kind, name, source_hash or _hash(function), function, address)
+    return Model(kind, name, _identity(plain, source_hash), function, address)
 
 
 def _check(kind: ModelKind, function: Callable[..., Any], name: str) -> None:
@@ -243,8 +247,24 @@ def _form(kind: ModelKind) -> str:
     return f"{kind.name.lower()}({', '.join(PARAMETERS[kind])}) -> float"
 
 
-def _hash(function: Callable[..., Any]) -> str:
-    try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
-    except OSError:
-        return hashlib.sha256(function.__code__.co_code).hexdigest()
+def _identity(function: FunctionType, source_hash: str) -> str:
+    """Hash of a model's file, or of its own source, with the files of the functions it calls and the constants it reads elsewhere."""
+    own, every = source_hash or own_digest(function), called(function)
+    sources = {digest(one) for one in (every if source_hash else every[1:])} - {own}
+    constants = {text for one in every for text in (f"{name} = {value}" for name, value in values(one).items())}
+    if not sources and not constants:
+        return own
+    return hashlib.sha256("\n".join((own, *sorted(sources), *sorted(constants))).encode()).hexdigest()
+
+
+def _check_draws(kind: ModelKind, function: FunctionType, name: str) -> None:
+    """Refuse random numbers that do not follow from the run's seed, here and in what is called.  # R9.2"""
+    for one in called(function):
+        if found := drawn(one):
+            by = "" if one is function else f" by way of {one.__name__}"
+            mend = "draw(key, n) of engine.models gives random numbers that follow from the seed"
+            keyed = "key" in PARAMETERS[kind] or kind in RECORDS
+            raise ModelError(
+                f"{name} refers to {found}{by}: a model's own random numbers would give one run id many results; "
+                + (f"{mend} (docs/models.md)" if keyed else f"{mend}, but a {kind.name.lower()} model has no key: let it be fixed")
+            )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.models import ModelKind
 from engine.schema import DAY_US, Accounting, RecordKind, Slippage
 from engine.settings import Settings
 from engine.splits import SPLIT
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 LARGE_SHARE = 0.01
 OFF_TICK, OFF_SHARE = 1e-3, 0.01  # ticks from the nearest; share of closes
+TAKERS = (ModelKind.SLIPPAGE, ModelKind.FILL)
+"""Models of the user's that decide what a taker pays beyond the raw price."""
 Test = Callable[["Result"], str]
 
 FUNDING_HOLE_US = 2 * DAY_US
@@ -100,14 +103,20 @@ def _large_sizes(result: "Result") -> str:
         return "the data have no volume, so nothing says whether these sizes could have been traded"
     if not large:
         return ""
-    impact = (
-        "no impact is modelled" if result.replay.settings.slippage < Slippage.VOLUME_SHARE else "their impact is that of execution.slippage"
-    )
+    impact = _impact(result.replay.settings)
     if result.config.execution.participation is not None:
         impact = f"execution.participation holds them to {result.config.execution.participation.share:.0%} of a bar; {impact}"
     return (
         f"{large} of {len(share)} fills are larger than 1 % of the volume of the bar before (the largest {np.nanmax(share):.1%}); {impact}"
     )
+
+
+def _impact(settings: Settings) -> str:
+    """What makes a larger order pay more."""
+    own = [model for model in map(settings.model, TAKERS) if model is not None]
+    if own:
+        return "their impact is that of " + " and ".join(f"execution.models.{model.kind.name.lower()}" for model in own)
+    return "no impact is modelled" if settings.slippage < Slippage.VOLUME_SHARE else "their impact is that of execution.slippage"
 
 
 def shares_of_volume(result: "Result") -> NDArray[np.float64]:
@@ -154,6 +163,8 @@ def _bounds(result: "Result") -> str:
 
 
 def _free_of_fees(settings: Settings) -> bool:
+    if settings.model(ModelKind.FEE) is not None:
+        return False
     rates = [(tier.maker_bps, tier.taker_bps) for tier in settings.fee_tiers] or [(settings.maker_bps, settings.taker_bps)]
     return not any((settings.per_unit, settings.flat, settings.min_fee, *(rate for pair in rates for rate in pair)))
 
@@ -161,7 +172,8 @@ def _free_of_fees(settings: Settings) -> bool:
 def _free_spread(result: "Result") -> str:
     """Symbols that trade without any spread."""
     settings, tape = result.replay.settings, result.replay.tape
-    slipped = settings.default_spread_bps > 0 or settings.slippage_amount > 0
+    own = any(settings.model(kind) is not None for kind in TAKERS)
+    slipped = own or settings.default_spread_bps > 0 or settings.slippage_amount > 0
     if slipped or (len(tape.quoted) and tape.quoted.any()):
         return ""
     free = int(np.count_nonzero(tape.spread_first == tape.spread_stop))

@@ -150,14 +150,14 @@ class Regret:
 def _selector_lines(selector: dict[str, Any], money: Callable[[float | None], str]) -> list[str]:
     if not selector["instants"]:
         return ["the selector never had to choose: every ranked entry got a slot", ""]
+    worst = [row for row in selector["most_regretted"] if row["regret"] > 0]
     lines = [
         f"at {selector['instants']:,} instants more was ranked than slots were free (at {selector['full']:,} of them none was); alone, what was",
         f"  chosen            {money(selector['chosen']):>14}",
         f"  a chance choice   {money(selector['chance']):>14}  on average",
         f"  the best possible {money(selector['best']):>14}  of the same number",
-        f"  regret            {money(selector['regret']):>14}  best less chosen; most of it at",
+        f"  regret            {money(selector['regret']):>14}  best less chosen{'; most of it at' if worst else ''}",
     ]
-    worst = [row for row in selector["most_regretted"] if row["regret"] > 0]
     lines += [
         f"    {moment(row['ts'])}  {money(row['regret']):>12}  {row['slots']} of {row['ranked']} ranked; missed {', '.join(row['missed'])}"
         for row in worst

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.models import ModelKind
 from pipeline.errors import ConfigError
 from pipeline.notices import LARGE_SHARE, shares_of_volume
 from pipeline.progress import Progress, silent
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from engine.settings import Settings
     from pipeline.config import RunConfig
     from pipeline.config_risk import Size
     from pipeline.result import Result
@@ -39,14 +41,19 @@ class Sensitivity:
     costs: list[dict[str, Any]]
     capacity: list[dict[str, Any]]
     impact: bool
+    unscaled: list[str]
+    """Costs that no row multiplies: those of the user's own models, and the fee of a liquidation."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"name": self.name, "currency": self.currency, "costs": self.costs, "capacity": self.capacity, "impact": self.impact}
+        names = ("name", "currency", "costs", "unscaled", "capacity", "impact")
+        return {name: getattr(self, name) for name in names}
 
     def show(self, console: "Console") -> None:
         """Print the tables."""
         console.print(self._cost_table())
+        if self.unscaled:
+            console.print(f"! what these charge is multiplied in no row: {', '.join(self.unscaled)}", style="yellow", soft_wrap=True)
         if self.capacity:
             console.print()
             console.print(self._capacity_table())
@@ -127,8 +134,15 @@ def sensitivity(result: "Result", multiples: Sequence[float] = (), progress: Pro
     for multiple in multiples:
         progress(f"size x {multiple:g}")
         capacity.append(_capacity_row(larger(result, multiple), multiple))
+    config = result.config
     return Sensitivity(
-        result.config.name, result.config.account.currency, result.config.account.decimals, costs, capacity, _impact(result.config)
+        config.name,
+        config.account.currency,
+        config.account.decimals,
+        costs,
+        capacity,
+        _impact(config),
+        unscaled_costs(result.replay.settings),
     )
 
 
@@ -138,11 +152,21 @@ def costs_of(result: "Result") -> tuple[str, ...]:
     return tuple(cost for cost in COSTS if charged or cost != "interest")
 
 
+def unscaled_costs(settings: "Settings") -> list[str]:
+    """Costs of a run that ``with_costs`` leaves as they are."""
+    own = {model.kind: f"execution.models.{model.kind.name.lower()} = {model.name}" for model in settings.models}
+    if ModelKind.FILL in own:
+        own.pop(ModelKind.SLIPPAGE, None)  # is not asked
+    found = [own[kind] for kind in (ModelKind.FEE, ModelKind.SLIPPAGE, ModelKind.FILL) if kind in own]
+    return [*found, f"account.liquidation_fee = {settings.liquidation_fee:g}"] if settings.liquidation_fee else found
+
+
 def _impact(config: "RunConfig") -> bool:
-    """Whether a larger order fills worse, or less of it."""
+    """Whether a larger order fills worse, or less of it; a model of the user's is told the size, and may."""
     execution = config.execution
     slippage = execution.slippage.model_dump(exclude_none=True).keys() - {"bps", "spread"}
-    return bool(slippage) or getattr(execution, "participation", None) is not None
+    own = execution.models.slippage or execution.models.fill
+    return bool(slippage or own) or execution.participation is not None
 
 
 def with_costs(result: "Result", cost: str, multiple: float) -> "Result":

@@ -1,5 +1,10 @@
 """Users' own models: their form, their errors, and how the replay calls them.  # R2.8 R9.2"""
 
+import hashlib
+import importlib
+import math
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -14,9 +19,12 @@ from numba.core import config
 
 from engine.kernel import entry, kernel
 from engine.model_call import answer, ask, call, draw, event_key
-from engine.models import Candidate, Model, ModelError, ModelKind, Selected, compile_model, load_model
+from engine.models import PARAMETERS, Candidate, Model, ModelError, ModelKind, Selected, compile_model, load_model
+from engine.schema import Action
+from engine.session import ReplayError
 from tests.differential import kernel_run, oracle_run, outcome_of
-from tests.markets import random_case
+from tests.markets import Case, random_case
+from tests.oracle.examples import FLAT, market, propose, settings, table
 
 WORDS = st.integers(0, 2**62)
 
@@ -194,6 +202,121 @@ def test_a_model_is_known_by_its_file(tmp_path: Path) -> None:  # R9.3
     second = load_model(ModelKind.FEE, path, "fee")
     assert (first.name, first.source_hash) != (second.name, second.source_hash)
     assert (called(first.address, 1.0, 1.0), called(second.address, 1.0, 1.0)) == (0.25, 0.75)
+
+
+WITH_RATES = "import rates\nfrom rates import rate\n\ndef fee(notional, qty, maker):\n    return {}\n"
+RATES = "import numba\n\nSTEP = 0.5\n\n@numba.njit\ndef deep(x):\n    return {} * x\n\n@numba.njit\ndef rate(x):\n    return deep(x)\n"
+
+
+def of_a_module(folder: Path, body: str, number: float, before: str = "") -> Model:
+    """A fee model that refers to another file, as a process of its own would load it."""
+    (folder / "costs.py").write_text(before + WITH_RATES.format(body))
+    (folder / "rates.py").write_text(RATES.format(number))
+    sys.modules.pop("rates", None)
+    importlib.invalidate_caches()
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    return load_model(ModelKind.FEE, folder / "costs.py", "fee")
+
+
+@pytest.mark.parametrize("body", ["rate(notional)", "rates.rate(notional)", "1.0 if maker > 0.0 else rates.deep(qty)"])
+def test_a_model_is_known_by_the_files_of_what_it_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:  # R9.3
+    monkeypatch.syspath_prepend(tmp_path)
+    first, second, again = (of_a_module(tmp_path, body, number) for number in (0.25, 0.75, 0.25))
+    assert first.source_hash != second.source_hash
+    assert first.source_hash == again.source_hash
+    told = (100.0, 100.0, 0.0)
+    assert [called(one.address, *told[:2]) if "maker" not in body else one.function(*told) for one in (first, second)] == [25.0, 75.0]
+
+
+def test_a_model_is_known_by_the_constants_it_reads_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # R9.3
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "costs.py").write_text("import rates\n\ndef fee(notional, qty, maker):\n    return rates.RATE * notional\n")
+    found = []
+    for text in ("RATE = 0.5", "RATE = 0.25", "RATE = 0.5  # half"):
+        (tmp_path / "rates.py").write_text(text)
+        sys.modules.pop("rates", None)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        found.append(load_model(ModelKind.FEE, tmp_path / "costs.py", "fee").source_hash)
+    assert found[0] == found[2] != found[1]
+
+
+def test_a_model_that_refers_to_nothing_is_known_by_its_file_alone(tmp_path: Path) -> None:  # R9.3
+    path = tmp_path / "costs.py"
+    path.write_text("from engine.models import draw\n\ndef fee(notional, qty, maker):\n    return draw(7, 0)\n")
+    assert load_model(ModelKind.FEE, path, "fee").source_hash == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "named"),
+    [
+        ("import random", "random.random()", "random"),
+        ("from random import uniform", "uniform(0.0, 1.0)", "uniform"),
+        ("import numpy as np", "np.random.normal()", "np.random"),
+        ("import numpy.random as rn", "rn.random()", "rn"),
+        ("from numpy.random import standard_normal", "standard_normal()", "standard_normal"),
+        ("import numpy as np\nrng = np.random.default_rng(7)", "rng.random()", "rng"),
+        ("import numpy as np", "[n.random.random() for n in (np,)][0]", "np.random"),
+        ("import numpy as np", "(lambda x: x + np.random.random())(qty)", "np.random"),
+        ("import random, numba\n@numba.njit\ndef noise():\n    return random.random()", "noise()", "random by way of noise"),
+        ("import numpy as np, numba\n@numba.njit\ndef noise():\n    return np.random.random()\n@numba.njit\ndef more():\n    return noise()", "more()", "np.random by way of noise"),
+    ],
+)  # fmt: skip
+def test_a_model_that_draws_for_itself_is_refused(tmp_path: Path, head: str, body: str, named: str) -> None:  # R9.2
+    path = tmp_path / "costs.py"
+    for kind, told in ((ModelKind.FEE, "a fee model has no key"), (ModelKind.SLIPPAGE, "docs/models.md")):
+        path.write_text(f"{head}\n\ndef own({', '.join(PARAMETERS[kind])}):\n    return 0.001 * {body}\n")
+        with pytest.raises(ModelError) as refused:
+            load_model(kind, path, "own")
+        assert f"costs.py:own refers to {named}: a model's own random numbers" in str(refused.value)
+        assert "draw(key, n)" in str(refused.value) and told in str(refused.value)
+
+
+def test_names_that_only_look_random_are_not_refused(tmp_path: Path) -> None:  # R9.2
+    path = tmp_path / "costs.py"
+    path.write_text(
+        "import numpy as np, numba\nfrom engine.models import draw\n\n@numba.njit\ndef random(key):\n    return draw(key, 0)\n\n"
+        "def fill(price, qty, volume, half_spread, side, key):\n    return price * np.sqrt(1.0 + random(key))\n"
+    )
+    assert load_model(ModelKind.FILL, path, "fill").name == "costs.py:fill"
+
+
+def no_number(notional: float, qty: float, maker: float) -> float:
+    return math.nan
+
+
+def none_to_leave(price: float, qty: float, volume: float, half_spread: float, side: float, key: int) -> float:
+    return 0.0 if side > 0.0 else math.nan
+
+
+def far_below(price: float, qty: float, volume: float, half_spread: float, side: float, key: int) -> float:
+    return -price
+
+
+def huge_to_leave(price: float, qty: float, volume: float, half_spread: float, side: float, key: int) -> float:
+    return price if side > 0.0 else 1e300
+
+
+@pytest.mark.parametrize(
+    ("kind", "function", "said"),
+    [
+        (ModelKind.FEE, no_number, r"money of A overflows .*: execution\.models\.fee = no_number may have returned no number"),
+        (
+            ModelKind.SLIPPAGE,
+            none_to_leave,
+            r"a fill of A has no price above 0: execution\.models\.slippage = none_to_leave may have returned",
+        ),
+        (ModelKind.FILL, far_below, r"a fill of A has no price above 0: execution\.models\.fill = far_below may have returned"),
+        (ModelKind.FILL, huge_to_leave, r"money of A overflows .*: execution\.models\.fill = huge_to_leave may have returned no number"),
+    ],
+)
+def test_a_run_that_a_model_stops_names_the_model(kind: ModelKind, function: Callable[..., float], said: str) -> None:  # R2.7 R6.3
+    chosen = settings(4, models=(compile_model(kind, function),))
+    case = Case(market({"A": [FLAT] * 4}), table(propose(1), propose(2, Action.EXIT)), chosen)
+    if function is far_below:  # Python has no whole number of NaN
+        assert outcome_of(kernel_run, case) == outcome_of(oracle_run, case)
+    with pytest.raises(ReplayError, match=said):
+        kernel_run(case)
 
 
 def stepped_fee(notional: float, qty: float, maker: float) -> float:

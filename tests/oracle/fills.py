@@ -208,16 +208,16 @@ def fill_lots(account: Account, entry: Entry, bar: Bar, lots: int, price: float,
     return position
 
 
-def require_price(contract: Contract, price: float) -> None:
+def require_price(account: Account, contract: Contract, price: float) -> None:
     """A fill on the market has a price.  # R2.7"""
     if not price > 0:
-        raise ReplayError(no_price(contract.symbol))
+        raise ReplayError(no_price(contract.symbol, account.settings.models))
 
 
 def add_lots(account: Account, position: Position, entry: Entry, lots: int, price: float, flags: int, fee: int | None = None) -> int:
     """Book an opening fill; the seq of its POSITION.  # R6.2 R6.4"""
     contract = position.contract
-    require_price(contract, price)
+    require_price(account, contract, price)
     account.tell_rate(position.key)
     cost = checked(contract.symbol, contract.value(lots, price))
     maker = bool(flags & MAKER)
@@ -342,7 +342,7 @@ def reduce_position(
     """Close so many lots of a position; the seq of the FILL.  ``ends``: its order has no more to fill, whatever is held.  # R6.4"""
     contract, side, held = position.contract, position.side, abs(position.lots)
     if reason not in (Reason.DELISTED, Reason.EXPIRED):
-        require_price(contract, price)
+        require_price(account, contract, price)
     account.tell_rate(position.key)
     lots, part = side * count, count / held
     released = round(position.cost * part) if count < held else position.cost

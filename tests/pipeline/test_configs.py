@@ -1,11 +1,13 @@
 """The configs that come with the project run as they are."""
 
 import os
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from engine.schema import Reason, RecordKind
 from pipeline import trade_entry
@@ -15,6 +17,7 @@ from pipeline.explain import parts_of
 from pipeline.folder import save
 from pipeline.launch import run
 from pipeline.regret import regret
+from pipeline.sensitivity import sensitivity
 from pipeline.stored_run import open_run
 from pipeline.trade_story import Story
 from pipeline.verify import verify_run
@@ -83,6 +86,28 @@ def test_models_of_the_users_own_decide_fees_and_exits_and_are_named_beside_the_
     assert (fills["reason"] == Reason.MODEL_STOP).any()
     assert any("fee = costs.py:fee" in notice and "exit = costs.py:chandelier" in notice for notice in found.notices)
     assert verify_run(save(found, tmp_path)).result_hash == found.result_hash
+
+
+def test_what_models_of_ones_own_charge_is_told_as_theirs() -> None:  # R2.8
+    small = "dataset=demo://perps?symbols=3&days=30&interval=1h&seed=7"
+    found = run(load_config(ROOT / "configs/own_models.yaml", [small]))
+    assert found.metrics.fees > 0.0
+    assert not any("no fees" in notice or "without spread or slippage" in notice for notice in found.notices)
+    large = run(load_config(ROOT / "configs/own_models.yaml", [small, "account.cash=1e9"]))
+    assert any(notice.endswith("their impact is that of execution.models.slippage") for notice in large.notices)
+    alone = {"risk.size": "fixed_fraction: 0.3", "execution.models": "exit: models/costs.py:chandelier"}
+    bare = run(load_config(ROOT / "configs/own_models.yaml", [small, *(f"{key}={{{value}}}" for key, value in alone.items())]))
+    assert any("no fees" in notice for notice in bare.notices)
+    liquidated = load_config(ROOT / "configs/own_models.yaml", [small, "account.liquidation_fee=0.01"])
+    shown = sensitivity(run(liquidated))
+    rows = {(row["cost"], row["multiple"]): row["final_equity"] for row in shown.costs}
+    assert rows["fees", 0.0] == rows["fees", 2.0] == rows["none", 1.0]
+    named = ["execution.models.fee = costs.py:fee", "execution.models.slippage = costs.py:slippage", "account.liquidation_fee = 0.01"]
+    assert shown.as_dict()["unscaled"] == named
+    out = StringIO()
+    shown.show(Console(file=out, width=80))
+    assert f"! what these charge is multiplied in no row: {', '.join(named)}\n" in out.getvalue()
+    assert shown.impact
 
 
 def test_a_size_that_cash_limits_is_worked_out_with_the_fee_of_ones_own(tmp_path: Path) -> None:  # R2.8 R5.2

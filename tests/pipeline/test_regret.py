@@ -1,11 +1,13 @@
 """Entries in hindsight: each is what it would have made alone, and regret is the best choice less the one made."""
 
 import itertools
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from engine.dataset import Dataset
 from engine.ledger import Ledger
@@ -85,6 +87,17 @@ def test_regret_is_the_best_choice_of_as_many_less_the_one_made(found: Regret) -
     totals = found.as_dict()["selector"]
     assert totals["regret"] == pytest.approx(totals["best"] - totals["chosen"])
     assert totals["best"] >= totals["chance"]
+
+
+def test_nothing_regretted_is_told_without_a_list() -> None:
+    lines = []
+    for refused in (50, 300):
+        entries = [Entry(i, 7, "AB"[i], "s", ("filled", "not_selected")[i], i + 1, i == 0, (100, refused)[i]) for i in range(2)]
+        out = StringIO()
+        Regret("r", "USDT", 1.0, 1, 1, entries).show(Console(file=out, width=200))
+        lines.append([line for line in out.getvalue().splitlines() if "best less chosen" in line or "missed" in line])
+    assert [len(found) for found in lines] == [1, 2]
+    assert lines[0][0].endswith("best less chosen") and lines[1][0].endswith("best less chosen; most of it at")
 
 
 def test_chance_is_the_mean_over_all_choices() -> None:

@@ -161,6 +161,10 @@ def test_the_table_has_each_cost_alone_and_all_together(plain: Result) -> None:
     for row in rows.values():
         assert row["change"] == pytest.approx(row["final_equity"] - base["final_equity"])
     assert found.capacity == []
+    assert found.unscaled == []
+    out = StringIO()
+    found.show(Console(file=out, width=200))
+    assert "multiplied in no row" not in out.getvalue()
 
 
 def test_size_grows_with_the_account(plain: Result, market: Dataset) -> None:
