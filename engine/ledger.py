@@ -27,6 +27,9 @@ BLOCK = 1024  # records in one link of the chain
 Counts = Mapping[tuple[str, str, str], int]
 """Proposals that are counted and not stored, by (strategy, symbol, reason).  # R5.4"""
 
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, SystemError, TypeError, ValueError)
+"""What pyarrow and NumPy raise, beside their own errors, at a file whose bytes were altered."""
+
 _PACKED = np.dtype([(name, RECORD[name]) for name in RECORD.names or ()])
 
 
@@ -186,12 +189,13 @@ def read_ledger(path: Path) -> Ledger:
     try:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
+        table.validate(full=True)  # else a length or a place in a dictionary that is out of bounds is followed into foreign memory
         header = json.loads(table.schema.metadata[b"tapeline"])
         symbols, strategies = tuple(header["symbols"]), tuple(header["strategies"])
         records = _records(table.filter(pa.compute.is_valid(table["seq"])), symbols, strategies)
         links, said_links = chain(records, header), list(header["chain"])
         count, _ = header["records"], [header[name] for name in ("decimals", "instruments", "result_hash")]
-    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
+    except (OSError, pa.ArrowException, *_UNREADABLE) as error:
         raise LedgerError(f"{path}: not a ledger ({error}); write it anew with `tapeline run`") from error
     if len(records) != count or len(links) != len(said_links):
         raise LedgerError(f"{path}: {len(records)} records, its header says {count}: the ledger was cut or added to; replay the run")

@@ -39,11 +39,15 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, a user gets a message
             _refuse(error)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # of Polars, which is no Exception
+                raise
+            _refuse(error)
 
     return run
 
 
-def _refuse(error: Exception) -> NoReturn:
+def _refuse(error: BaseException) -> NoReturn:
     if os.environ.get("TAPELINE_DEBUG"):
         raise error
     if isinstance(error, ValueError) and type(error).__module__.startswith(OURS):

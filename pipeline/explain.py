@@ -12,6 +12,7 @@ from typing import Any
 from engine.round_trips import RoundTrip
 from pipeline import trade_entry, trade_life
 from pipeline.errors import RunError
+from pipeline.integrity import read_table
 from pipeline.progress import Progress, silent
 from pipeline.stored_run import StoredRun, open_run, replay_again
 from pipeline.trade_story import Part, Story
@@ -94,8 +95,6 @@ def parts_of(story: Story) -> list[Part]:
 
 def _numbered(stored: StoredRun, trade: str) -> int:
     """A trade's number that is in the run, and whose profit the table of trades and the ledger agree on."""
-    import polars as pl
-
     path, count = stored.folder / "trades.parquet", len(stored.fold.trips)
     there = f"the run has {count:,} trades, numbered from 1" if count else "the run has no trades"
     try:
@@ -104,10 +103,7 @@ def _numbered(stored: StoredRun, trade: str) -> int:
         raise RunError(f"--trade {trade}: not a whole number; {there}") from None
     if not 1 <= wanted <= count:
         raise RunError(f"--trade {wanted}: no such trade; {there}")
-    try:
-        found = pl.read_parquet(path, columns=["pnl_units"])["pnl_units"].to_list()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{path}: not the trades of a run ({str(error).splitlines()[0]}); run the config anew") from None
+    found = read_table(path, ["pnl_units"])["pnl_units"].to_list()
     if found != [trip.pnl for trip in stored.fold.trips]:
         raise RunError(f"{path}: its trades are not those of the ledger; run the config anew")
     return wanted

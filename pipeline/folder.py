@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import RunConfig
 from pipeline.configfile import dump_yaml, load_config
 from pipeline.errors import RunError
+from pipeline.integrity import file_hashes, require_unaltered
 
 if TYPE_CHECKING:
     from pipeline.result import Result
@@ -59,8 +60,9 @@ def _write(result: "Result", part: Path, as_lines: bool) -> None:
             file.writelines(f"{line}\n" for line in jsonl(part / "ledger.arrow"))
     result.trades.write_parquet(part / "trades.parquet")
     result.equity.write_parquet(part / "equity.parquet")
-    (part / "summary.json").write_text(json.dumps(result.summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     (part / "config.yaml").write_text(dump_yaml(_resolved(result, part)), encoding="utf-8")
+    summary = {**result.summary, "files": file_hashes(part)}
+    (part / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     for path in part.rglob("*"):
         _flush(path)
 
@@ -104,12 +106,12 @@ def _rename(part: Path, folder: Path) -> Path:
 
 
 def read_summary(folder: str | Path) -> Mapping[str, Any]:
-    """The stored summary of a run.
+    """The stored summary of a run, once every file beside it is found to be as it was written.
 
     Raises
     ------
     RunError
-        If the folder is not that of a run.
+        If the folder is not that of a run, or a file of it was altered.
     """
     folder = Path(folder)
     _require(folder, "summary.json")
@@ -120,9 +122,10 @@ def read_summary(folder: str | Path) -> Mapping[str, Any]:
     lacking = [name for name in CLAIMS if name not in summary] if isinstance(summary, dict) else ["a summary"]
     if lacking:
         raise RunError(f"{folder / 'summary.json'}: not the summary of a run: it lacks {lacking[0]}")
-    for name in FILES:
-        if name != "ledger.arrow" or summary["ledger"] != "off":
-            _require(folder, name)
+    needed = tuple(name for name in FILES if name != "summary.json" and (name != "ledger.arrow" or summary["ledger"] != "off"))
+    for name in needed:
+        _require(folder, name)
+    require_unaltered(folder, summary, needed)
     return summary
 
 

@@ -1,8 +1,9 @@
 """``tapeline verify``: believe nothing of a run's folder that cannot be worked out again.
 
-1. The ledger's chain, its hash, and every movement of cash and lots, from ``ledger.arrow`` alone.
-2. The figures that the folder claims, against the ledger.
-3. The run itself: replayed from ``config.yaml``, it must give the same hash, the same summary and the same tables.
+1. The bytes of each file, against the hashes in ``summary.json``, before any is parsed.
+2. The ledger's chain, its hash, and every movement of cash and lots, from ``ledger.arrow`` alone.
+3. The figures that the folder claims, against the ledger.
+4. The run itself: replayed from ``config.yaml``, it must give the same hash, the same summary and the same tables.
 """
 
 import json
@@ -12,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import RunError
+from pipeline.integrity import read_table
 from pipeline.progress import Progress, silent
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from engine.ledger import Ledger
     from engine.verify import Totals
     from pipeline.result import Result
@@ -82,7 +82,7 @@ def verify_run(folder: str | Path, progress: Progress = silent) -> Verification:
     LedgerError
         If the ledger was altered or does not add up: names the record.
     RunError
-        If the folder contradicts its ledger, or the replay gives another result.
+        If a file was altered, the folder contradicts its ledger, or the run cannot be replayed or gives another result.
     """
     from engine.ledger import read_ledger
     from engine.verify import verify_ledger
@@ -143,7 +143,7 @@ def _check_figures(folder: Path, totals: "Totals", scale: int, summary: Mapping[
     for name, units in figures.items():
         if summary.get(name) != units / scale:
             raise RunError(f"{folder / 'summary.json'}: {name} {summary.get(name)}, but the ledger comes to {units / scale}")
-    trades = _table(folder / "trades.parquet")
+    trades = read_table(folder / "trades.parquet")
     parts = trades["pnl_units"].sum() if "pnl_units" in trades.columns else None
     given = totals.funding + totals.interest - totals.debt_interest + totals.insurance + totals.dividends + totals.cash_in_lieu
     earned = totals.realised - totals.fees + given
@@ -158,7 +158,13 @@ def _replay(folder: Path, ledger: "Ledger", summary: Mapping[str, Any], progress
     from pipeline.folder import stored_config
     from pipeline.launch import run
 
-    result = run(stored_config(folder), progress=progress)
+    try:
+        result = run(stored_config(folder), progress=progress)
+    except (ValueError, OSError) as error:
+        raise RunError(
+            f"{folder}: the ledger itself is sound ({len(ledger.records):,} records, chain unbroken; cash and positions follow from it alone), "
+            f"but the run cannot be replayed: {error}"
+        ) from None
     if result.dataset.id != summary["dataset_id"]:
         raise RunError(
             f"{folder}: made from dataset {summary['dataset_id']!s:.16}, but {result.config.dataset} now holds {result.dataset.id[:16]}; "
@@ -187,18 +193,9 @@ def _check_tables(folder: Path, result: "Result") -> None:
 
     tables = {"trades.parquet": result.trades, "equity.parquet": result.equity}
     for name, table in tables.items():
-        if not _table(folder / name).equals(table):
+        if not read_table(folder / name).equals(table):
             raise RunError(f"{folder / name}: does not hold what the replay gives; run the config anew")
     with pa.memory_map(str(folder / "ledger.arrow")) as source:
         ledger = pl.DataFrame(pa.ipc.open_file(source).read_all())
     if not result.ledger.equals(ledger):
         raise RunError(f"{folder / 'ledger.arrow'}: its market events are not those of the replay; run the config anew")
-
-
-def _table(path: Path) -> "pl.DataFrame":
-    import polars as pl
-
-    try:
-        return pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}); run the config anew") from None

@@ -16,6 +16,7 @@ from pipeline.diff import Difference, diff
 from pipeline.errors import RunError
 from pipeline.folder import save
 from pipeline.launch import run
+from tests.pipeline.small import rehash
 from tests.pipeline.test_explain import DIP_SIZE, MARKET, VALUES
 
 CHANGES = (
@@ -115,5 +116,8 @@ def test_money_of_two_currencies_is_not_compared(plain: Path, market: Dataset, t
 def test_an_altered_ledger_is_refused(plain: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(plain, tmp_path / "copy"))
     (copy / "ledger.arrow").write_bytes((copy / "ledger.arrow").read_bytes()[:-200])
+    with pytest.raises(RunError, match=r"ledger\.arrow: altered since it was written"):
+        diff(plain, copy)
+    rehash(copy)
     with pytest.raises(LedgerError):
         diff(plain, copy)

@@ -19,6 +19,7 @@ from pipeline.folder import save
 from pipeline.launch import run
 from pipeline.stored_run import open_run
 from pipeline.trade_story import Story
+from tests.pipeline.small import rehash
 
 MARKET = "demo://perps?symbols=4&days=45&interval=1h&seed=3"
 VALUES: dict[str, Any] = {
@@ -226,6 +227,7 @@ def test_the_rank_names_the_others_of_the_instant_and_what_became_of_them(folder
 def test_without_its_dataset_the_ledger_still_tells_the_chain_and_says_what_is_missing(copy: Path) -> None:
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace(MARKET, "gone/away"))
+    rehash(copy)
     found = explain(copy, "1")
     assert "gone/away" in found.not_shown and "left out" in found.lines()[-1]
     told = found.as_dict()
@@ -238,12 +240,14 @@ def test_without_its_dataset_the_ledger_still_tells_the_chain_and_says_what_is_m
 def test_another_dataset_under_the_same_name_is_not_believed(copy: Path) -> None:
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("seed=3", "seed=4"))
+    rehash(copy)
     assert "is now another dataset" in explain(copy, "1").not_shown
 
 
 def test_a_config_that_gives_another_result_is_not_believed(copy: Path) -> None:
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("taker_bps: 5", "taker_bps: 50"))
+    rehash(copy)
     assert "gives another result" in explain(copy, "1").not_shown
 
 
@@ -266,10 +270,12 @@ def test_a_number_that_is_no_trade_says_how_many_there_are(folder: Path, trade: 
 def test_a_folder_that_contradicts_itself_is_refused(copy: Path) -> None:
     table = pl.read_parquet(copy / "trades.parquet")
     table.head(5).write_parquet(copy / "trades.parquet")
+    rehash(copy)
     with pytest.raises(RunError, match="its trades are not those of the ledger"):
         explain(copy, "1")
     (copy / "trades.parquet").write_bytes(b"nothing")
-    with pytest.raises(RunError, match="not the trades of a run"):
+    rehash(copy)
+    with pytest.raises(RunError, match="not a Parquet file of a run"):
         explain(copy, "1")
     summary = json.loads((copy / "summary.json").read_text())
     (copy / "summary.json").write_text(json.dumps(summary | {"result_hash": "0" * 64}))
@@ -280,6 +286,7 @@ def test_a_folder_that_contradicts_itself_is_refused(copy: Path) -> None:
 def test_a_damaged_ledger_or_config_is_refused(copy: Path) -> None:
     whole = (copy / "ledger.arrow").read_bytes()
     (copy / "ledger.arrow").write_bytes(whole[:1000])
+    rehash(copy)
     with pytest.raises(LedgerError, match="not a ledger"):
         explain(copy, "1")
     table = pa.ipc.open_file(whole).read_all()
@@ -288,10 +295,12 @@ def test_a_damaged_ledger_or_config_is_refused(copy: Path) -> None:
         said = {"tapeline": json.dumps({key: value for key, value in header.items() if key != name})}
         with pa.OSFile(str(copy / "ledger.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema.with_metadata(said)) as writer:
             writer.write_table(table.replace_schema_metadata(said))
+        rehash(copy)
         with pytest.raises(LedgerError, match=f"not a ledger .*{name}"):
             explain(copy, "1")
     (copy / "ledger.arrow").write_bytes(whole)
     (copy / "config.yaml").write_text("name: [")
+    rehash(copy)
     with pytest.raises(ConfigError):
         explain(copy, "1")
 

@@ -23,6 +23,7 @@ from pipeline.regret import Entry, Regret, _config_alone, candidates, regret
 from pipeline.result import Result
 from pipeline.stored_run import open_run
 from pipeline.variation import replayed
+from tests.pipeline.small import rehash
 from tests.pipeline.test_explain import DIP_SIZE, MARKET, VALUES
 
 CROWDED = ("selector.max_positions=2", "risk.halts.daily_loss=0.004", DIP_SIZE)
@@ -129,9 +130,11 @@ def test_a_run_without_trades_or_without_its_market_is_refused(market: Dataset, 
         regret(save(run(config("selector.min_score=1e9"), dataset=market), tmp_path))
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(text.replace(MARKET, "gone/away"))
+    rehash(folder)
     with pytest.raises(RunError, match="regret needs the market"):
         regret(folder)
     (folder / "config.yaml").write_text(text)
+    rehash(folder)
 
 
 def test_entries_alone_are_neither_ranked_nor_sized_by_the_users_models() -> None:

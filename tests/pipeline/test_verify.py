@@ -15,7 +15,7 @@ from pipeline.folder import save
 from pipeline.launch import run
 from pipeline.result import Result
 from pipeline.verify import verify_run
-from tests.pipeline.small import config
+from tests.pipeline.small import MARKET, config, rehash
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ def test_an_altered_summary_is_noticed(result: Result, tmp_path: Path, key: str)
 def test_altered_trades_are_noticed(result: Result, tmp_path: Path) -> None:
     folder = save(result, tmp_path)
     pl.read_parquet(folder / "trades.parquet").with_columns(pl.col("pnl_units") + 1).write_parquet(folder / "trades.parquet")
+    rehash(folder)
     with pytest.raises(RunError, match=r"trades\.parquet"):
         verify_run(folder)
 
@@ -42,6 +43,7 @@ def test_altered_trades_are_noticed(result: Result, tmp_path: Path) -> None:
 def test_an_altered_table_is_noticed_by_the_replay(result: Result, tmp_path: Path, name: str, column: str) -> None:
     folder = save(result, tmp_path)
     pl.read_parquet(folder / name).with_columns(pl.col(column) * 2).write_parquet(folder / name)
+    rehash(folder)
     with pytest.raises(RunError, match=f"{name}: does not hold what the replay gives"):
         verify_run(folder)
 
@@ -50,6 +52,7 @@ def test_an_altered_table_is_noticed_by_the_replay(result: Result, tmp_path: Pat
 def test_a_table_that_is_no_table_is_refused(result: Result, tmp_path: Path, name: str) -> None:
     folder = save(result, tmp_path)
     (folder / name).write_text("<html>")
+    rehash(folder)
     with pytest.raises(RunError, match=f"{name}: not a Parquet file"):
         verify_run(folder)
 
@@ -57,6 +60,7 @@ def test_a_table_that_is_no_table_is_refused(result: Result, tmp_path: Path, nam
 def test_trades_without_their_profits_are_refused(result: Result, tmp_path: Path) -> None:
     folder = save(result, tmp_path)
     pl.read_parquet(folder / "trades.parquet").drop("pnl_units").write_parquet(folder / "trades.parquet")
+    rehash(folder)
     with pytest.raises(RunError, match="no column pnl_units"):
         verify_run(folder)
 
@@ -82,6 +86,7 @@ def test_an_altered_market_event_of_a_full_ledger_is_noticed(market: Dataset, tm
     (folder / "ledger.arrow").unlink()
     with pa.ipc.new_file(str(folder / "ledger.arrow"), changed.schema) as writer:
         writer.write_table(changed)
+    rehash(folder)
     with pytest.raises(RunError, match="market events"):
         verify_run(folder)
 
@@ -91,6 +96,7 @@ def test_an_altered_ledger_is_noticed(result: Result, tmp_path: Path) -> None:  
     content = bytearray((folder / "ledger.arrow").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "ledger.arrow").write_bytes(content)
+    rehash(folder)
     with pytest.raises(LedgerError):
         verify_run(folder)
 
@@ -99,6 +105,7 @@ def test_an_altered_config_is_noticed_by_the_replay(result: Result, tmp_path: Pa
     folder = save(result, tmp_path)
     text = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(text.replace("fixed_fraction: 0.3", "fixed_fraction: 0.31"))
+    rehash(folder)
     with pytest.raises(RunError, match="replayed"):
         verify_run(folder)
 
@@ -106,3 +113,18 @@ def test_an_altered_config_is_noticed_by_the_replay(result: Result, tmp_path: Pa
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no summary\.json"):
         verify_run(tmp_path)
+
+
+def test_a_run_whose_dataset_is_gone_has_a_sound_ledger_still(result: Result, tmp_path: Path) -> None:
+    folder = save(result, tmp_path)
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace(MARKET, "gone/away"))
+    rehash(folder)
+    with pytest.raises(RunError, match=r"the ledger itself is sound \([\d,]+ records.*, but the run cannot be replayed: .*gone/away"):
+        verify_run(folder)
+    content = bytearray((folder / "ledger.arrow").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "ledger.arrow").write_bytes(content)
+    rehash(folder)
+    with pytest.raises(LedgerError):
+        verify_run(folder)
