@@ -12,6 +12,7 @@ from typing import Any
 from engine.round_trips import RoundTrip
 from pipeline import trade_entry, trade_life
 from pipeline.errors import RunError
+from pipeline.plural import plural
 from pipeline.progress import Progress, silent
 from pipeline.stored_run import StoredRun, open_run, replay_again
 from pipeline.trade_story import Part, Story
@@ -97,7 +98,7 @@ def _numbered(stored: StoredRun, trade: str) -> int:
     import polars as pl
 
     path, count = stored.folder / "trades.parquet", len(stored.fold.trips)
-    there = f"the run has {count:,} trades, numbered from 1" if count else "the run has no trades"
+    there = f"the run has {plural(count, 'trade')}, numbered from 1" if count else "the run has no trades"
     try:
         wanted = int(trade)
     except ValueError:
