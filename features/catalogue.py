@@ -48,6 +48,15 @@ MAX_WINDOW = 100_000
 _SMALLEST = {"adx": 2, "std": 2, "corr": 2, "skew": 2, "zscore": 2, "bollinger": 2, "realised_volatility": 2}
 
 
+def smallest(name: str, key: str) -> int:
+    """The smallest count that an argument of an expression may be.
+
+    >>> smallest("sma", "n"), smallest("std", "n"), smallest("std", "ddof")
+    (1, 2, 0)
+    """
+    return 0 if key == "ddof" else _SMALLEST.get(name, 1) if key == "n" else 1
+
+
 def make(call: Any, where: str, resolve: Callable[[str, str], pl.Expr]) -> Made:
     """Make the expression of a call such as ``{ema: {of: close, n: 20}}``, ``{sma: 20}`` or ``true_range``.
 
@@ -94,7 +103,7 @@ def _argument(name: str, key: str, value: Any, known: inspect.Parameter, where: 
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RuleError(f"{where}: {name}.{key} is a number, not {value!r}")
     if known.annotation is int:
-        least = 0 if key == "ddof" else _SMALLEST.get(name, 1) if key == "n" else 1
+        least = smallest(name, key)
         if not isinstance(value, int) or not least <= value <= MAX_WINDOW:
             raise RuleError(f"{where}: {name}.{key} is a whole number from {least} to {MAX_WINDOW}, not {value!r}")
         return value

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.dataset import Dataset, Series, open_dataset
+from engine.dataset import Dataset, Series
 from engine.models import Model, ModelError, ModelKind, load_model
 from engine.schema import (
     NEVER,
@@ -34,6 +34,7 @@ from pipeline.config_values import duration_us, moment_us
 from pipeline.conversion import conversions_of
 from pipeline.errors import ConfigError
 from pipeline.instruments import check_defaults, check_expiries, instruments_of, rates_of
+from pipeline.size_needs import require_what_sizes_need
 
 if TYPE_CHECKING:
     from engine.strategy import EventStrategy
@@ -46,20 +47,20 @@ def dataset_of(config: RunConfig) -> Dataset:
     """Open the dataset of a config: a folder, whose files must be those of its manifest, or a simulated market."""
     from pipeline import demo
 
-    if config.dataset.startswith(demo.SCHEME):
-        return demo.build(config.dataset)
-    return open_dataset(config.dataset, verify=True)  # hashing reads what the run reads next; some 2 ms a megabyte
+    return demo.open_data(config.dataset, verify=True)  # hashing reads what the run reads next; some 2 ms a megabyte
 
 
 def strategies_of(config: RunConfig) -> list["StrategySpec"]:
-    """Strategies that stage one computes."""
+    """Strategies that stage one computes; one that lacks what its size is made from is refused."""
     from features.strategy import StrategySpec
 
-    return [
+    specs = [
         StrategySpec(strategy.id, strategy.features or {}, strategy.propose or {}, strategy.file, strategy.params)
         for strategy in sorted(config.strategies, key=lambda strategy: strategy.id)
         if strategy.proposals is None and not _by_event(strategy)
     ]
+    require_what_sizes_need(config, specs)
+    return specs
 
 
 def event_strategies_of(config: RunConfig) -> dict[str, "EventStrategy"]:

@@ -1,17 +1,19 @@
 """Whether a dataset folder is sound: its files are the ones that were written, and its data keep the rules that a replay relies on."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, DatasetError, open_dataset
+from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, DatasetError
 from engine.instrument import KINDS, Decimals
 from pipeline.config_account import wrong_value
 from pipeline.data_remarks import Part, shown
+from pipeline.demo import open_data
+from pipeline.plural import plural
 
 Problems = Iterator[str]
 Mask = NDArray[np.bool_]
@@ -26,6 +28,7 @@ class CheckReport:
     id: str  # empty where the folder cannot be opened
     rows: int
     problems: tuple[str, ...]
+    simulated: bool = False
 
     @property
     def ok(self) -> bool:
@@ -38,14 +41,14 @@ class CheckReport:
 
 
 def check(path: str | Path) -> CheckReport:
-    """Verify the hashes of a dataset folder and check its data."""
+    """Verify the hashes of a dataset folder and check its data, or those of a simulated market."""
     try:
-        dataset = open_dataset(path, verify=True)
+        dataset = open_data(path, verify=True)
     except DatasetError as error:
         return CheckReport(str(path), "", 0, (str(error),))
     except OSError as error:
         return CheckReport(str(path), "", 0, (f"{error.filename}: {error.strerror}; ingest the source again",))
-    return check_dataset(dataset)
+    return replace(check_dataset(dataset), path=str(path))
 
 
 def check_dataset(dataset: Dataset) -> CheckReport:
@@ -55,7 +58,7 @@ def check_dataset(dataset: Dataset) -> CheckReport:
         for series in group:
             problems += [f"{kind} of {series.symbol} {text}" for text in _CHECKS[kind](Part(dataset, kind, series))]
     rows = sum(len(columns["ts"]) for columns in dataset.columns.values())
-    return CheckReport(dataset.path or "", dataset.id, rows, tuple(problems))
+    return CheckReport(dataset.path or "", dataset.id, rows, tuple(problems), bool(dataset.info.get("simulated", False)))
 
 
 def render_check(report: CheckReport) -> Any:
@@ -64,8 +67,9 @@ def render_check(report: CheckReport) -> Any:
     from rich.text import Text
 
     if report.ok:
-        return Text(f"{report.path}: sound; {report.rows:,} rows, id {report.id}")
-    return Group(Text(f"{report.path}: {len(report.problems)} problems"), *(Text(f"- {problem}") for problem in report.problems))
+        simulated = "; SIMULATED data" if report.simulated else ""
+        return Text(f"{report.path}: sound; {plural(report.rows, 'row')}, id {report.id}{simulated}")
+    return Group(Text(f"{report.path}: {plural(len(report.problems), 'problem')}"), *(Text(f"- {problem}") for problem in report.problems))
 
 
 def _series(dataset: Dataset) -> Problems:

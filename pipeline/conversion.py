@@ -37,8 +37,9 @@ def conversions_of(config: RunConfig, dataset: Dataset, instruments: Sequence[In
     Raises
     ------
     ConfigError
-        If one is missing, or its symbol has no bars.
+        If one is missing, its symbol has no bars, or no symbol needs it.
     """
+    _require_use(config, dataset)
     given, currency, found = config.account.conversion or {}, config.account.currency, []
     for quote in sorted({one.quote for one in instruments} - {""}):
         if quote not in given:
@@ -56,3 +57,16 @@ def conversions_of(config: RunConfig, dataset: Dataset, instruments: Sequence[In
             raise ConfigError(f"account.conversion.{quote}.symbol = {source.symbol!r}: has no bars in {config.dataset}{hint}")
         found.append(Conversion(quote, source.symbol, source.invert))
     return tuple(found)
+
+
+def _require_use(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse a rate for a currency that no symbol of the dataset is quoted in; ``symbols`` may leave out those that are."""
+    quotes = {str(spec.get("quote", "")) for spec in dataset.instruments.values()}
+    quotes |= {one.quote or "" for one in config.instruments.values()}
+    for name in config.account.conversion or {}:
+        if name == config.account.currency:
+            raise ConfigError(f"account.conversion.{name}: it is account.currency, which needs no rate; leave it out")
+        if name not in quotes:
+            near = get_close_matches(name, quotes - {""}, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"say which symbol is (instruments.SYMBOL.quote: {name}), or leave it out"
+            raise ConfigError(f"account.conversion.{name}: no symbol is quoted in {name}, so nothing would use it; {hint}")

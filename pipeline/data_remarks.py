@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine.dataset import ACTIONS, QUOTE_COLUMNS, Dataset, Series, interval_name
 from engine.schema import DAY_US
+from pipeline.plural import plural
 
 Columns = Mapping[str, NDArray[Any]]
 Remarks = Iterator[str]
@@ -69,7 +70,7 @@ def _candles(part: Part) -> Remarks:
     length = columns["ts"] - columns["open_ts"]
     other, counts = np.unique(length[length != series.interval_us], return_counts=True)
     for unusual, number in zip(other.tolist(), counts.tolist(), strict=True):
-        yield f"{part.name}: {number:,} bars are {interval_name(unusual)} long"
+        yield f"{part.name}: {plural(number, 'bar')} {'is' if number == 1 else 'are'} {interval_name(unusual)} long"
     wick = columns["high"] / columns["low"]
     worst = int(np.argmax(wick))
     if wick[worst] >= WICK:
@@ -104,10 +105,10 @@ def _gaps(part: Part) -> Remarks:
     at = int(np.argmax(lengths))
     begun, longest = shown(part.columns["ts"][rows[at] - 1]), int(lengths[at])
     if part.sessions:
-        yield f"{part.name}: shut for more than {duration(CLOSED_US)} {len(rows):,} times, longest {duration(longest)} from {begun}"
+        yield f"{part.name}: shut for more than {duration(CLOSED_US)} {plural(len(rows), 'time')}, longest {duration(longest)} from {begun}"
     else:
         missing = int((lengths // part.series.interval_us).sum())
-        yield f"{part.name}: {len(rows):,} gaps, {missing:,} bars missing, longest {duration(longest)} from {begun}"
+        yield f"{part.name}: {plural(len(rows), 'gap')}, {plural(missing, 'bar')} missing, longest {duration(longest)} from {begun}"
     if longest > REUSED_US:
         yield f"{part.name}: the hole from {begun} is so long that the name may have been given to another instrument"
 
@@ -131,11 +132,12 @@ def _funding(part: Part) -> Remarks:
     usual = np.flatnonzero(counts >= max(3, len(ts) // 200))
     if len(usual) > 1:
         order = usual[np.argsort(first[usual])]
-        yield f"funding: settles every {', '.join(f'{interval_name(int(lengths[i]))} ({counts[i]:,} times)' for i in order)}"
+        each = (f"{interval_name(int(lengths[i]))} ({plural(int(counts[i]), 'time')})" for i in order)
+        yield f"funding: settles every {', '.join(each)}"
     holes = np.flatnonzero(spacing > HOLE_US)
     if len(holes):
         at = int(holes[np.argmax(spacing[holes])])
-        yield f"funding: {len(holes):,} holes of more than a day, longest {duration(int(spacing[at]))} from {shown(ts[at])}"
+        yield f"funding: {plural(len(holes), 'hole')} of more than a day, longest {duration(int(spacing[at]))} from {shown(ts[at])}"
     at = int(np.argmax(np.abs(rate)))
     if abs(rate[at]) >= LARGE_RATE:
         yield f"funding: largest rate {rate[at]:+.4%} at {shown(ts[at])}"
@@ -174,7 +176,7 @@ def _actions(part: Part) -> Remarks:
     splits = np.flatnonzero(part.columns["kind"] == ACTIONS.index("split")).tolist()
     adjusted = 0 if bars is None else sum(looks_adjusted(bars, part.columns, row) for row in splits)
     if adjusted:
-        yield f"actions: at {adjusted:,} splits the price does not move by the ratio: the prices look adjusted for them already"
+        yield f"actions: at {plural(adjusted, 'split')} the price does not move by the ratio: the prices look adjusted for them already"
 
 
 def looks_adjusted(bars: Columns, actions: Columns, row: int) -> bool:

@@ -7,13 +7,14 @@ GARCH(1, 1) volatility and jumps, give a path of several steps a bar; candles, m
 import difflib
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.dataset import ACTIONS, Dataset, DatasetError, from_columns
+from engine.dataset import ACTIONS, Dataset, DatasetError, from_columns, open_dataset
 from engine.schema import DAY_US
 from pipeline.simulation import FUNDING_US, HOUR_US, Draws, Factor, Floats, Grid, factor
 
@@ -119,6 +120,17 @@ def _value(spec: str, key: str, text: str) -> int | str:
     if not re.fullmatch(r"[0-9]{1,12}", text) or not low <= int(text) <= high:
         raise DatasetError(f"{spec}: {key}={text!r}; a whole number from {low} to {high} is allowed")
     return int(text)
+
+
+def open_data(address: str | Path, verify: bool = False) -> Dataset:
+    """Market data as a config names them: a simulated market, or a dataset folder, checked against its hashes if ``verify``.
+
+    Raises
+    ------
+    DatasetError
+        The address or the folder cannot be read.
+    """
+    return build(str(address)) if str(address).startswith(SCHEME) else open_dataset(address, verify=verify)
 
 
 def build(spec: str) -> Dataset:

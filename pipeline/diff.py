@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.diff import Attribution, Parting, attribute, first_parting
 from engine.schema import NONE
 from pipeline.errors import RunError
+from pipeline.plural import plural
 from pipeline.progress import Progress, silent
 from pipeline.stored_run import StoredRun, open_run
 from pipeline.wording import Words
@@ -104,7 +105,7 @@ class Difference:
             for side, run in (("left", self.left), ("right", self.right))
         ]
         if self.identical:
-            lines.append(f"identical: {len(self.left.rows):,} records, not one differs")
+            lines.append(f"identical: {plural(len(self.left.rows), 'record')}, not one differs")
         elif self.same_ledger:
             lines.append("the ledgers are the same; only proposals that are counted and not stored differ")
         return lines
@@ -141,7 +142,7 @@ class Difference:
             return []
         words = Words(self.left.ledger if self.left.scale == 10**found.decimals else self.right.ledger, [])
         lines = [
-            f"{found.same} trades in both, {len(found.left_only)} in the left run alone, {len(found.right_only)} in the right run alone",
+            f"{plural(found.same, 'trade')} in both, {len(found.left_only)} in the left run alone, {len(found.right_only)} in the right run alone",
             f"difference of final equity, right less left, {self.left.summary['currency']}",
         ]
         width = max(len(words.exact(units)) for units in (*found.causes.values(), found.difference))

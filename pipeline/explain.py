@@ -13,6 +13,7 @@ from engine.round_trips import RoundTrip
 from pipeline import trade_entry, trade_life
 from pipeline.errors import RunError
 from pipeline.integrity import read_table
+from pipeline.plural import plural
 from pipeline.progress import Progress, silent
 from pipeline.stored_run import StoredRun, open_run, replay_again
 from pipeline.trade_story import Part, Story
@@ -96,7 +97,7 @@ def parts_of(story: Story) -> list[Part]:
 def _numbered(stored: StoredRun, trade: str) -> int:
     """A trade's number that is in the run, and whose profit the table of trades and the ledger agree on."""
     path, count = stored.folder / "trades.parquet", len(stored.fold.trips)
-    there = f"the run has {count:,} trades, numbered from 1" if count else "the run has no trades"
+    there = f"the run has {plural(count, 'trade')}, numbered from 1" if count else "the run has no trades"
     try:
         wanted = int(trade)
     except ValueError:

@@ -80,7 +80,7 @@ def run(
     clock.stage("replay")
     session = Session(data, table.columns, settings, table.symbols, table.strategies)
     if not session.is_compiled:
-        clock.stage("compiling the replay (once after an install; some seconds)")
+        clock.stage("compile", "compiling the replay (once after an install; it takes half a minute or so)")
         session.compile()
         clock.stage("replay")
     for name, strategy in streamed.items():
@@ -156,10 +156,11 @@ class _Clock:
     def __init__(self, progress: Progress) -> None:
         self._progress, self._seconds, self._name, self._since = progress, dict[str, float](), "", time.perf_counter()
 
-    def stage(self, name: str) -> None:
+    def stage(self, name: str, told: str = "") -> None:
+        """Begin a stage; ``told`` says more of it to those who watch than its name does."""
         self.stop()
         self._name, self._since = name, time.perf_counter()
-        self._progress(name)
+        self._progress(told or name)
 
     def stop(self) -> dict[str, float]:
         if self._name:

@@ -22,7 +22,7 @@ data = typer.Typer(help="Look at a dataset folder.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="a config file (YAML)")]
-DatasetPath = Annotated[Path, typer.Argument(metavar="DIR", help="a dataset folder")]
+DatasetPath = Annotated[str, typer.Argument(metavar="DIR", help="a dataset folder, or a simulated market (demo://perps)")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="override a key of the config; may be repeated")
@@ -207,6 +207,7 @@ def certify(config: ConfigPath, overrides: Overrides = None, out: Out = None, js
     """Try to make the features of a config see the future, and keep the proof that they do not."""
     from pipeline.certify import certify_config
     from pipeline.configfile import load_config
+    from pipeline.plural import plural
 
     checked = load_config(config, overrides or [])
     with progress(json) as tell:
@@ -215,10 +216,11 @@ def certify(config: ConfigPath, overrides: Overrides = None, out: Out = None, js
         print_json(found)
         return
     stdout().print(
-        f"{found['features']} features of {found['strategies']} strategies on {found['symbols']} symbols: the past did not move by one bit"
+        f"{plural(found['features'], 'feature')} of {plural(found['strategies'], 'strategy', 'strategies')} on "
+        f"{plural(found['symbols'], 'symbol')}: the past did not move by one bit"
     )
     stdout().print(
-        f"{found['cuts']} cuts, after each of which the future was {', '.join(found['poisons'])}; dataset {found['dataset_id'][:16]}"
+        f"{plural(found['cuts'], 'cut')}, after each of which the future was {', '.join(found['poisons'])}; dataset {found['dataset_id'][:16]}"
     )
 
 
@@ -255,13 +257,13 @@ def ingest(
 @guarded
 def info(path: DatasetPath, json: Json = False) -> None:
     """Series, ranges, gaps and oddities of a dataset, and its id."""
-    from engine.dataset import open_dataset
+    from pipeline.demo import open_data
     from pipeline.inspect_data import info as describe
     from pipeline.inspect_data import render_info
 
     with progress(json) as tell:
         tell("reading")
-        found = describe(open_dataset(path))
+        found = describe(open_data(path))
     if json:
         print_json(found.to_dict())
         return

@@ -33,6 +33,7 @@ ACTION_VALUES = ("ratio", "num", "amount", "value")
 CANDLES = ("bars", "quotes", "marks")
 COMMON = ("symbol", "venue", "ts")
 CANDLE_COMMON = ("open_time", "open_ts", "interval", "freq", "session")
+"""Every column name here is in the tables of docs/data.md."""
 
 WORDS = {
     "bars": ("bars", "bar", "candles", "candle", "klines", "kline", "ohlc", "ohlcv", "trades_candles"),
@@ -114,7 +115,7 @@ def _kind(source: Source) -> str:
     kind = max([*named, *share], key=lambda name: (share[name], name in named))
     if share[kind] == 0 and not named:
         raise refusal(
-            source.name, f"columns {', '.join(source.columns[:12])} are of no known kind", "name the columns as the documentation says"
+            source.name, f"columns {', '.join(source.columns[:12])} are of no known kind", "name the columns as docs/data.md says"
         )
     kind = kind if share[kind] else named[0]
     raise _missing(source, kind, next(column for column in REQUIRED[kind] if column not in have))

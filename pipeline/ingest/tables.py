@@ -78,7 +78,7 @@ class FileReader:
             clocks.setdefault(str(clock), []).append(column)
         told = [f"{', '.join(columns)}: {clock}" for clock, columns in clocks.items()]
         if self.times.shortened:
-            told.append(f"{self.times.shortened:,} times were finer than a microsecond and were cut to it")
+            told.append(f"times finer than a microsecond, which were cut to it: {self.times.shortened:,}")
         told += [f"{number:,} {what}" for what, number in self.counts.items()]
         if self.jitter_us:
             told.append(f"settlement stamps lie up to {self.jitter_us / 1000:g} ms off the minute that is used")

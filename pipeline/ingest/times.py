@@ -136,6 +136,9 @@ class TimeReader:
         if not any(letter.isdigit() for letter in str(value)):
             mend = "write one style of time throughout"
             return refusal(self._file, "not a time such as 2024-01-31T00:00:00Z", mend, before + 1, column, value)
+        if ":" not in str(value):
+            mend = "write the time of day and the zone as well, such as 2024-01-31T00:00:00Z"
+            return refusal(self._file, "a date without a time of day is no instant", mend, before + 1, column, value)
         mend = "write UTC (a 'Z' or an offset), or pass --assume-utc (assume_utc=True) if it is UTC"
         return refusal(self._file, "a naive time: without a zone it is no instant", mend, before + 1, column, value)
 

@@ -102,7 +102,10 @@ CASES: dict[str, tuple[Case, str]] = {
     "half of the quotes": (one("quotes.parquet", without(quotes(), "ask_low")), r"no column 'ask_low', which quotes need"),
     "duplicate CSV column": (raw("bars.csv", b"symbol,ts,close,close\nA,1,2,3\n"), r"bars\.csv: column 'close' is there 2 times; keep one"),
     "duplicate Parquet column": (doubled_parquet_column, r"bars\.parquet: column 'close' is there 2 times"),
-    "unknown columns": (one("x.csv", {"alpha": [1], "beta": [2]}), r"x\.csv: columns alpha, beta are of no known kind"),
+    "unknown columns": (
+        one("x.csv", {"alpha": [1], "beta": [2]}),
+        r"x\.csv: columns alpha, beta are of no known kind; .* as docs/data\.md says",
+    ),
     "no symbol": (one("bars.csv", without(bars(), "symbol")), r"bars\.csv: no column 'symbol', and the file's name is not one"),
     "one time and no interval": (
         one("bars.csv", without(bars(), "open_time")),
@@ -129,9 +132,10 @@ CASES: dict[str, tuple[Case, str]] = {
         r"more\.csv: a link to nothing",
     ),
     "naive text": (one("bars.csv", bars() | {"ts": ["2024-01-01 01:00:00"] * 5}), r"bars\.csv row 1 column ts: .*a naive time"),
+    "dates as text": (one("bars.csv", bars() | {"ts": ["2024-01-01"] * 5}), r"bars\.csv row 1 column ts: 2024-01-01: a date without"),
     "dates": (
         one("bars.parquet", pl.DataFrame(bars()).with_columns(pl.from_epoch("ts", "ms").dt.date())),
-        r"column ts: 2024-01-01: a naive time",
+        r"column ts: 2024-01-01: a date without a time of day is no instant; write the time of day",
     ),
     "mixed units in a column": (
         one("bars.csv", with_value(bars(), "ts", 4, (T0_MS + 4 * HOUR_MS) // 1000)),

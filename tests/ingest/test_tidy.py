@@ -125,7 +125,7 @@ def test_times_finer_than_a_microsecond_are_cut_and_counted(root: Path, write: W
     write("spread.csv", {"symbol": ["A"] * 2, "ts": [T0 * 1000 + 1_234, T0 * 1000 + 5_000], "bid": [1.0, 1.0], "ask": [2.0, 2.0]})
     dataset, report = read(root, tmp_path / "d")
     assert dataset.columns["spread"]["ts"].tolist() == [T0 + 1, T0 + 5]
-    assert "1 times were finer than a microsecond" in told(report)
+    assert "times finer than a microsecond, which were cut to it: 1" in told(report)
 
 
 @pytest.mark.parametrize("given_by", ["option", "column", "name"])

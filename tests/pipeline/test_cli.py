@@ -251,6 +251,17 @@ def test_ingest_info_and_check(folder: Path) -> None:
     assert "sound" in call("data", "check", "made").output
 
 
+def test_info_and_check_of_a_simulated_market(folder: Path) -> None:
+    address = "demo://perps?symbols=2&days=3"
+    assert "SIMULATED data" in call("data", "info", address).output
+    told = json.loads(call("data", "info", address, "--json").stdout)
+    assert told["simulated"] is True and len(told["symbols"]) == 2
+    checked = call("data", "check", address)
+    assert checked.exit_code == 0 and "SIMULATED data" in checked.output
+    wrong = call("data", "info", "demo://perps?symbls=2")
+    assert wrong.exit_code == 2 and "did you mean 'symbols'" in wrong.output
+
+
 def test_the_schema_is_json_schema_with_the_order_of_events() -> None:  # R1.2
     schema = json.loads(call("schema").stdout)
     assert "execution" in schema["properties"]

@@ -1,5 +1,6 @@
 """Configs: what is accepted, what is refused, and how the refusal reads."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from engine.instrument import KINDS
 from engine.settings import Conversion
-from pipeline.build import dataset_of, settings_of
+from pipeline.build import dataset_of, settings_of, strategies_of
 from pipeline.config import NOT_YET
 from pipeline.config_account import InstrumentConfig
 from pipeline.configfile import apply_overrides, dump_yaml, load_config, parse_config, read_yaml
@@ -209,6 +210,62 @@ def test_prices_in_another_currency_need_a_source_that_is_there() -> None:
     own = settings_of(config(*given, "account.currency=JPY"), dataset)
     assert not own.conversions
     assert {one.quote for one in own.instruments} == {""}
+    for given_for, told in {
+        "JYP": r"no symbol is quoted in JYP.*did you mean 'JPY'",
+        "CHF": r"no symbol is quoted in CHF.*instruments\.SYMBOL\.quote: CHF",
+        "USD": r"it is account\.currency",
+    }.items():
+        unused = f"account.conversion={{JPY: {{symbol: {symbol}}}, {given_for}: {{symbol: {symbol}}}}}"
+        with pytest.raises(ConfigError, match=rf"account\.conversion\.{given_for}: {told}"):
+            settings_of(config(*given, unused), dataset)
+
+
+def test_a_rate_may_be_of_a_symbol_that_is_left_out() -> None:
+    given = ["dataset=demo://perps?symbols=2&days=5", "account.currency=USD"]
+    one, other = dataset_of(config(*given)).symbols
+    given += [f"instruments={{{other}: {{quote: JPY}}}}", f"symbols=[{one}]", f"account.conversion={{JPY: {{symbol: {one}}}}}"]
+    assert not settings_of(config(*given), dataset_of(config(*given))).conversions
+
+
+NEEDED = {
+    "fixed_risk: 0.01": {"stop_loss": "0.9 * close"},
+    "vol_target: 0.1": {"volatility": "0.3"},
+    "kelly: {fraction: 0.5}": {"win_probability": "0.6", "payoff": "2"},
+    "target_weight: true": {"weight": "0.2"},
+}
+
+
+@pytest.mark.parametrize("size", NEEDED)
+@pytest.mark.parametrize("place", ["risk.size", "strategies.a.size"])
+def test_a_size_needs_what_it_is_made_from(size: str, place: str) -> None:  # R5.1
+    given = f"{place}={{{size}}}"
+    keys = [f"propose.{name}" for name in NEEDED[size]]
+    whole = [f"strategies.a.{key}={rule!r}" for key, rule in zip(keys, NEEDED[size].values(), strict=True)]
+    assert len(strategies_of(config(given, *whole))) == 1
+    for some in range(len(whole)):  # none of them, and all but the last
+        with pytest.raises(ConfigError, match=rf"{re.escape(place)}\.{size.split(':')[0]}: strategy 'a' has no {' and '.join(keys)}"):
+            strategies_of(config(given, *whole[:some]))
+
+
+def test_a_size_that_another_strategy_or_a_model_serves_is_left_alone(tmp_path: Path) -> None:
+    risk = "risk.size={fixed_risk: 0.01}"
+    entry = {"id": "a", "propose": {"long": "close > open"}}
+    stopped = {"id": "b", "propose": {"long": "close > open", "stop_loss": {"fraction": 0.1}}}
+    aimed = {"id": "c", "propose": {"target": "close > open", "weight": "0.2"}}
+    table = {"id": "d", "proposals": "memory"}
+
+    def made(*strategies: dict[str, Any], also: tuple[str, ...] = ()) -> int:
+        return len(strategies_of(parse_config(apply_overrides({"dataset": "d", "strategies": list(strategies)}, [risk, *also]))))
+
+    assert (made(entry, stopped), made(aimed), made(entry, table)) == (2, 1, 1)
+    assert made(entry, also=("execution.models.size=m.py:size",)) == 1
+    with pytest.raises(ConfigError, match=r"strategies 'a', 'e' have no propose\.stop_loss"):
+        made(entry, aimed, entry | {"id": "e"})
+    file = tmp_path / "s.py"
+    file.write_text("class S:\n    def features(self): return {}\n    def propose(self): return {'long': 'close > open'}\n")
+    with pytest.raises(ConfigError, match=r"risk\.size\.fixed_risk: strategy 'f' has no propose\.stop_loss"):
+        made({"id": "f", "file": str(file)})
+    assert made({"id": "g", "propose": {"long": "close > open", "stop_los": "0.9 * close"}}) == 1  # its plan names the wrong key
 
 
 def test_inverse_contracts_are_not_converted() -> None:  # R6.2

@@ -112,7 +112,7 @@ def test_a_changed_file_is_found(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(np.float64(11.0).tobytes(), np.float64(12.0).tobytes(), 1))
     report = check(tmp_path / "d")
     assert not report.ok and "SHA-256" in report.problems[0]
-    assert "1 problems" in shown(render_check(report))
+    assert ": 1 problem\n" in shown(render_check(report))
 
 
 def test_what_is_no_dataset_is_a_problem(tmp_path: Path) -> None:
@@ -155,3 +155,16 @@ def shown(renderable: Any) -> str:
     console = Console(record=True, width=200, file=io.StringIO())
     console.print(renderable)
     return console.export_text()
+
+
+@pytest.mark.parametrize("address", ["demo://perps?symbols=2&days=3", "demo://perps?symbols=2&days=3&seed=8"])
+def test_a_simulated_market_is_opened_by_its_address(address: str) -> None:
+    report = check(address)
+    assert report.ok and report.simulated and report.path == address and report.id == build(address).id
+    assert "SIMULATED data" in shown(render_check(report))
+
+
+def test_an_address_that_cannot_be_read_is_a_problem() -> None:
+    report = check("demo://perps?symbols=none")
+    assert not report.ok and "whole number" in report.problems[0]
+    assert ": 1 problem\n" in shown(render_check(report))

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from engine.dataset import Dataset
+from engine.session import Session
 from pipeline import console
 from pipeline.certify import certify_config
 from pipeline.ingest import ingest
@@ -47,6 +48,14 @@ def test_a_run_tells_of_symbols_and_of_time_and_gives_the_same_bytes(market: Dat
     replayed = told.counted("replay")
     assert [done for done, _ in replayed] == list(range(len(replayed))) and len(replayed) > 10
     assert list(dict.fromkeys(name for name, *_ in told.heard))[:2] == ["dataset", "features and proposals"]
+
+
+def test_compiling_is_told_in_words_and_timed_under_a_short_name(market: Dataset, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "is_compiled", property(lambda _: False))
+    monkeypatch.setattr(Session, "compile", lambda _: None)
+    found = run(config(), dataset=market, progress=told)
+    assert any(name.startswith("compiling the replay (") and "half a minute" in name for name, *_ in told.heard)
+    assert list(found.summary["seconds_by_stage"]) == ["dataset", "features and proposals", "replay", "compile"]
 
 
 def test_certify_tells_of_cuts(told: Told) -> None:
