@@ -41,7 +41,7 @@ def test_all_sets_ingest_and_are_sound(ingested: Ingested, name: str) -> None:
             "XTZUSDT funding: settles every 8h (241 times), 1h (52 times), 4h (1,789 times)",
             "XTZUSDT funding: largest rate -0.7500%",
             "KASUSDT bars 1h: 1 with a high of 2 times the low or more; from the open -86%",
-            "ENAUSDT funding: 1 holes of more than a day, longest 166d 20h",
+            "ENAUSDT funding: 1 hole of more than a day, longest 166d 20h",
             "BTCUSDT funding: 313 of 7,323 settlements have no mark",
             "BTCUSDT marks 1h: begin at 2019-12-23T12:00:00Z, later than the bars",
             "settlement stamps lie up to 24 ms off",

@@ -167,7 +167,7 @@ def test_half_days_stay_in_the_series_of_whole_days(root: Path, write: Write, tm
     write("bars.parquet", table | {"ts": [*table["ts"][:2], table["ts"][2] - HOUR_MS * 3], "session": ["d"] * 3})
     dataset, report = read(root, tmp_path / "d")
     assert [s.name for s in dataset.series["bars"]] == ["6h"]
-    assert any("1 bars are 3h long" in remark for remark in report.info.remarks)
+    assert any("1 bar is 3h long" in remark for remark in report.info.remarks)
     assert dataset.instruments["AAA"]["sessions"] is True and dataset.instruments["AAA"]["kind"] == "equity"
 
 
@@ -332,4 +332,4 @@ def test_the_report_is_plain_data_and_renders(root: Path, write: Write, tmp_path
     console = Console(record=True, width=160, file=io.StringIO())
     console.print(report.render())
     text = console.export_text()
-    assert "1 gaps, 2 bars missing" in text and "bars[/x].parquet" in text
+    assert "1 gap, 2 bars missing" in text and "bars[/x].parquet" in text
